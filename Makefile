@@ -1,0 +1,70 @@
+# The goals that need something installed say so and install it: Node's packages with npm ci, the rest from Debian.
+
+PLUGINS ?= /usr/local/lib/prosody/modules
+DESTDIR ?=
+
+LUA_OUT := lua-out/mod_privilege.lua
+LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
+BIN     := node_modules/.bin
+
+# busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
+PROSODY_LUA = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v prosody)")")
+
+.DEFAULT_GOAL := help
+.PHONY: help node build lint test test-unit test-integration demo serve install clean debian-lint debian-unit debian-integration debian-demo
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+node:
+	@scripts/setup node
+debian-lint:
+	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-check
+debian-unit:
+	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit
+debian-integration:
+	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 python3-slixmpp
+debian-demo:
+	@scripts/setup debian prosody
+
+build: node ## make lua-out/mod_privilege.lua out of src/
+	@node scripts/build.mjs
+
+lint: node debian-lint ## check the sources, and that the Lua is what they make
+	@$(BIN)/eslint . && echo "eslint: no problems"
+	@if [ -e demo/tsconfig.json ]; then $(BIN)/tsc -p demo --noEmit && echo "tsc: demo/ has no problems"; fi
+	@node scripts/build.mjs --check
+	@scripts/check-lua $(LUA_OUT)
+	@scripts/check-specs
+
+test: lint test-unit test-integration ## lint, then all tests
+
+test-unit: debian-unit ## the pure parts, on every Lua
+	@for lua in $(LUAS); do echo "$$lua"; $$lua spec/unit/run.lua || exit 1; done
+
+test-integration: debian-integration ## against a real Prosody
+	@busted --lua=$(PROSODY_LUA) --pattern=_spec spec/integration
+
+demo: node debian-demo ## play through what the module does, against a real Prosody
+	@$(BIN)/tsc -p demo
+	@node build/demo/main.js
+
+serve: node debian-demo ## run a Prosody with the module until interrupted
+	@$(BIN)/tsc -p demo
+	@node build/demo/serve.js
+
+install: ## copy the module to PLUGINS=DIR
+	@install -d "$(DESTDIR)$(PLUGINS)"
+	@install -m 644 $(LUA_OUT) "$(DESTDIR)$(PLUGINS)/mod_privilege.lua"
+	@echo 'mod_privilege.lua is in $(DESTDIR)$(PLUGINS). In the configuration of Prosody:'
+	@echo
+	@echo '    plugin_paths = { "$(PLUGINS)" }'
+	@echo
+	@echo '    VirtualHost "example.com"'
+	@echo '        modules_enabled = { "privilege" }'
+	@echo '        privileged_entities = {'
+	@echo '            ["pubsub.example.com"] = { roster = "get", message = "outgoing", presence = "roster" },'
+	@echo '        }'
+
+clean: ## remove build/
+	@rm -rf build
