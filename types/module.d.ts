@@ -1,0 +1,41 @@
+/**
+ * Prosody's module API: the global `module` of a module's file.
+ */
+
+interface Module {
+	/** The host that the module is loaded on, "*" for none. */
+	host: string;
+	name: string;
+	/** True while the module is loaded or unloaded as part of a reload. */
+	reloading?: boolean | undefined;
+	_log: Log;
+
+	/** Called when the module is unloaded, also at a reload. */
+	unload?: (this: void) => void;
+	/** What it returns is handed to `restore` after a reload. */
+	save?: (this: void) => object;
+	/** Called after a reload. */
+	restore?: (this: void, saved: object) => void;
+
+	/** "local" for a virtual host, "component", "global". */
+	get_host_type(): string | undefined;
+	log(level: LogLevel, format: string, ...values: unknown[]): void;
+	/** An option of the host, or of the global section where the host has none. */
+	get_option(name: string, fallback?: unknown): unknown;
+	get_option_boolean(name: string, fallback: boolean): boolean;
+	get_option_number(name: string, fallback: number): number;
+
+	/** Handles an event of the module's host; higher priorities are called first, 0 is the usual one. */
+	hook<E extends object>(event: string, handler: (this: void, event: E) => Handled, priority?: number): void;
+	/** Handles an event of the server as a whole. */
+	hook_global<E>(event: string, handler: (this: void, event: E) => Handled, priority?: number): void;
+	/** Handles an event of another host, say. */
+	hook_object_event<E extends object>(events: Events, event: string, handler: (this: void, event: E) => Handled, priority?: number): void;
+	unhook_object_event<E extends object>(events: Events, event: string, handler: (this: void, event: E) => Handled): void;
+	/** A table that modules share, by path: "/HOST/MODULE/NAME", "*" for global modules. */
+	shared<T extends object>(path: string): T;
+	/** Calls back after so many seconds, and again after as many as that returns. Not after the module was unloaded. */
+	add_timer(delay: number, callback: (this: void) => number | undefined): void;
+}
+
+declare const module: Module;
