@@ -1,0 +1,1920 @@
+-- mod_privilege 0.1.0
+-- XEP-0356: Privileged Entity for Prosody
+--
+-- Copyright (c) 2026 the mod_privilege authors
+-- This file is MIT licensed; see the LICENSE file of the project.
+--
+-- Generated from src/ by `make build`; do not edit.
+
+local rostermanager = require("core.rostermanager")
+local usermanager = require("core.usermanager")
+local hashes = require("util.hashes")
+local jid = require("util.jid")
+local st = require("util.stanza")
+local uuid = require("util.uuid")
+
+-- ==== src/namespaces.ts ====
+
+--- XEP-0356 since its version 0.4.
+local xmlns_privilege = "urn:xmpp:privilege:2"
+--- XEP-0356 up to version 0.3, which knows neither iqs nor roster pushes.
+local xmlns_privilege_legacy = "urn:xmpp:privilege:1"
+--- XEP-0297 (Stanza Forwarding).
+local xmlns_forward = "urn:xmpp:forward:0"
+local xmlns_client = "jabber:client"
+local xmlns_roster = "jabber:iq:roster"
+
+-- ==== src/permissions.ts ====
+
+local function no_permissions()
+	return { roster = "none", push = false, message = "none", presence = "none", iq = {} }
+end
+
+--- Whether an access covers an iq of type "get" or "set".
+local function covers(access, iq_type)
+	return access ~= nil and (access == iq_type or access == "both" and (iq_type == "get" or iq_type == "set"))
+end
+
+local function grants_anything(permissions)
+	return permissions.roster ~= "none"
+		or permissions.message ~= "none"
+		or permissions.presence ~= "none"
+		or next(permissions.iq) ~= nil
+end
+
+--- The granted iq namespaces, sorted.
+local function iq_namespaces(permissions)
+	local namespaces = {}
+	for namespace in pairs(permissions.iq) do
+		namespaces[#namespaces + 1] = namespace
+	end
+	table.sort(namespaces)
+	return namespaces
+end
+
+--- The permissions as one line for the log: `roster=both push message=outgoing iq(urn:example)=set`.
+local function describe_permissions(permissions)
+	local parts = {}
+	if permissions.roster ~= "none" then
+		parts[#parts + 1] = "roster=" .. permissions.roster
+	end
+	if permissions.push then
+		parts[#parts + 1] = "roster_push"
+	end
+	if permissions.message ~= "none" then
+		parts[#parts + 1] = "message=" .. permissions.message
+	end
+	if permissions.presence ~= "none" then
+		parts[#parts + 1] = "presence=" .. permissions.presence
+	end
+	for _, namespace in ipairs(iq_namespaces(permissions)) do
+		parts[#parts + 1] = "iq(" .. namespace .. ")=" .. permissions.iq[namespace]
+	end
+	return #parts > 0 and table.concat(parts, " ") or "nothing"
+end
+
+--- Whether two permissions say the same; compared as they are described, which leaves nothing out.
+local function same_permissions(a, b)
+	return describe_permissions(a) == describe_permissions(b)
+end
+
+-- ==== src/advertisement.ts ====
+
+local function add_perm(privilege, access, permission, before)
+	if permission ~= "none" or before ~= "none" then
+		privilege:tag("perm", { access = access, type = permission }):up()
+	end
+end
+
+--- The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2),
+-- nil where there is nothing to tell.
+--
+-- @param permissions what it has now
+-- @param before what it was told last: lost ones are told as type 'none'
+-- @param xmlns of the element; the legacy one tells neither iqs nor pushes
+local function privilege_element(permissions, before, xmlns)
+	if not grants_anything(permissions) and not grants_anything(before) then
+		return nil
+	end
+	local modern = xmlns == xmlns_privilege
+	local privilege = st.stanza("privilege", { xmlns = xmlns })
+
+	if permissions.roster ~= "none" or before.roster ~= "none" then
+		privilege:tag("perm", {
+			access = "roster",
+			type = permissions.roster,
+			push = modern and tostring(permissions.push) or nil,
+		}):up()
+	end
+	add_perm(privilege, "message", permissions.message, before.message)
+	if modern then
+		local namespaces = iq_namespaces(permissions)
+		for _, namespace in ipairs(iq_namespaces(before)) do
+			if permissions.iq[namespace] == nil then
+				namespaces[#namespaces + 1] = namespace
+			end
+		end
+		table.sort(namespaces)
+		if #namespaces > 0 then
+			privilege:tag("perm", { access = "iq" })
+			for _, namespace in ipairs(namespaces) do
+				privilege:tag("namespace", { ns = namespace, type = permissions.iq[namespace] or "none" }):up()
+			end
+			privilege:up()
+		end
+	end
+	add_perm(privilege, "presence", permissions.presence, before.presence)
+	return #privilege.tags > 0 and privilege or nil
+end
+
+-- ==== src/arrivals.ts ====
+
+--- Seconds after a handshake in which the server must have said that a component is authenticated.
+local handshake_grace = 1
+
+--- @param api the module that listens
+-- @param arrived called with each stream of an entity: a component has authenticated, a client become available
+-- @param gone called with each stream that ended (0.10 and later)
+local function create_arrivals(api, entities, arrived, gone)
+	-- The events objects listened to, by host: a host gets a new one each time it is activated.
+	local watched = {}
+
+	local function authenticated(session)
+		local entity = entities.of(session)
+		if entity then
+			arrived(entity, session)
+		end
+	end
+
+	local function component_authenticated(event)
+		authenticated(event.session)
+		return nil
+	end
+
+	local function client_available(event)
+		authenticated(event.origin)
+		return nil
+	end
+
+	local function left(event)
+		gone(event.session)
+		return nil
+	end
+
+	local function is_known(entity, session)
+		for _, connection in ipairs(entity.connections) do
+			if connection.session == session then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- Before 0.9.9 the server does not say that a component has authenticated, unless it was patched.
+	local function component_handshake(event)
+		local session = event.origin
+		api:add_timer(handshake_grace, function()
+			local entity = entities.of(session)
+			if entity and not is_known(entity, session) then
+				api:log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
+					.. "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid)
+			end
+			return nil
+		end)
+		return nil
+	end
+
+	local handlers = {
+		["component-authenticated"] = component_authenticated,
+		["component-disconnected"] = left,
+		["presence/initial"] = client_available,
+		["resource-unbind"] = left,
+		["stanza/jabber:component:accept:handshake"] = component_handshake,
+	}
+
+	local function unwatch(host)
+		local events = watched[host]
+		if events then
+			for event, handler in pairs(handlers) do
+				api:unhook_object_event(events, event, handler)
+			end
+			watched[host] = nil
+		end
+		return nil
+	end
+
+	local function watch_host(name)
+		local host = prosody.hosts[name]
+		if host and watched[name] ~= host.events then
+			unwatch(name)
+			watched[name] = host.events
+			for event, handler in pairs(handlers) do
+				api:hook_object_event(host.events, event, handler)
+			end
+		end
+	end
+
+	local function watch()
+		for entity_jid in pairs(entities.all()) do
+			local _, host = jid.split(entity_jid)
+			watch_host(host)
+		end
+		return nil
+	end
+
+	local function find()
+		local streams = api:shared("/*/component/sessions")
+		for _, session in pairs(streams) do
+			local entity = session.type == "component" and entities.of(session) or nil
+			if entity and not is_known(entity, session) then
+				arrived(entity, session)
+			end
+		end
+		for entity_jid, entity in pairs(entities.all()) do
+			local user = prosody.bare_sessions[entity_jid]
+			if user then
+				for _, session in pairs(user.sessions) do
+					if session.presence and not is_known(entity, session) then
+						arrived(entity, session)
+					end
+				end
+			end
+		end
+	end
+
+	api:hook_global("host-activated", watch)
+	api:hook_global("host-deactivated", unwatch)
+	return { watch = watch, find = find }
+end
+
+-- ==== src/compatibility.ts ====
+
+--- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
+-- `store-opened` and `roster-item-removed`, which cannot be asked for.
+local since_0_10 = pcall(require, "util.cache")
+
+-- ==== src/config.ts ====
+
+local access_choices = { none = true, get = true, set = true, both = true }
+local access_allowed = '"none", "get", "set" or "both"'
+local message_choices = { none = true, outgoing = true }
+local presence_choices = { none = true, managed_entity = true, roster = true }
+local known_options = {
+	roster = true,
+	roster_push = true,
+	message = true,
+	presence = true,
+	iq = true,
+}
+
+--- A value of the configuration as the admin would recognise it.
+local function show_value(value)
+	if type(value) == "string" then
+		return string.format("%q", value)
+	end
+	if type(value) == "table" then
+		return "a table"
+	end
+	return tostring(value)
+end
+
+--- The keys of a table in a steady order.
+local function sorted_keys(from)
+	local keys = {}
+	for key in pairs(from) do
+		keys[#keys + 1] = key
+	end
+	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+	return keys
+end
+
+--- `value` if it is one of the choices; else "none", and a problem unless there was no value.
+local function choose(choices, option, value, allowed, problem)
+	if value == nil then
+		return "none"
+	end
+	if type(value) == "string" and choices[value] then
+		return value
+	end
+	problem(option, value, allowed)
+	return "none"
+end
+
+local function read_iq(option, problem)
+	local granted = {}
+	if option == nil then
+		return granted
+	end
+	if type(option) ~= "table" then
+		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
+		return granted
+	end
+	local namespaces = option
+	for _, namespace in ipairs(sorted_keys(namespaces)) do
+		if type(namespace) == "string" and namespace ~= "" then
+			local name = namespace
+			local access = choose(access_choices, 'iq["' .. name .. '"]', namespaces[name], access_allowed, problem)
+			if access ~= "none" then
+				granted[name] = access
+			end
+		else
+			problem("iq", namespaces[namespace], 'a namespace as key, { ["NAMESPACE"] = "set" }')
+		end
+	end
+	return granted
+end
+
+local function read_permissions(option, problem)
+	local permissions = no_permissions()
+	permissions.roster = choose(access_choices, "roster", option.roster, access_allowed, problem)
+	permissions.message = choose(message_choices, "message", option.message, '"none" or "outgoing"', problem)
+	permissions.presence = choose(presence_choices, "presence", option.presence, '"none", "managed_entity" or "roster"', problem)
+	permissions.iq = read_iq(option.iq, problem)
+
+	local readable = permissions.roster == "get" or permissions.roster == "both"
+	-- XEP-0356, 7.4: the server must reject it.
+	if permissions.presence == "roster" and not readable then
+		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"')
+		permissions.presence = "none"
+	end
+
+	local push = option.roster_push
+	permissions.push = readable
+	if push ~= nil then
+		permissions.push = push == true and readable
+		if type(push) ~= "boolean" then
+			problem("roster_push", push, "true or false")
+		elseif push == true and not readable then
+			problem("roster_push", push, 'roster = "get" or "both" beside it, or false')
+		end
+	end
+
+	for _, key in ipairs(sorted_keys(option)) do
+		if type(key) ~= "string" or not known_options[key] then
+			problem(tostring(key), option[key], "roster, roster_push, message, presence or iq as option")
+		end
+	end
+	return permissions
+end
+
+--- Reads `privileged_entities`.
+--
+-- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
+-- @param option what the configuration has, of any type
+-- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
+local function read_configuration(option, prepare)
+	local configuration = { grants = {}, problems = {} }
+	local problems = configuration.problems
+	if option == nil then
+		return configuration
+	end
+	if type(option) ~= "table" then
+		problems[#problems + 1] = {
+			entity = nil,
+			option = "privileged_entities",
+			value = show_value(option),
+			allowed = 'a table of entities, { ["JID"] = { … } }',
+		}
+		return configuration
+	end
+
+	local entities = option
+	for _, key in ipairs(sorted_keys(entities)) do
+		local name = tostring(key)
+		local function problem(option_name, value, allowed)
+			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed }
+		end
+		local value = entities[key]
+		local entity = type(key) == "string" and prepare(name) or nil
+		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
+			problem("privileged_entities", key, "a domain or a bare JID as key")
+		elseif configuration.grants[entity] ~= nil then
+			problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
+		elseif type(value) ~= "table" then
+			problem("privileged_entities", value, "a table of permissions for the entity")
+		else
+			configuration.grants[entity] = read_permissions(value, problem)
+		end
+	end
+	return configuration
+end
+
+--- A problem as a sentence for the log.
+local function describe_problem(host, problem)
+	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
+	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
+		.. " grants nothing, allowed is " .. problem.allowed
+end
+
+-- ==== src/contact_memory.ts ====
+
+--- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
+local max_length = 600
+
+--- So many resources of one contact are remembered, lest a contact makes up any number of them.
+local max_resources = 10
+
+--- A presence as it is remembered: what goes without its addresses, id and time.
+local function remembered_form(stanza)
+	local parts = {}
+	local essence = ""
+	local lang = stanza.attr["xml:lang"]
+	parts[#parts + 1] = lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">"
+	for _, child in ipairs(stanza.tags) do
+		if child.attr.xmlns ~= "urn:xmpp:delay" then
+			local text = tostring(child)
+			parts[#parts + 1] = text
+			if #text < 100 and (child.name == "show" or child.name == "priority") then
+				essence = essence .. text
+			end
+		end
+	end
+	parts[#parts + 1] = "</presence>"
+	local whole = table.concat(parts)
+	-- The hash tells whether a shortened one is the same again.
+	return #whole <= max_length and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
+end
+
+--- What of a remembered form goes out.
+local function presence_of(form)
+	return string.sub(form, (string.find(form, "[ >]")))
+end
+
+local function count(resources)
+	local n = 0
+	for _ in pairs(resources) do
+		n = n + 1
+	end
+	return n
+end
+
+local function create_contact_memory()
+	local contacts = {}
+	local probed = {}
+
+	return {
+		available = function(contact, stanza)
+			local from = stanza.attr.from
+			local form = remembered_form(stanza)
+			local resources = contacts[contact]
+			if not resources then
+				local known = {}
+				known[from] = form
+				contacts[contact] = known
+				return true
+			end
+			if resources[from] == form then
+				return false
+			end
+			if resources[from] ~= nil or count(resources) < max_resources then
+				resources[from] = form
+			end
+			return true
+		end,
+		unavailable = function(contact, from)
+			local resources = contacts[contact]
+			if not resources then
+				return false
+			end
+			if from == contact then
+				contacts[contact] = nil
+				return true
+			end
+			if resources[from] == nil then
+				return false
+			end
+			resources[from] = nil
+			if next(resources) == nil then
+				contacts[contact] = nil
+			end
+			return true
+		end,
+		of = function(contact) return contacts[contact] end,
+		keep = function(test)
+			local kept = {}
+			for contact, resources in pairs(contacts) do
+				if test(contact) then
+					kept[contact] = resources
+				end
+			end
+			contacts = kept
+		end,
+		first_probe = function(contact)
+			local first = probed[contact] == nil
+			probed[contact] = true
+			return first
+		end,
+		save = function() return { contacts = contacts, probed = probed } end,
+		restore = function(saved)
+			contacts = saved.contacts or contacts
+			probed = saved.probed or probed
+		end,
+	}
+end
+
+-- ==== src/entities.ts ====
+
+--- Whether the entity is still there: its stream stands and, for a user, the client is available.
+local function is_connected(connection)
+	local session = connection.session
+	return session.type == "component" or session.type == "c2s" and session.presence ~= nil
+end
+
+local function create_entities()
+	local by_jid = {}
+	local receivers
+
+	--- A stream counts for what the server authenticated it as: an external component's
+	-- own host, a bound client's own account. The addresses in stanzas play no part, nor do
+	-- other servers' streams, internal components (their session is the host itself) and
+	-- sessions made up by modules.
+	local function of(session)
+		if session.type == "component" then
+			local host = prosody.hosts[session.host]
+			return host and host ~= session and by_jid[session.host] or nil
+		end
+		if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
+			return by_jid[session.username .. "@" .. session.host]
+		end
+		return nil
+	end
+
+	local function grant(grants)
+		local granted = {}
+		for name, permissions in pairs(grants) do
+			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {} }
+			entity.permissions = permissions
+			granted[name] = entity
+		end
+		local gone = {}
+		for name, entity in pairs(by_jid) do
+			if granted[name] == nil then
+				entity.permissions = no_permissions()
+				gone[#gone + 1] = entity
+			end
+		end
+		by_jid = granted
+		receivers = nil
+		return gone
+	end
+
+	local function disconnect(session)
+		for _, entity in pairs(by_jid) do
+			local connections = entity.connections
+			for i = #connections, 1, -1 do
+				if connections[i].session == session then
+					table.remove(connections, i)
+					receivers = nil
+				end
+			end
+		end
+	end
+
+	local function connect(entity, session)
+		disconnect(session)
+		local address = session.full_jid or session.host
+		local connection = {
+			entity = entity,
+			session = session,
+			address = address,
+			presence_start = "<presence to='" .. st.xml_escape(address) .. "'",
+			told = no_permissions(),
+			heard = nil,
+			since = os.time(),
+		}
+		table.insert(entity.connections, connection)
+		receivers = nil
+		return connection
+	end
+
+	local function sort_receivers()
+		local sorted = { presence = {}, contacts = {}, push = {} }
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				if entity.permissions.presence ~= "none" then
+					table.insert(sorted.presence, connection)
+				end
+				if entity.permissions.presence == "roster" then
+					table.insert(sorted.contacts, connection)
+				end
+				if entity.permissions.push then
+					table.insert(sorted.push, connection)
+				end
+			end
+		end
+		return sorted
+	end
+
+	return {
+		of = of,
+		get = function(name) return by_jid[name] end,
+		all = function() return by_jid end,
+		grant = grant,
+		connect = connect,
+		disconnect = disconnect,
+		receivers = function(kind)
+			receivers = receivers or sort_receivers()
+			return receivers[kind]
+		end,
+	}
+end
+
+-- ==== src/slices.ts ====
+
+--- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
+local slice_pause = 0.001
+
+--- Goes through a list in slices, so that the server is never kept busy for long.
+--
+-- @param size how many items a slice has
+-- @param each called with each item; false ends it all
+-- @param done called after the last one
+local function in_slices(add_timer, list, size, each, done)
+	local position = 0
+	add_timer(slice_pause, function()
+		local slice_end = math.min(position + size, #list)
+		while position < slice_end do
+			if not each(list[position + 1]) then
+				return nil
+			end
+			position = position + 1
+		end
+		if position < #list then
+			return slice_pause
+		end
+		done()
+		return nil
+	end)
+end
+
+-- ==== src/presence.ts ====
+
+--- How many users a slice of a catch-up has.
+local catch_up_slice = 100
+
+--- A presence as XML text, without "<presence" and without its 'to'.
+local function presence_rest(stanza)
+	local to = stanza.attr.to
+	stanza.attr.to = nil
+	local text = tostring(stanza)
+	stanza.attr.to = to
+	return string.sub(text, #"<presence" + 1)
+end
+
+--- Sends a presence to an entity.
+--
+-- @param rest of the presence as `presence_rest` has it, nil where it was not needed yet
+-- @returns the rest, for the next one
+local function send_presence(connection, stanza, rest)
+	if connection.session.type == "component" then
+		-- A component's stream takes text, and it is the same for all of them.
+		local text = rest or presence_rest(stanza)
+		connection.session.send(connection.presence_start .. text)
+		return text
+	end
+	local copy = st.clone(stanza)
+	copy.attr.to = connection.address
+	connection.session.send(copy)
+	return rest
+end
+
+local function create_managed_presence(host, entities, add_timer)
+	--- Whether the server tells an entity of a client's presence by itself.
+	local function hears_anyway(connection, session, unavailable)
+		local name = connection.entity.jid
+		if name == session.username .. "@" .. host then
+			return true
+		end
+		local item = session.roster and session.roster[name]
+		if item and (item.subscription == "both" or item.subscription == "from") then
+			return true
+		end
+		return unavailable and session.directed ~= nil and session.directed[connection.address] ~= nil
+	end
+
+	local function broadcast(event)
+		local stanza = event.stanza
+		local presence_type = stanza.attr.type
+		if stanza.attr.to ~= nil or presence_type ~= nil and presence_type ~= "unavailable" then
+			return nil
+		end
+		local session = event.origin
+		if session.full_jid == nil then
+			return nil
+		end
+		local rest
+		for _, connection in ipairs(entities.receivers("presence")) do
+			if is_connected(connection) and not hears_anyway(connection, session, presence_type == "unavailable") then
+				rest = send_presence(connection, stanza, rest)
+				if connection.heard then
+					connection.heard[session.full_jid] = true
+				end
+			end
+		end
+		return nil
+	end
+
+	--- Whether a privileged user's client asks for the presences of this user itself.
+	local function probes_itself(connection, username)
+		local roster = connection.session.roster
+		local user = username .. "@" .. host
+		local item = roster and roster[user]
+		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
+	end
+
+	local function send_presences_of(connection, username)
+		local user = prosody.hosts[host].sessions[username]
+		if not user or probes_itself(connection, username) then
+			return
+		end
+		for _, session in pairs(user.sessions) do
+			if session.presence and connection.heard and connection.heard[session.full_jid] == nil then
+				send_presence(connection, session.presence, nil)
+			end
+		end
+	end
+
+	local function catch_up(connection, done)
+		local usernames = {}
+		for username in pairs(prosody.hosts[host].sessions) do
+			usernames[#usernames + 1] = username
+		end
+		in_slices(add_timer, usernames, catch_up_slice, function(username)
+			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
+				return false
+			end
+			send_presences_of(connection, username)
+			return true
+		end, done)
+	end
+
+	return { broadcast = broadcast, catch_up = catch_up }
+end
+
+-- ==== src/contacts.ts ====
+
+--- How many users' rosters a slice of a catch-up has; an offline user's is read from the storage.
+local roster_slice = 20
+
+--- Seconds between two batches of probes.
+local probe_pause = 0.1
+
+local has_xml, xml_module = pcall(require, "util.xml")
+local xml = xml_module
+
+--- Sends a presence that is XML text. Clients, whose streams want stanzas, get none before 0.10, which brought util.xml.
+local function send_text(connection, text)
+	if connection.session.type == "component" then
+		connection.session.send(text)
+	elseif has_xml then
+		connection.session.send(xml.parse(text))
+	end
+end
+
+local function sees_contact(item)
+	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
+end
+
+local function create_contact_presence(host, entities, memory, add_timer, options)
+	-- Pairs of contact and the user in whose name it is probed.
+	local to_probe = {}
+	local next_probe = 0
+
+	local function is_wanted()
+		for _, entity in pairs(entities.all()) do
+			if entity.permissions.presence == "roster" then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact.
+	local function hears_anyway(connection, contact, contact_host)
+		local entity = connection.entity
+		local roster = connection.session.roster
+		return contact == entity.jid or contact_host == entity.jid
+			or roster ~= nil and sees_contact(roster[contact])
+	end
+
+	--- Whether a user has a contact in their roster and sees its presence.
+	local function is_contact_of(user, contact)
+		local username = jid.split(user)
+		local roster = rostermanager.load_roster(username, host)
+		return sees_contact(roster[contact])
+	end
+
+	local function receive(event)
+		local stanza = event.stanza
+		local from = stanza.attr.from
+		local to = stanza.attr.to
+		local presence_type = stanza.attr.type
+		if to == nil or from == nil or presence_type ~= nil and presence_type ~= "unavailable" or not is_wanted() then
+			return nil
+		end
+		local contact_node, contact_host = jid.split(from)
+		if contact_host == nil or contact_host == host then
+			return nil
+		end
+		local contact = jid.join(contact_node, contact_host)
+		if not is_contact_of(jid.bare(to), contact) then
+			return nil
+		end
+		if presence_type == nil then
+			if not memory.available(contact, stanza) then
+				return nil
+			end
+		elseif not memory.unavailable(contact, from) then
+			return nil
+		end
+		local rest
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
+				rest = send_presence(connection, stanza, rest)
+				if connection.heard then
+					connection.heard[from] = true
+				end
+			end
+		end
+		return nil
+	end
+
+	local function send_remembered(connection, contact, presences)
+		local _, contact_host = jid.split(contact)
+		if hears_anyway(connection, contact, contact_host) then
+			return
+		end
+		for from, form in pairs(presences) do
+			if connection.heard and connection.heard[from] == nil then
+				send_text(connection, connection.presence_start .. " from='" .. st.xml_escape(from) .. "'" .. presence_of(form))
+			end
+		end
+	end
+
+	local function send_probes()
+		local rate = options.probe_rate
+		if rate <= 0 then
+			to_probe = {}
+		end
+		local budget = math.max(1, math.floor(rate * probe_pause))
+		while budget > 0 and next_probe < #to_probe do
+			local probe = to_probe[next_probe + 1]
+			next_probe = next_probe + 1
+			budget = budget - 1
+			-- Who has come online meanwhile has a client that probes.
+			if prosody.bare_sessions[probe[2]] == nil then
+				prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = probe[2], to = probe[1] }))
+			end
+		end
+		if next_probe < #to_probe then
+			return math.max(probe_pause, 1 / rate)
+		end
+		to_probe = {}
+		next_probe = 0
+		return nil
+	end
+
+	local function queue_probe(contact, user)
+		if options.probe_rate <= 0 or not memory.first_probe(contact) then
+			return
+		end
+		to_probe[#to_probe + 1] = { contact, user }
+		if #to_probe == 1 then
+			add_timer(probe_pause, send_probes)
+		end
+	end
+
+	--- The users of the host, those online first: their contacts need no probe, as their clients' own tell.
+	local function users_online_first()
+		local usernames = {}
+		local online = prosody.hosts[host].sessions
+		for username in pairs(online) do
+			usernames[#usernames + 1] = username
+		end
+		for username in usermanager.users(host) do
+			if online[username] == nil then
+				usernames[#usernames + 1] = username
+			end
+		end
+		return usernames
+	end
+
+	local function catch_up(connection, done)
+		local seen = {}
+
+		local function contacts_of(username)
+			local user = username .. "@" .. host
+			local is_online = prosody.bare_sessions[user] ~= nil
+			local roster = rostermanager.load_roster(username, host)
+			for contact, item in pairs(roster) do
+				if sees_contact(item) and seen[contact] == nil then
+					seen[contact] = true
+					local _, contact_host = jid.split(contact)
+					local presences = memory.of(contact)
+					if presences then
+						send_remembered(connection, contact, presences)
+					elseif not is_online and contact_host ~= host then
+						queue_probe(contact, user)
+					end
+				end
+			end
+		end
+
+		in_slices(add_timer, users_online_first(), roster_slice, function(username)
+			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
+				return false
+			end
+			contacts_of(username)
+			return true
+		end, function()
+			memory.keep(function(contact) return seen[contact] ~= nil end)
+			done()
+		end)
+	end
+
+	local function forget()
+		if not is_wanted() then
+			memory.keep(function() return false end)
+		end
+	end
+
+	return { receive = receive, catch_up = catch_up, forget = forget }
+end
+
+-- ==== src/impersonation.ts ====
+
+--- Makes the function that makes such sessions.
+--
+-- They carry what handlers of stanzas read of a client's session. They are not
+-- among the server's sessions, and so never an entity themselves.
+local function create_act_as(host, log)
+	local metatable = {
+		-- Few handlers look at the roster, and an offline user's has to be loaded.
+		__index = function(session, key)
+			return key == "roster" and rostermanager.load_roster(session.username, host) or nil
+		end,
+	}
+
+	local function close(self)
+		self.log("debug", "There is no connection to close")
+	end
+
+	return function(username, send)
+		return setmetatable({
+			type = "c2s",
+			username = username,
+			host = host,
+			full_jid = username .. "@" .. host,
+			role = usermanager.get_user_role and usermanager.get_user_role(username, host),
+			send = send,
+			close = close,
+			log = log,
+		}, metatable)
+	end
+end
+
+-- ==== src/refusals.ts ====
+
+local function forbidden(text)
+	return { type = "auth", condition = "forbidden", text = text }
+end
+
+local function bad_request(text)
+	return { type = "modify", condition = "bad-request", text = text }
+end
+
+local refusals = {
+	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user" },
+
+	roster_get = forbidden("Reading rosters is not granted"),
+	roster_set = forbidden("Changing rosters is not granted"),
+	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
+	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
+	roster_not_one_item = bad_request("A roster set has exactly one item"),
+	roster_no_jid = bad_request("The item has no JID"),
+	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is not a bare JID" },
+	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
+	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
+	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
+
+	message = forbidden("Sending messages is not granted"),
+	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
+	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
+	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
+
+	iq = forbidden("Iqs of this type and namespace are not granted"),
+	iq_other_host = forbidden("Iqs in the name of this host's users are not granted"),
+	iq_not_a_user = forbidden("A privileged iq goes to the bare JID of a user"),
+	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
+	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
+	iq_no_id = bad_request("The iq has no id"),
+	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
+	iq_type = bad_request("The two iqs differ in type"),
+	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
+	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
+}
+
+--- Answers a request with an error.
+local function answer_error(session, stanza, refusal)
+	session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
+end
+
+--- Makes the function that refuses.
+--
+-- The log gets at most one line a second for an entity and reason; those left out are counted.
+local function create_refuse(log, add_timer)
+	-- How many were left out since the last line, by entity and reason.
+	local left_out = {}
+
+	local function log_refusal(entity, reason)
+		local key = entity.jid .. " " .. reason
+		local before = left_out[key]
+		if before ~= nil then
+			left_out[key] = before + 1
+			return
+		end
+		log("warn", "Refused a request of %s: %s", entity.jid, reason)
+		left_out[key] = 0
+		add_timer(1, function()
+			local more = left_out[key]
+			if more == 0 then
+				left_out[key] = nil
+				return nil
+			end
+			log("warn", "Refused %d more requests of %s: %s", more, entity.jid, reason)
+			left_out[key] = 0
+			return 1
+		end)
+	end
+
+	return function(entity, session, stanza, refusal)
+		log_refusal(entity, refusal.text)
+		answer_error(session, stanza, refusal)
+		return true
+	end
+end
+
+-- ==== src/message.ts ====
+
+--- Takes the namespace jabber:client off an element and its descendants: inside the server
+-- it is the default one and goes without saying.
+local function strip_client_namespace(element)
+	if element.attr.xmlns == xmlns_client then
+		element.attr.xmlns = nil
+	end
+	for _, child in ipairs(element.tags) do
+		strip_client_namespace(child)
+	end
+end
+
+--- Whether an element is a stanza of that name in the namespace jabber:client,
+-- which is left out on the streams of clients.
+local function is_client_stanza(element, name, session)
+	return element ~= nil and element.name == name
+		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
+end
+
+--- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
+local function forwarded_message(privilege, session)
+	local forwarded = privilege.tags[1]
+	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
+		return nil
+	end
+	local message
+	for _, child in ipairs(forwarded.tags) do
+		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
+		if child.name == "message" then
+			if message or not is_client_stanza(child, "message", session) then
+				return nil
+			end
+			message = child
+		end
+	end
+	return message
+end
+
+--- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
+local function create_message(host, options, entities, act_as, refuse)
+	--- What the server answers the sender's client: a bare JID gets no such errors.
+	local function discard()
+		return true
+	end
+
+	--- Sends a message, as if a client of its sender had.
+	local function send(message, username)
+		if username == nil then
+			prosody.core_post_stanza(prosody.hosts[host], message)
+		else
+			prosody.core_post_stanza(act_as(username, discard), message, true)
+		end
+	end
+
+	return function(event)
+		local origin = event.origin
+		local stanza = event.stanza
+		local privilege
+		for _, xmlns in ipairs(options.namespaces) do
+			privilege = privilege or stanza:get_child("privilege", xmlns)
+		end
+		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
+		if not privilege or not entity then
+			return nil
+		end
+		if entity.permissions.message ~= "outgoing" then
+			return refuse(entity, origin, stanza, refusals.message)
+		end
+		local message = forwarded_message(privilege, origin)
+		if not message then
+			return refuse(entity, origin, stanza, refusals.message_not_one)
+		end
+		local username, sender_host, resource = jid.prepped_split(message.attr.from)
+		if sender_host ~= host or resource ~= nil or username ~= nil and not usermanager.user_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.message_sender)
+		end
+		message.attr.from = username ~= nil and username .. "@" .. host or host
+		if message.attr.to ~= nil then
+			message.attr.to = jid.prep(message.attr.to)
+			if message.attr.to == nil then
+				return refuse(entity, origin, stanza, refusals.malformed_recipient)
+			end
+		elseif username == nil then
+			message.attr.to = host
+		end
+		strip_client_namespace(message)
+		send(message, username)
+		return true
+	end
+end
+
+-- ==== src/iq.ts ====
+
+--- How many iqs may be under way for one entity.
+local max_under_way = 10000
+
+--- The inner iq of a privileged one, or why it is refused.
+local function encapsulated_iq(stanza, session)
+	local wrapper = stanza.tags[1]
+	local iq = wrapper.tags[1]
+	if not iq or #wrapper.tags ~= 1 or not is_client_stanza(iq, "iq", session) then
+		return nil, refusals.iq_not_one
+	end
+	if iq.attr.id == nil then
+		return nil, refusals.iq_no_id
+	end
+	local payload = iq.tags[1]
+	if not payload or #iq.tags ~= 1 or payload.attr.xmlns == nil or payload.attr.xmlns == xmlns_client then
+		return nil, refusals.iq_no_payload
+	end
+	if iq.attr.type ~= stanza.attr.type then
+		return nil, refusals.iq_type
+	end
+	return iq, nil
+end
+
+--- @param entities of this host
+-- @param is_entity_elsewhere whether another host granted a session something
+local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options)
+	local queries = {}
+	local counts = {}
+	local total = 0
+	local first
+	local last
+	local timer_runs = false
+
+	-- The ids are not secret: what makes an answer genuine is where it comes from.
+	local id_prefix = uuid.generate() .. "-"
+	local id_count = 0
+
+	local function remove(query)
+		queries[query.id] = nil
+		local left = counts[query.entity] - 1
+		if left > 0 then
+			counts[query.entity] = left
+		else
+			counts[query.entity] = nil
+		end
+		total = total - 1
+		if query.previous then
+			query.previous.following = query.following
+		else
+			first = query.following
+		end
+		if query.following then
+			query.following.previous = query.previous
+		else
+			last = query.previous
+		end
+	end
+
+	local function expire()
+		local now = os.time()
+		local query = first
+		while query and query.deadline <= now do
+			remove(query)
+			if not query.session.destroyed then
+				answer_error(query.session, query.outer, refusals.iq_timeout)
+			end
+			query = first
+		end
+		timer_runs = query ~= nil
+		return query and math.max(query.deadline - now, 1) or nil
+	end
+
+	local function add(query)
+		queries[query.id] = query
+		counts[query.entity] = (counts[query.entity] or 0) + 1
+		total = total + 1
+		if last then
+			last.following = query
+		else
+			first = query
+		end
+		last = query
+		if not timer_runs then
+			timer_runs = true
+			add_timer(query.deadline - os.time(), expire)
+		end
+	end
+
+	--- Passes an answer on to the entity that it is for (XEP-0356, 6.3); false where it is for none.
+	local function deliver(answer, user)
+		local id = answer.attr.id
+		local query = id ~= nil and queries[id] or nil
+		if not query or query.user ~= user or (answer.attr.from or user) ~= query.asked then
+			return false
+		end
+		remove(query)
+		local entity = query.entity
+		local session = query.session
+		if session.destroyed then
+			return true
+		end
+		if not covers(entity.permissions.iq[query.namespace], query.outer.attr.type) then
+			-- It was taken away meanwhile.
+			return refuse(entity, session, query.outer, refusals.iq)
+		end
+		local reply = st.reply(query.outer)
+			:tag("privilege", { xmlns = xmlns_privilege })
+			:tag("forwarded", { xmlns = xmlns_forward })
+			:tag("iq", { xmlns = xmlns_client, type = answer.attr.type, id = query.inner_id, from = query.asked, to = user })
+		for _, child in ipairs(answer.tags) do
+			reply:add_child(child)
+		end
+		session.send(reply)
+		return true
+	end
+
+	local function is_answer(stanza)
+		return stanza.attr.type == "result" or stanza.attr.type == "error"
+	end
+
+	local function request(event)
+		local origin = event.origin
+		local stanza = event.stanza
+		local entity = entities.of(origin)
+		if not entity then
+			local other = is_entity_elsewhere(origin)
+			return other and refuse(other, origin, stanza, refusals.iq_other_host)
+		end
+		local user = stanza.attr.to or origin.username .. "@" .. host
+		local username = jid.split(user)
+		if not usermanager.user_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.no_such_user)
+		end
+		local iq, refusal = encapsulated_iq(stanza, origin)
+		if iq == nil then
+			return refuse(entity, origin, stanza, refusal)
+		end
+		local namespace = iq.tags[1].attr.xmlns
+		if not covers(entity.permissions.iq[namespace], iq.attr.type) then
+			return refuse(entity, origin, stanza, refusals.iq)
+		end
+		if iq.attr.from ~= nil and jid.prep(iq.attr.from) ~= user then
+			return refuse(entity, origin, stanza, refusals.iq_sender)
+		end
+		local asked = jid.prep(iq.attr.to or user)
+		if asked == nil then
+			return refuse(entity, origin, stanza, refusals.malformed_recipient)
+		end
+		if (counts[entity] or 0) >= max_under_way then
+			return refuse(entity, origin, stanza, refusals.iq_too_many)
+		end
+
+		id_count = id_count + 1
+		local id = id_prefix .. tostring(id_count)
+		add({
+			id = id,
+			inner_id = iq.attr.id,
+			user = user,
+			asked = asked,
+			entity = entity,
+			session = origin,
+			namespace = namespace,
+			outer = st.iq({ type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to }),
+			deadline = os.time() + options.iq_timeout,
+			previous = last,
+			following = nil,
+		})
+		strip_client_namespace(iq)
+		iq.attr.id = id
+		iq.attr.from = user
+		iq.attr.to = asked
+		local session = act_as(username, function(answer)
+			return type(answer) == "table" and is_answer(answer) and deliver(answer, user)
+		end)
+		prosody.core_post_stanza(session, iq, true)
+		return true
+	end
+
+	local function misaddressed(event)
+		local stanza = event.stanza
+		local payload = stanza.tags[1]
+		if not payload or payload.name ~= "privileged_iq" or payload.attr.xmlns ~= xmlns_privilege or is_answer(stanza) then
+			return nil
+		end
+		local entity = entities.of(event.origin) or is_entity_elsewhere(event.origin)
+		return entity and refuse(entity, event.origin, stanza, refusals.iq_not_a_user)
+	end
+
+	local function take_answer(event)
+		local stanza = event.stanza
+		if not first or not is_answer(stanza) then
+			return nil
+		end
+		-- What a client sends to its own account has no 'to' here.
+		local user = stanza.attr.to or event.origin.username .. "@" .. event.origin.host
+		return deliver(stanza, user) or nil
+	end
+
+	local function forget(session)
+		local query = first
+		while query do
+			local following = query.following
+			if query.session == session then
+				remove(query)
+			end
+			query = following
+		end
+	end
+
+	return { request = request, misaddressed = misaddressed, answer = take_answer, forget = forget, under_way = function() return total end }
+end
+
+-- ==== src/roster.ts ====
+
+local settable_subscriptions = { none = true, to = true, from = true, both = true }
+
+--- Appends a contact as `<item/>` (RFC 6121, 2.1.2); a nil item as one that was removed.
+local function add_item(query, contact, item)
+	if not item then
+		query:tag("item", { jid = contact, subscription = "remove" }):up()
+		return
+	end
+	query:tag("item", { jid = contact, subscription = item.subscription, ask = item.ask, name = item.name })
+	for group in pairs(item.groups) do
+		query:tag("group"):text(group):up()
+	end
+	query:up()
+end
+
+--- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
+local function is_contact(key, item)
+	return key ~= false and item ~= nil and type(item.subscription) == "string"
+end
+
+--- The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none.
+local function roster_version(roster)
+	local metadata = roster[false]
+	-- Not the 1 of mod_roster, which is also that of the first change.
+	local version = metadata and metadata.version or 0
+	return version ~= true and tostring(version) or nil
+end
+
+--- Reads a user's roster; nil where the storage failed, now or when it was first read.
+local function read_roster(username, host)
+	local roster, err = rostermanager.load_roster(username, host)
+	local metadata = roster[false]
+	return err == nil and (metadata and metadata.broken) == nil and roster or nil
+end
+
+--- The contact that a roster set is about, or why it is refused.
+local function set_contact(query, owner)
+	local element = query.tags[1]
+	if not element or #query.tags ~= 1 or element.name ~= "item" or element.attr.xmlns ~= xmlns_roster then
+		return nil, refusals.roster_not_one_item
+	end
+	if element.attr.jid == nil then
+		return nil, refusals.roster_no_jid
+	end
+	local contact = jid.prep(element.attr.jid)
+	if contact == nil or string.find(contact, "/", 1, true) ~= nil then
+		return nil, refusals.roster_bad_jid
+	end
+	if contact == owner then
+		return nil, refusals.roster_own_jid
+	end
+	if contact == "pending" then
+		-- Old rosters have their metadata under this name.
+		return nil, refusals.roster_reserved_jid
+	end
+	return contact, nil
+end
+
+--- The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said.
+local function updated_item(element, old)
+	local asked = element.attr.subscription
+	local item = { subscription = "none", groups = {} }
+	if old then
+		item.subscription = old.subscription
+		item.ask = old.ask
+		item.approved = old.approved
+	end
+	if asked ~= nil and settable_subscriptions[asked] then
+		item.subscription = asked
+	end
+	if item.subscription == "to" or item.subscription == "both" then
+		-- What was asked for is there.
+		item.ask = nil
+	end
+	if element.attr.name ~= "" then
+		item.name = element.attr.name
+	end
+	for _, child in ipairs(element.tags) do
+		local group = child:get_text()
+		if child.name == "group" and group ~= nil and group ~= "" then
+			item.groups[group] = true
+		end
+	end
+	return item
+end
+
+local function create_roster(host, entities, act_as, refuse)
+	--- The entity that asks for somebody else's roster. Requests for one's own have no
+	-- 'to' here, and those of others are not this module's.
+	local function requester(event)
+		return event.stanza.attr.to ~= nil and entities.of(event.origin) or nil
+	end
+
+	local function get(event)
+		local entity = requester(event)
+		if not entity then
+			return nil
+		end
+		local origin = event.origin
+		local stanza = event.stanza
+		if not covers(entity.permissions.roster, "get") then
+			return refuse(entity, origin, stanza, refusals.roster_get)
+		end
+		local username = jid.split(stanza.attr.to)
+		if not usermanager.user_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.no_such_user)
+		end
+		local roster = read_roster(username, host)
+		if not roster then
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
+		end
+		local reply = st.reply(stanza)
+		local version = roster_version(roster)
+		if version == nil or stanza.tags[1].attr.ver ~= version then
+			reply:tag("query", { xmlns = xmlns_roster, ver = version })
+			for contact, item in pairs(roster) do
+				if is_contact(contact, item) then
+					add_item(reply, contact, item)
+				end
+			end
+		end
+		origin.send(reply)
+		return true
+	end
+
+	--- Puts an item into a roster and saves that, or leaves the roster as it was and returns false.
+	local function save(username, roster, contact, item)
+		local old = roster[contact]
+		local metadata = roster[false] or {}
+		local version = metadata.version
+		local pending = metadata.pending or {}
+		local request = pending[contact]
+		roster[contact] = item
+		-- A contact that is subscribed now asks for nothing more.
+		if item and (item.subscription == "from" or item.subscription == "both") then
+			pending[contact] = nil
+		end
+		if rostermanager.save_roster(username, host, roster, contact) then
+			return true
+		end
+		roster[contact] = old
+		pending[contact] = request
+		metadata.version = version
+		return false
+	end
+
+	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
+	local function end_subscriptions(username, roster, contact, item)
+		local session = act_as(username, function() return true end)
+		if since_0_10 then
+			prosody.hosts[host].events.fire_event("roster-item-removed", {
+				username = username,
+				jid = contact,
+				item = item,
+				origin = session,
+				roster = roster,
+			})
+			return
+		end
+		-- Before, there is no such event.
+		if item.subscription == "both" or item.subscription == "from" then
+			prosody.core_post_stanza(session, st.presence({ type = "unsubscribed", from = session.full_jid, to = contact }))
+		end
+		if item.subscription == "both" or item.subscription == "to" or item.ask ~= nil then
+			prosody.core_post_stanza(session, st.presence({ type = "unsubscribe", from = session.full_jid, to = contact }))
+		end
+	end
+
+	local function set(event)
+		local entity = requester(event)
+		if not entity then
+			return nil
+		end
+		local origin = event.origin
+		local stanza = event.stanza
+		if not covers(entity.permissions.roster, "set") then
+			return refuse(entity, origin, stanza, refusals.roster_set)
+		end
+		local username = jid.split(stanza.attr.to)
+		if not usermanager.user_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.no_such_user)
+		end
+		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
+		if contact == nil then
+			return refuse(entity, origin, stanza, refusal)
+		end
+		local roster = read_roster(username, host)
+		if not roster then
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
+		end
+		local element = stanza.tags[1].tags[1]
+		local old = roster[contact]
+		local removal = element.attr.subscription == "remove"
+		if removal and not old then
+			return refuse(entity, origin, stanza, refusals.roster_no_item)
+		end
+		if not save(username, roster, contact, not removal and updated_item(element, old) or nil) then
+			return refuse(entity, origin, stanza, refusals.roster_not_saved)
+		end
+		if removal and old then
+			end_subscriptions(username, roster, contact, old)
+		end
+		origin.send(st.reply(stanza))
+		rostermanager.roster_push(username, host, contact)
+		return true
+	end
+
+	return { get = get, set = set }
+end
+
+-- ==== src/roster_push.ts ====
+
+local function same_groups(a, b)
+	for group in pairs(a.groups) do
+		if b.groups[group] == nil then
+			return false
+		end
+	end
+	for group in pairs(b.groups) do
+		if a.groups[group] == nil then
+			return false
+		end
+	end
+	return true
+end
+
+--- Whether a contact's item is the same for a reader of the roster.
+local function same_item(a, b)
+	if not a or not b then
+		return a == b
+	end
+	return a.name == b.name and a.subscription == b.subscription and a.ask == b.ask and same_groups(a, b)
+end
+
+--- The item that a roster has under a key, nil where there is none or it is no contact's.
+local function item_of(roster, key)
+	local item = roster and roster[key]
+	return is_contact(key, item) and item or nil
+end
+
+--- Has roster changes pushed (XEP-0356, 4.4).
+--
+-- All changes, whoever makes them, are saved through a store opened for it. What
+-- they change is found by comparing with what the storage has, since that is the state
+-- that entities were told last.
+local function create_roster_push(host, entities)
+	local function push(username, contact, item, version)
+		local iq = st.iq({ type = "set", id = uuid.generate(), from = username .. "@" .. host })
+		iq:tag("query", { xmlns = xmlns_roster, ver = version ~= nil and version ~= true and tostring(version) or nil })
+		add_item(iq, contact, item)
+		for _, connection in ipairs(entities.receivers("push")) do
+			if is_connected(connection) then
+				local copy = st.clone(iq)
+				copy.attr.to = connection.address
+				connection.session.send(copy)
+			end
+		end
+	end
+
+	local function push_changes(username, before, after)
+		local metadata = after and after[false]
+		local version = metadata and metadata.version
+		if before then
+			for contact in pairs(before) do
+				if item_of(before, contact) and not item_of(after, contact) then
+					push(username, contact, nil, version)
+				end
+			end
+		end
+		if after then
+			for contact in pairs(after) do
+				local item = item_of(after, contact)
+				if item and not same_item(item_of(before, contact), item) then
+					push(username, contact, item, version)
+				end
+			end
+		end
+	end
+
+	local function is_watched()
+		return #entities.receivers("push") > 0
+	end
+
+	--- A store of whole rosters: what is saved is compared with what is there.
+	local function wrap_keyval(store)
+		local wrapper = {
+			on_read = false,
+			get = function(self, username)
+				local roster, err = store:get(username)
+				if self.on_read ~= false then
+					self.on_read(roster)
+				end
+				return roster, err
+			end,
+			set = function(self, username, roster)
+				if self.on_read ~= false or not is_watched() then
+					return store:set(username, roster)
+				end
+				local before = store:get(username)
+				local ok, err = store:set(username, roster)
+				if ok then
+					push_changes(username, before, roster)
+				end
+				return ok, err
+			end,
+		}
+		return setmetatable(wrapper, { __index = store })
+	end
+
+	--- A store of single items: of those it saves, the ones that are not what is there.
+	local function wrap_map(store)
+		local keyval_store = type(store.keyval_store) == "table" and store.keyval_store or nil
+
+		--- Notes the items of a roster that are about to be saved.
+		local function copy_items(keys, from, to)
+			for key in pairs(keys) do
+				if key ~= false and from then
+					to[key] = from[key]
+				end
+			end
+		end
+
+		local wrapper = {
+			set = function(self, username, key, item)
+				local keys = {}
+				keys[key] = item or store.remove
+				return self:set_keys(username, keys)
+			end,
+			set_keys = function(self, username, keys)
+				if not is_watched() then
+					return store:set_keys(username, keys)
+				end
+				local before = {}
+				local after = {}
+				for key, item in pairs(keys) do
+					if item ~= store.remove then
+						after[key] = item
+					end
+					if key ~= false and not keyval_store then
+						before[key] = (store:get(username, key))
+					end
+				end
+				if keyval_store then
+					-- It reads the roster anyway: look at that.
+					keyval_store.on_read = function(roster)
+						copy_items(keys, roster, before)
+					end
+				end
+				local ok, err = store:set_keys(username, keys)
+				if keyval_store then
+					keyval_store.on_read = false
+				end
+				if ok then
+					push_changes(username, before, after)
+				end
+				return ok, err
+			end,
+		}
+		return setmetatable(wrapper, { __index = store })
+	end
+
+	local function store_opened(event)
+		if event.store_name == "roster" then
+			if event.store_type == "map" then
+				event.store = wrap_map(event.store)
+			elseif event.store_type == nil or event.store_type == "keyval" then
+				event.store = wrap_keyval(event.store)
+			end
+		end
+		return nil
+	end
+
+	--- The roster of a deleted user goes without being saved once more.
+	local function user_deleted(event)
+		if event.host == host and is_watched() then
+			push_changes(event.username, read_roster(event.username, host), nil)
+		end
+		return nil
+	end
+
+	return { store_opened = store_opened, user_deleted = user_deleted }
+end
+
+-- ==== src/mod_privilege.ts ====
+
+--- Serves the virtual host that the module is loaded on.
+local function serve_host()
+	local host = module.host
+	local log = module._log
+	local function add_timer(delay, callback)
+		module:add_timer(delay, callback)
+	end
+
+	local entities = create_entities()
+	-- The entities of all hosts that serve some.
+	local everywhere = module:shared("/*/privilege/entities")
+	everywhere[host] = entities
+
+	local function is_entity_elsewhere(session)
+		for _, others in pairs(everywhere) do
+			local entity = others.of(session)
+			if entity then
+				return entity
+			end
+		end
+		return nil
+	end
+
+	local options = { iq_timeout = 120, probe_rate = 100, namespaces = {} }
+
+	local function read_options()
+		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout", 120))
+		options.probe_rate = module:get_option_number("privilege_probe_rate", 100)
+		options.namespaces = { xmlns_privilege }
+		if module:get_option_boolean("privilege_legacy_namespace", true) then
+			table.insert(options.namespaces, xmlns_privilege_legacy)
+		end
+	end
+
+	local refuse = create_refuse(log, add_timer)
+	local act_as = create_act_as(host, log)
+	local memory = create_contact_memory()
+	local roster = create_roster(host, entities, act_as, refuse)
+	local roster_push = create_roster_push(host, entities)
+	local message = create_message(host, options, entities, act_as, refuse)
+	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options)
+	local presence = create_managed_presence(host, entities, add_timer)
+	local contacts = create_contact_presence(host, entities, memory, add_timer, options)
+
+	--- Tells an entity the presences that it may see, and did not see before.
+	local function catch_up(connection, before)
+		local now = connection.entity.permissions.presence
+		local contacts_too = now == "roster" and before.presence ~= "roster"
+		if now == "none" or before.presence ~= "none" and not contacts_too then
+			return
+		end
+		connection.heard = {}
+		local function done()
+			connection.heard = nil
+		end
+		local function then_contacts()
+			if contacts_too then
+				contacts.catch_up(connection, done)
+			else
+				done()
+			end
+		end
+		if before.presence == "none" then
+			presence.catch_up(connection, then_contacts)
+		else
+			then_contacts()
+		end
+	end
+
+	--- Tells an entity its permissions, if they are not what it was told last.
+	local function advertise(connection)
+		local entity = connection.entity
+		local before = connection.told
+		if same_permissions(entity.permissions, before) then
+			return
+		end
+		connection.told = entity.permissions
+		for _, xmlns in ipairs(options.namespaces) do
+			local privilege = privilege_element(entity.permissions, before, xmlns)
+			if privilege then
+				connection.session.send(st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
+			end
+		end
+		log("info", "%s is granted %s", connection.address, describe_permissions(entity.permissions))
+		catch_up(connection, before)
+	end
+
+	local function advertise_to(entity)
+		for _, connection in ipairs(entity.connections) do
+			if is_connected(connection) then
+				advertise(connection)
+			end
+		end
+	end
+
+	local function arrived(entity, session)
+		if grants_anything(entity.permissions) then
+			advertise(entities.connect(entity, session))
+		end
+	end
+
+	local function gone(session)
+		entities.disconnect(session)
+		iq.forget(session)
+	end
+
+	local arrivals = create_arrivals(module, entities, arrived, gone)
+
+	--- Reads the configuration and makes it so.
+	local function configure()
+		read_options()
+		local configuration = read_configuration(module:get_option("privileged_entities"), jid.prep)
+		for _, problem in ipairs(configuration.problems) do
+			log("error", "%s", describe_problem(host, problem))
+		end
+		if not since_0_10 then
+			-- Roster changes cannot be heard of.
+			for _, permissions in pairs(configuration.grants) do
+				permissions.push = false
+			end
+		end
+		for _, entity in ipairs(entities.grant(configuration.grants)) do
+			advertise_to(entity)
+		end
+		for _, entity in pairs(entities.all()) do
+			advertise_to(entity)
+		end
+		contacts.forget()
+		arrivals.watch()
+		arrivals.find()
+		return nil
+	end
+
+	-- Rosters
+	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
+	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
+	module:hook("store-opened", roster_push.store_opened)
+	module:hook_global("user-deleted", roster_push.user_deleted)
+	-- Messages
+	module:hook("message/host", message, 1)
+	-- Iqs; answers before mod_iq looks at them
+	module:hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request)
+	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed)
+	module:hook("iq/full", iq.misaddressed, 1)
+	module:hook("iq/bare", iq.answer, 1)
+	-- Presences, before mod_presence does what it does with them
+	module:hook("presence/bare", presence.broadcast, 1)
+	module:hook("presence/bare", contacts.receive, 1)
+	module:hook("presence/full", contacts.receive, 1)
+
+	module:hook_global("config-reloaded", configure)
+
+	module.save = memory.save
+	module.restore = function(saved)
+		memory.restore(saved)
+	end
+	module.unload = function()
+		everywhere[host] = nil
+		if not module.reloading then
+			for _, entity in ipairs(entities.grant({})) do
+				advertise_to(entity)
+			end
+		end
+	end
+
+	configure()
+end
+
+if module:get_host_type() == "local" then
+	serve_host()
+end

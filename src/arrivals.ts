@@ -1,0 +1,133 @@
+import * as jid from "util.jid";
+import type { Entities, Entity } from "./entities";
+
+/** Hears of entities that come and go, on whichever host of this server they do. */
+export interface Arrivals {
+	/** Listens on the hosts of all entities. */
+	watch: (this: void) => void;
+	/** Finds the entities that are connected already, and were not heard of. */
+	find: (this: void) => void;
+}
+
+/** Seconds after a handshake in which the server must have said that a component is authenticated. */
+const handshake_grace = 1;
+
+/**
+ * @param api the module that listens
+ * @param arrived called with each stream of an entity: a component has authenticated, a client become available
+ * @param gone called with each stream that ended (0.10 and later)
+ */
+export function create_arrivals(
+	api: Module, entities: Entities,
+	arrived: (this: void, entity: Entity, session: Session) => void, gone: (this: void, session: Session) => void,
+): Arrivals {
+	// The events objects listened to, by host: a host gets a new one each time it is activated.
+	const watched = new LuaTable<string, Events>();
+
+	function authenticated(session: Session): void {
+		const entity = entities.of(session);
+		if (entity) {
+			arrived(entity, session);
+		}
+	}
+
+	function component_authenticated(event: SessionEvent): Handled {
+		authenticated(event.session);
+		return undefined;
+	}
+
+	function client_available(event: StanzaEvent): Handled {
+		authenticated(event.origin);
+		return undefined;
+	}
+
+	function left(event: SessionEvent): Handled {
+		gone(event.session);
+		return undefined;
+	}
+
+	function is_known(entity: Entity, session: Session): boolean {
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (connection.session === session) {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/** Before 0.9.9 the server does not say that a component has authenticated, unless it was patched. */
+	function component_handshake(event: StanzaEvent): Handled {
+		const session = event.origin;
+		api.add_timer(handshake_grace, () => {
+			const entity = entities.of(session);
+			if (entity && !is_known(entity, session)) {
+				api.log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
+					+ "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid);
+			}
+			return undefined;
+		});
+		return undefined;
+	}
+
+	const handlers: Record<string, (this: void, event: never) => Handled> = {
+		"component-authenticated": component_authenticated,
+		"component-disconnected": left,
+		"presence/initial": client_available,
+		"resource-unbind": left,
+		"stanza/jabber:component:accept:handshake": component_handshake,
+	};
+
+	function unwatch(host: string): Handled {
+		const events = watched.get(host) as Events | undefined;
+		if (events) {
+			for (const [event, handler] of pairs(handlers)) {
+				api.unhook_object_event(events, event, handler);
+			}
+			watched.delete(host);
+		}
+		return undefined;
+	}
+
+	function watch_host(name: string): void {
+		const host = prosody.hosts.get(name) as Host | undefined;
+		if (host && watched.get(name) !== host.events) {
+			unwatch(name);
+			watched.set(name, host.events);
+			for (const [event, handler] of pairs(handlers)) {
+				api.hook_object_event(host.events, event, handler);
+			}
+		}
+	}
+
+	function watch(): Handled {
+		for (const [entity_jid] of pairs(entities.all())) {
+			const [, host] = jid.split(entity_jid);
+			watch_host(host!);
+		}
+		return undefined;
+	}
+
+	function find(): void {
+		const streams = api.shared<LuaTable<object, Session>>("/*/component/sessions");
+		for (const [, session] of pairs(streams)) {
+			const entity = session.type === "component" ? entities.of(session) : undefined;
+			if (entity && !is_known(entity, session)) {
+				arrived(entity, session);
+			}
+		}
+		for (const [entity_jid, entity] of pairs(entities.all())) {
+			const user = prosody.bare_sessions.get(entity_jid) as User | undefined;
+			if (user) {
+				for (const [, session] of pairs(user.sessions)) {
+					if (session.presence && !is_known(entity, session)) {
+						arrived(entity, session);
+					}
+				}
+			}
+		}
+	}
+
+	api.hook_global("host-activated", watch);
+	api.hook_global("host-deactivated", unwatch);
+	return { watch: watch, find: find };
+}

@@ -1,0 +1,181 @@
+import { no_permissions } from "./permissions";
+import type { Access, MessagePermission, Permissions, PresencePermission } from "./permissions";
+
+/** One thing that is wrong with the option `privileged_entities`. */
+export interface Problem {
+	/** The entity it stands under, as the admin wrote it; nil where it is the option as a whole. */
+	entity: string | undefined;
+	/** The option, `iq["NAMESPACE"]` for a namespace. */
+	option: string;
+	/** What stands there, as Lua would write it. */
+	value: string;
+	/** What may stand there. */
+	allowed: string;
+}
+
+/** The option `privileged_entities`, read. */
+export interface Configuration {
+	/** By the entity's JID: a domain or a bare JID, prepared. */
+	grants: LuaTable<string, Permissions>;
+	problems: Problem[];
+}
+
+/** The other options; the parts of the module hold on to them, and they change when the configuration is read again. */
+export interface Options {
+	/** `privilege_iq_timeout`: seconds to wait for the answer to an iq. */
+	iq_timeout: number;
+	/** `privilege_probe_rate`: probes of contacts a second, 0 for none. */
+	probe_rate: number;
+	/** The namespaces of `<privilege/>` that are served, two with `privilege_legacy_namespace`. */
+	namespaces: string[];
+}
+
+type Choices<T extends string> = Record<T, true>;
+type ProblemSink = (this: void, option: string, value: unknown, allowed: string) => void;
+
+const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
+const access_allowed = '"none", "get", "set" or "both"';
+const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
+const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
+const known_options: Record<string, true | undefined> = {
+	roster: true, roster_push: true, message: true, presence: true, iq: true,
+};
+
+/** A value of the configuration as the admin would recognise it. */
+function show_value(value: unknown): string {
+	if (type(value) === "string") {
+		return string.format("%q", value);
+	}
+	if (type(value) === "table") {
+		return "a table";
+	}
+	return tostring(value);
+}
+
+/** The keys of a table in a steady order. */
+function sorted_keys(from: LuaTable<AnyNotNil, unknown>): AnyNotNil[] {
+	const keys: AnyNotNil[] = [];
+	for (const [key] of pairs(from)) {
+		keys.push(key);
+	}
+	table.sort(keys, (a, b) => tostring(a) < tostring(b));
+	return keys;
+}
+
+/** `value` if it is one of the choices; else "none", and a problem unless there was no value. */
+function choose<T extends string>(choices: Choices<T>, option: string, value: unknown, allowed: string, problem: ProblemSink): T | "none" {
+	if (value === undefined) {
+		return "none";
+	}
+	if (type(value) === "string" && choices[value as T] as true | undefined) {
+		return value as T;
+	}
+	problem(option, value, allowed);
+	return "none";
+}
+
+function read_iq(option: unknown, problem: ProblemSink): LuaTable<string, Access> {
+	const granted = new LuaTable<string, Access>();
+	if (option === undefined) {
+		return granted;
+	}
+	if (type(option) !== "table") {
+		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }');
+		return granted;
+	}
+	const namespaces = option as LuaTable<AnyNotNil, unknown>;
+	for (const [, namespace] of ipairs(sorted_keys(namespaces))) {
+		if (type(namespace) === "string" && namespace !== "") {
+			const name = namespace as string;
+			const access = choose(access_choices, 'iq["' + name + '"]', namespaces.get(name), access_allowed, problem);
+			if (access !== "none") {
+				granted.set(name, access);
+			}
+		} else {
+			problem("iq", namespaces.get(namespace), 'a namespace as key, { ["NAMESPACE"] = "set" }');
+		}
+	}
+	return granted;
+}
+
+function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: ProblemSink): Permissions {
+	const permissions = no_permissions();
+	permissions.roster = choose(access_choices, "roster", option.get("roster"), access_allowed, problem);
+	permissions.message = choose(message_choices, "message", option.get("message"), '"none" or "outgoing"', problem);
+	permissions.presence = choose(presence_choices, "presence", option.get("presence"), '"none", "managed_entity" or "roster"', problem);
+	permissions.iq = read_iq(option.get("iq"), problem);
+
+	const readable = permissions.roster === "get" || permissions.roster === "both";
+	// XEP-0356, 7.4: the server must reject it.
+	if (permissions.presence === "roster" && !readable) {
+		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"');
+		permissions.presence = "none";
+	}
+
+	const push = option.get("roster_push");
+	permissions.push = readable;
+	if (push !== undefined) {
+		permissions.push = push === true && readable;
+		if (type(push) !== "boolean") {
+			problem("roster_push", push, "true or false");
+		} else if (push === true && !readable) {
+			problem("roster_push", push, 'roster = "get" or "both" beside it, or false');
+		}
+	}
+
+	for (const [, key] of ipairs(sorted_keys(option))) {
+		if (type(key) !== "string" || !known_options[key as string]) {
+			problem(tostring(key), option.get(key), "roster, roster_push, message, presence or iq as option");
+		}
+	}
+	return permissions;
+}
+
+/**
+ * Reads `privileged_entities`.
+ *
+ * Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
+ * @param option what the configuration has, of any type
+ * @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
+ */
+export function read_configuration(option: unknown, prepare: (this: void, jid: string) => string | undefined): Configuration {
+	const configuration: Configuration = { grants: new LuaTable(), problems: [] };
+	const problems = configuration.problems;
+	if (option === undefined) {
+		return configuration;
+	}
+	if (type(option) !== "table") {
+		problems.push({
+			entity: undefined, option: "privileged_entities", value: show_value(option),
+			allowed: "a table of entities, { [\"JID\"] = { … } }",
+		});
+		return configuration;
+	}
+
+	const entities = option as LuaTable<AnyNotNil, unknown>;
+	for (const [, key] of ipairs(sorted_keys(entities))) {
+		const name = tostring(key);
+		const problem: ProblemSink = (option_name, value, allowed) => {
+			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed });
+		};
+		const value = entities.get(key);
+		const entity = type(key) === "string" ? prepare(name) : undefined;
+		if (entity === undefined || string.find(entity, "/", 1, true)[0] !== undefined) {
+			problem("privileged_entities", key, "a domain or a bare JID as key");
+		} else if (configuration.grants.has(entity)) {
+			problem("privileged_entities", key, "each entity once; " + entity + " stands there in another spelling");
+		} else if (type(value) !== "table") {
+			problem("privileged_entities", value, "a table of permissions for the entity");
+		} else {
+			configuration.grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, problem));
+		}
+	}
+	return configuration;
+}
+
+/** A problem as a sentence for the log. */
+export function describe_problem(host: string, problem: Problem): string {
+	const where = problem.entity !== undefined ? ' entity "' + problem.entity + '":' : "";
+	return 'VirtualHost "' + host + '":' + where + " " + problem.option + " = " + problem.value
+		+ " grants nothing, allowed is " + problem.allowed;
+}

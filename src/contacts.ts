@@ -1,0 +1,213 @@
+import * as rostermanager from "core.rostermanager";
+import * as usermanager from "core.usermanager";
+import * as jid from "util.jid";
+import * as st from "util.stanza";
+import type { Options } from "./config";
+import type { ContactMemory } from "./contact_memory";
+import { presence_of } from "./contact_memory";
+import { is_connected } from "./entities";
+import type { Connection, Entities } from "./entities";
+import { send_presence } from "./presence";
+import { in_slices } from "./slices";
+import type { AddTimer } from "./slices";
+
+/** How many users' rosters a slice of a catch-up has; an offline user's is read from the storage. */
+const roster_slice = 20;
+
+/** Seconds between two batches of probes. */
+const probe_pause = 0.1;
+
+/** The presences of contacts (XEP-0356, 7.4). */
+export interface ContactPresence {
+	/** Handles a presence that a contact sends to a user. */
+	receive: (this: void, event: StanzaEvent) => Handled;
+	/** Tells an entity which contacts are online, and probes those of whom nothing is known. */
+	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
+	/** Forgets all, if no entity may see it any more. */
+	forget: (this: void) => void;
+}
+
+const [has_xml, xml_module] = pcall(require, "util.xml");
+const xml = xml_module as typeof import("util.xml");
+
+/** Sends a presence that is XML text. Clients, whose streams want stanzas, get none before 0.10, which brought util.xml. */
+function send_text(connection: Connection, text: string): void {
+	if (connection.session.type === "component") {
+		connection.session.send(text);
+	} else if (has_xml) {
+		connection.session.send(xml.parse(text)!);
+	}
+}
+
+function sees_contact(item: RosterItem | undefined): boolean {
+	return item !== undefined && (item.subscription === "both" || item.subscription === "to");
+}
+
+export function create_contact_presence(
+	host: string, entities: Entities, memory: ContactMemory,
+	add_timer: AddTimer, options: Options,
+): ContactPresence {
+	// Pairs of contact and the user in whose name it is probed.
+	let to_probe: Array<[string, string]> = [];
+	let next_probe = 0;
+
+	function is_wanted(): boolean {
+		for (const [, entity] of pairs(entities.all())) {
+			if (entity.permissions.presence === "roster") {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/** Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact. */
+	function hears_anyway(connection: Connection, contact: string, contact_host: string | undefined): boolean {
+		const entity = connection.entity;
+		const roster = connection.session.roster;
+		return contact === entity.jid || contact_host === entity.jid
+			|| (roster !== undefined && sees_contact(roster.get(contact)));
+	}
+
+	/** Whether a user has a contact in their roster and sees its presence. */
+	function is_contact_of(user: string, contact: string): boolean {
+		const [username] = jid.split(user);
+		const [roster] = rostermanager.load_roster(username!, host);
+		return sees_contact(roster.get(contact));
+	}
+
+	function receive(event: StanzaEvent): Handled {
+		const stanza = event.stanza;
+		const from = stanza.attr.from;
+		const to = stanza.attr.to;
+		const presence_type = stanza.attr.type;
+		if (to === undefined || from === undefined || (presence_type !== undefined && presence_type !== "unavailable") || !is_wanted()) {
+			return undefined;
+		}
+		const [contact_node, contact_host] = jid.split(from);
+		if (contact_host === undefined || contact_host === host) {
+			return undefined;
+		}
+		const contact = jid.join(contact_node, contact_host);
+		if (!is_contact_of(jid.bare(to)!, contact)) {
+			return undefined;
+		}
+		if (presence_type === undefined) {
+			if (!memory.available(contact, stanza)) {
+				return undefined;
+			}
+		} else if (!memory.unavailable(contact, from)) {
+			return undefined;
+		}
+		let rest: string | undefined;
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+			if (is_connected(connection) && !hears_anyway(connection, contact, contact_host)) {
+				rest = send_presence(connection, stanza, rest);
+				if (connection.heard) {
+					connection.heard.set(from, true);
+				}
+			}
+		}
+		return undefined;
+	}
+
+	function send_remembered(connection: Connection, contact: string, presences: LuaTable<string, string>): void {
+		const [, contact_host] = jid.split(contact);
+		if (hears_anyway(connection, contact, contact_host)) {
+			return;
+		}
+		for (const [from, form] of pairs(presences)) {
+			if (connection.heard && !connection.heard.has(from)) {
+				send_text(connection, connection.presence_start + " from='" + st.xml_escape(from) + "'" + presence_of(form));
+			}
+		}
+	}
+
+	function send_probes(): number | undefined {
+		const rate = options.probe_rate;
+		if (rate <= 0) {
+			to_probe = [];
+		}
+		let budget = math.max(1, math.floor(rate * probe_pause));
+		while (budget > 0 && next_probe < to_probe.length) {
+			const probe = to_probe[next_probe]!;
+			next_probe = next_probe + 1;
+			budget = budget - 1;
+			// Who has come online meanwhile has a client that probes.
+			if (!prosody.bare_sessions.has(probe[1])) {
+				prosody.core_post_stanza(prosody.hosts.get(host), st.presence({ type: "probe", from: probe[1], to: probe[0] }));
+			}
+		}
+		if (next_probe < to_probe.length) {
+			return math.max(probe_pause, 1 / rate);
+		}
+		to_probe = [];
+		next_probe = 0;
+		return undefined;
+	}
+
+	function queue_probe(contact: string, user: string): void {
+		if (options.probe_rate <= 0 || !memory.first_probe(contact)) {
+			return;
+		}
+		to_probe.push([contact, user]);
+		if (to_probe.length === 1) {
+			add_timer(probe_pause, send_probes);
+		}
+	}
+
+	/** The users of the host, those online first: their contacts need no probe, as their clients' own tell. */
+	function users_online_first(): string[] {
+		const usernames: string[] = [];
+		const online = prosody.hosts.get(host).sessions!;
+		for (const [username] of pairs(online)) {
+			usernames.push(username);
+		}
+		for (const username of usermanager.users(host)) {
+			if (!online.has(username)) {
+				usernames.push(username);
+			}
+		}
+		return usernames;
+	}
+
+	function catch_up(connection: Connection, done: (this: void) => void): void {
+		const seen = new LuaTable<string, true>();
+
+		function contacts_of(username: string): void {
+			const user = username + "@" + host;
+			const is_online = prosody.bare_sessions.has(user);
+			const [roster] = rostermanager.load_roster(username, host);
+			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+				if (sees_contact(item) && !seen.has(contact)) {
+					seen.set(contact, true);
+					const [, contact_host] = jid.split(contact);
+					const presences = memory.of(contact);
+					if (presences) {
+						send_remembered(connection, contact, presences);
+					} else if (!is_online && contact_host !== host) {
+						queue_probe(contact, user);
+					}
+				}
+			}
+		}
+
+		in_slices(add_timer, users_online_first(), roster_slice, (username) => {
+			if (!is_connected(connection) || connection.entity.permissions.presence !== "roster") {
+				return false;
+			}
+			contacts_of(username);
+			return true;
+		}, () => {
+			memory.keep((contact) => seen.has(contact));
+			done();
+		});
+	}
+
+	function forget(): void {
+		if (!is_wanted()) {
+			memory.keep(() => false);
+		}
+	}
+
+	return { receive: receive, catch_up: catch_up, forget: forget };
+}

@@ -1,0 +1,102 @@
+import * as usermanager from "core.usermanager";
+import * as jid from "util.jid";
+import type { Options } from "./config";
+import type { Entities } from "./entities";
+import type { ActAs } from "./impersonation";
+import { xmlns_client, xmlns_forward } from "./namespaces";
+import { refusals } from "./refusals";
+import type { Refuse } from "./refusals";
+
+/**
+ * Takes the namespace jabber:client off an element and its descendants: inside the server
+ * it is the default one and goes without saying.
+ */
+export function strip_client_namespace(element: Stanza): void {
+	if (element.attr.xmlns === xmlns_client) {
+		element.attr.xmlns = undefined;
+	}
+	for (const [, child] of ipairs(element.tags)) {
+		strip_client_namespace(child);
+	}
+}
+
+/**
+ * Whether an element is a stanza of that name in the namespace jabber:client,
+ * which is left out on the streams of clients.
+ */
+export function is_client_stanza(element: Stanza | undefined, name: string, session: Session): boolean {
+	return element !== undefined && element.name === name
+		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"));
+}
+
+/** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
+function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {
+	const forwarded = privilege.tags[0];
+	if (!forwarded || privilege.tags.length !== 1 || forwarded.name !== "forwarded" || forwarded.attr.xmlns !== xmlns_forward) {
+		return undefined;
+	}
+	let message: Stanza | undefined;
+	for (const [, child] of ipairs(forwarded.tags)) {
+		// Beside it there may be a <delay/> (XEP-0297, 3.1).
+		if (child.name === "message") {
+			if (message || !is_client_stanza(child, "message", session)) {
+				return undefined;
+			}
+			message = child;
+		}
+	}
+	return message;
+}
+
+/** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
+export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse) {
+	/** What the server answers the sender's client: a bare JID gets no such errors. */
+	function discard(): boolean {
+		return true;
+	}
+
+	/** Sends a message, as if a client of its sender had. */
+	function send(message: Stanza, username: string | undefined): void {
+		if (username === undefined) {
+			prosody.core_post_stanza(prosody.hosts.get(host), message);
+		} else {
+			prosody.core_post_stanza(act_as(username, discard), message, true);
+		}
+	}
+
+	return (event: StanzaEvent): Handled => {
+		const origin = event.origin;
+		const stanza = event.stanza;
+		let privilege: Stanza | undefined;
+		for (const [, xmlns] of ipairs(options.namespaces)) {
+			privilege = privilege ?? stanza.get_child("privilege", xmlns);
+		}
+		const entity = privilege && stanza.attr.type !== "error" ? entities.of(origin) : undefined;
+		if (!privilege || !entity) {
+			return undefined;
+		}
+		if (entity.permissions.message !== "outgoing") {
+			return refuse(entity, origin, stanza, refusals.message);
+		}
+		const message = forwarded_message(privilege, origin);
+		if (!message) {
+			return refuse(entity, origin, stanza, refusals.message_not_one);
+		}
+		const [username, sender_host, resource] = jid.prepped_split(message.attr.from);
+		if (sender_host !== host || resource !== undefined || (username !== undefined && !usermanager.user_exists(username, host))) {
+			return refuse(entity, origin, stanza, refusals.message_sender);
+		}
+		message.attr.from = username !== undefined ? username + "@" + host : host;
+		if (message.attr.to !== undefined) {
+			message.attr.to = jid.prep(message.attr.to);
+			if (message.attr.to === undefined) {
+				return refuse(entity, origin, stanza, refusals.malformed_recipient);
+			}
+		} else if (username === undefined) {
+			message.attr.to = host;
+		}
+		strip_client_namespace(message);
+		send(message, username);
+		return true;
+	};
+}

@@ -1,0 +1,195 @@
+import * as jid from "util.jid";
+import * as st from "util.stanza";
+import * as uuid from "util.uuid";
+import { privilege_element } from "./advertisement";
+import { create_arrivals } from "./arrivals";
+import { since_0_10 } from "./compatibility";
+import { describe_problem, read_configuration } from "./config";
+import type { Options } from "./config";
+import { create_contact_memory } from "./contact_memory";
+import { create_contact_presence } from "./contacts";
+import { create_entities, is_connected } from "./entities";
+import type { Connection, Entities, Entity } from "./entities";
+import { create_act_as } from "./impersonation";
+import { create_iq } from "./iq";
+import { create_message } from "./message";
+import { xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
+import { describe_permissions, grants_anything, same_permissions } from "./permissions";
+import type { Permissions } from "./permissions";
+import { create_managed_presence } from "./presence";
+import { create_refuse } from "./refusals";
+import { create_roster } from "./roster";
+import { create_roster_push } from "./roster_push";
+import type { AddTimer } from "./slices";
+
+/** Serves the virtual host that the module is loaded on. */
+function serve_host(): void {
+	const host = module.host;
+	const log = module._log;
+	const add_timer: AddTimer = (delay, callback) => {
+		module.add_timer(delay, callback);
+	};
+
+	const entities = create_entities();
+	// The entities of all hosts that serve some.
+	const everywhere = module.shared<LuaTable<string, Entities>>("/*/privilege/entities");
+	everywhere.set(host, entities);
+
+	function is_entity_elsewhere(session: Session): Entity | undefined {
+		for (const [, others] of pairs(everywhere)) {
+			const entity = others.of(session);
+			if (entity) {
+				return entity;
+			}
+		}
+		return undefined;
+	}
+
+	const options: Options = { iq_timeout: 120, probe_rate: 100, namespaces: [] };
+
+	function read_options(): void {
+		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout", 120));
+		options.probe_rate = module.get_option_number("privilege_probe_rate", 100);
+		options.namespaces = [xmlns_privilege];
+		if (module.get_option_boolean("privilege_legacy_namespace", true)) {
+			options.namespaces.push(xmlns_privilege_legacy);
+		}
+	}
+
+	const refuse = create_refuse(log, add_timer);
+	const act_as = create_act_as(host, log);
+	const memory = create_contact_memory();
+	const roster = create_roster(host, entities, act_as, refuse);
+	const roster_push = create_roster_push(host, entities);
+	const message = create_message(host, options, entities, act_as, refuse);
+	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options);
+	const presence = create_managed_presence(host, entities, add_timer);
+	const contacts = create_contact_presence(host, entities, memory, add_timer, options);
+
+	/** Tells an entity the presences that it may see, and did not see before. */
+	function catch_up(connection: Connection, before: Permissions): void {
+		const now = connection.entity.permissions.presence;
+		const contacts_too = now === "roster" && before.presence !== "roster";
+		if (now === "none" || (before.presence !== "none" && !contacts_too)) {
+			return;
+		}
+		connection.heard = new LuaTable();
+		const done = (): void => {
+			connection.heard = undefined;
+		};
+		const then_contacts = (): void => {
+			if (contacts_too) {
+				contacts.catch_up(connection, done);
+			} else {
+				done();
+			}
+		};
+		if (before.presence === "none") {
+			presence.catch_up(connection, then_contacts);
+		} else {
+			then_contacts();
+		}
+	}
+
+	/** Tells an entity its permissions, if they are not what it was told last. */
+	function advertise(connection: Connection): void {
+		const entity = connection.entity;
+		const before = connection.told;
+		if (same_permissions(entity.permissions, before)) {
+			return;
+		}
+		connection.told = entity.permissions;
+		for (const [, xmlns] of ipairs(options.namespaces)) {
+			const privilege = privilege_element(entity.permissions, before, xmlns);
+			if (privilege) {
+				connection.session.send(st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
+			}
+		}
+		log("info", "%s is granted %s", connection.address, describe_permissions(entity.permissions));
+		catch_up(connection, before);
+	}
+
+	function advertise_to(entity: Entity): void {
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (is_connected(connection)) {
+				advertise(connection);
+			}
+		}
+	}
+
+	function arrived(entity: Entity, session: Session): void {
+		if (grants_anything(entity.permissions)) {
+			advertise(entities.connect(entity, session));
+		}
+	}
+
+	function gone(session: Session): void {
+		entities.disconnect(session);
+		iq.forget(session);
+	}
+
+	const arrivals = create_arrivals(module, entities, arrived, gone);
+
+	/** Reads the configuration and makes it so. */
+	function configure(): Handled {
+		read_options();
+		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep);
+		for (const [, problem] of ipairs(configuration.problems)) {
+			log("error", "%s", describe_problem(host, problem));
+		}
+		if (!since_0_10) {
+			// Roster changes cannot be heard of.
+			for (const [, permissions] of pairs(configuration.grants)) {
+				permissions.push = false;
+			}
+		}
+		for (const [, entity] of ipairs(entities.grant(configuration.grants))) {
+			advertise_to(entity);
+		}
+		for (const [, entity] of pairs(entities.all())) {
+			advertise_to(entity);
+		}
+		contacts.forget();
+		arrivals.watch();
+		arrivals.find();
+		return undefined;
+	}
+
+	// Rosters
+	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
+	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
+	module.hook("store-opened", roster_push.store_opened);
+	module.hook_global("user-deleted", roster_push.user_deleted);
+	// Messages
+	module.hook("message/host", message, 1);
+	// Iqs; answers before mod_iq looks at them
+	module.hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request);
+	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed);
+	module.hook("iq/full", iq.misaddressed, 1);
+	module.hook("iq/bare", iq.answer, 1);
+	// Presences, before mod_presence does what it does with them
+	module.hook("presence/bare", presence.broadcast, 1);
+	module.hook("presence/bare", contacts.receive, 1);
+	module.hook("presence/full", contacts.receive, 1);
+
+	module.hook_global("config-reloaded", configure);
+
+	module.save = memory.save;
+	module.restore = (saved) => {
+		memory.restore(saved);
+	};
+	module.unload = () => {
+		everywhere.delete(host);
+		if (!module.reloading) {
+			for (const [, entity] of ipairs(entities.grant(new LuaTable()))) {
+				advertise_to(entity);
+			}
+		}
+	};
+
+	configure();
+}
+
+if (module.get_host_type() === "local") {
+	serve_host();
+}

@@ -1,0 +1,8 @@
+/** XEP-0356 since its version 0.4. */
+export const xmlns_privilege = "urn:xmpp:privilege:2";
+/** XEP-0356 up to version 0.3, which knows neither iqs nor roster pushes. */
+export const xmlns_privilege_legacy = "urn:xmpp:privilege:1";
+/** XEP-0297 (Stanza Forwarding). */
+export const xmlns_forward = "urn:xmpp:forward:0";
+export const xmlns_client = "jabber:client";
+export const xmlns_roster = "jabber:iq:roster";

@@ -1,0 +1,117 @@
+import * as st from "util.stanza";
+import { is_connected } from "./entities";
+import type { Connection, Entities } from "./entities";
+import { in_slices } from "./slices";
+import type { AddTimer } from "./slices";
+
+/** How many users a slice of a catch-up has. */
+const catch_up_slice = 100;
+
+/** A presence as XML text, without "<presence" and without its 'to'. */
+export function presence_rest(stanza: Stanza): string {
+	const to = stanza.attr.to;
+	stanza.attr.to = undefined;
+	const text = tostring(stanza);
+	stanza.attr.to = to;
+	return string.sub(text, "<presence".length + 1);
+}
+
+/**
+ * Sends a presence to an entity.
+ *
+ * @param rest of the presence as `presence_rest` has it, nil where it was not needed yet
+ * @returns the rest, for the next one
+ */
+export function send_presence(connection: Connection, stanza: Stanza, rest: string | undefined): string | undefined {
+	if (connection.session.type === "component") {
+		// A component's stream takes text, and it is the same for all of them.
+		const text = rest ?? presence_rest(stanza);
+		connection.session.send(connection.presence_start + text);
+		return text;
+	}
+	const copy = st.clone(stanza);
+	copy.attr.to = connection.address;
+	connection.session.send(copy);
+	return rest;
+}
+
+/** The presences of the host's users (XEP-0356, 7.1). */
+export interface ManagedPresence {
+	/** Handles the presence that a client broadcasts. */
+	broadcast: (this: void, event: StanzaEvent) => Handled;
+	/** Tells an entity who is online, and then calls back. */
+	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
+}
+
+export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer): ManagedPresence {
+	/** Whether the server tells an entity of a client's presence by itself. */
+	function hears_anyway(connection: Connection, session: Session, unavailable: boolean): boolean {
+		const name = connection.entity.jid;
+		if (name === session.username! + "@" + host) {
+			return true;
+		}
+		const item = session.roster && session.roster.get(name) as RosterItem | undefined;
+		if (item && (item.subscription === "both" || item.subscription === "from")) {
+			return true;
+		}
+		return unavailable && session.directed !== undefined && session.directed.has(connection.address);
+	}
+
+	function broadcast(event: StanzaEvent): Handled {
+		const stanza = event.stanza;
+		const presence_type = stanza.attr.type;
+		if (stanza.attr.to !== undefined || (presence_type !== undefined && presence_type !== "unavailable")) {
+			return undefined;
+		}
+		const session = event.origin;
+		if (session.full_jid === undefined) {
+			return undefined;
+		}
+		let rest: string | undefined;
+		for (const [, connection] of ipairs(entities.receivers("presence"))) {
+			if (is_connected(connection) && !hears_anyway(connection, session, presence_type === "unavailable")) {
+				rest = send_presence(connection, stanza, rest);
+				if (connection.heard) {
+					connection.heard.set(session.full_jid, true);
+				}
+			}
+		}
+		return undefined;
+	}
+
+	/** Whether a privileged user's client asks for the presences of this user itself. */
+	function probes_itself(connection: Connection, username: string): boolean {
+		const roster = connection.session.roster;
+		const user = username + "@" + host;
+		const item = roster && roster.get(user) as RosterItem | undefined;
+		return user === connection.entity.jid || (item !== undefined && (item.subscription === "both" || item.subscription === "to"));
+	}
+
+	function send_presences_of(connection: Connection, username: string): void {
+		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
+		if (!user || probes_itself(connection, username)) {
+			return;
+		}
+		for (const [, session] of pairs(user.sessions)) {
+			if (session.presence && connection.heard && !connection.heard.has(session.full_jid!)) {
+				send_presence(connection, session.presence, undefined);
+			}
+		}
+	}
+
+	function catch_up(connection: Connection, done: (this: void) => void): void {
+		const usernames: string[] = [];
+		for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
+			usernames.push(username);
+		}
+		in_slices(add_timer, usernames, catch_up_slice, (username) => {
+			if (!is_connected(connection) || connection.entity.permissions.presence === "none") {
+				return false;
+			}
+			send_presences_of(connection, username);
+			return true;
+		}, done);
+	}
+
+	return { broadcast: broadcast, catch_up: catch_up };
+}

@@ -1,0 +1,227 @@
+import * as rostermanager from "core.rostermanager";
+import * as usermanager from "core.usermanager";
+import * as jid from "util.jid";
+import * as st from "util.stanza";
+import { since_0_10 } from "./compatibility";
+import type { Entities, Entity } from "./entities";
+import type { ActAs } from "./impersonation";
+import { xmlns_roster } from "./namespaces";
+import { covers } from "./permissions";
+import { refusals } from "./refusals";
+import type { Refusal, Refuse } from "./refusals";
+
+type Subscription = RosterItem["subscription"];
+
+const settable_subscriptions: Record<string, true | undefined> = { none: true, to: true, from: true, both: true };
+
+/** Appends a contact as `<item/>` (RFC 6121, 2.1.2); a nil item as one that was removed. */
+export function add_item(query: Stanza, contact: string, item: RosterItem | undefined): void {
+	if (!item) {
+		query.tag("item", { jid: contact, subscription: "remove" }).up();
+		return;
+	}
+	query.tag("item", { jid: contact, subscription: item.subscription, ask: item.ask, name: item.name });
+	for (const [group] of pairs(item.groups)) {
+		query.tag("group").text(group).up();
+	}
+	query.up();
+}
+
+/** Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending". */
+export function is_contact(key: string | false, item: RosterItem | undefined): boolean {
+	return key !== false && item !== undefined && type(item.subscription) === "string";
+}
+
+/** The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none. */
+export function roster_version(roster: Roster): string | undefined {
+	const metadata = roster.get(false);
+	// Not the 1 of mod_roster, which is also that of the first change.
+	const version = (metadata && metadata.version) ?? 0;
+	return version !== true ? tostring(version) : undefined;
+}
+
+/** Reads a user's roster; nil where the storage failed, now or when it was first read. */
+export function read_roster(username: string, host: string): Roster | undefined {
+	const [roster, err] = rostermanager.load_roster(username, host);
+	const metadata = roster.get(false);
+	return err === undefined && (metadata && metadata.broken) === undefined ? roster : undefined;
+}
+
+/** The contact that a roster set is about, or why it is refused. */
+function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, undefined] | [undefined, Refusal]> {
+	const element = query.tags[0];
+	if (!element || query.tags.length !== 1 || element.name !== "item" || element.attr.xmlns !== xmlns_roster) {
+		return $multi(undefined, refusals.roster_not_one_item);
+	}
+	if (element.attr.jid === undefined) {
+		return $multi(undefined, refusals.roster_no_jid);
+	}
+	const contact = jid.prep(element.attr.jid);
+	if (contact === undefined || string.find(contact, "/", 1, true)[0] !== undefined) {
+		return $multi(undefined, refusals.roster_bad_jid);
+	}
+	if (contact === owner) {
+		return $multi(undefined, refusals.roster_own_jid);
+	}
+	if (contact === "pending") {
+		// Old rosters have their metadata under this name.
+		return $multi(undefined, refusals.roster_reserved_jid);
+	}
+	return $multi(contact, undefined);
+}
+
+/** The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said. */
+function updated_item(element: Stanza, old: RosterItem | undefined): RosterItem {
+	const asked = element.attr.subscription;
+	const item: RosterItem = { subscription: "none", groups: new LuaTable() };
+	if (old) {
+		item.subscription = old.subscription;
+		item.ask = old.ask;
+		item.approved = old.approved;
+	}
+	if (asked !== undefined && settable_subscriptions[asked]) {
+		item.subscription = asked as Subscription;
+	}
+	if (item.subscription === "to" || item.subscription === "both") {
+		// What was asked for is there.
+		item.ask = undefined;
+	}
+	if (element.attr.name !== "") {
+		item.name = element.attr.name;
+	}
+	for (const [, child] of ipairs(element.tags)) {
+		const group = child.get_text();
+		if (child.name === "group" && group !== undefined && group !== "") {
+			item.groups.set(group, true);
+		}
+	}
+	return item;
+}
+
+/** The handlers of roster requests (XEP-0356, section 4). */
+export interface RosterHandlers {
+	get: (this: void, event: StanzaEvent) => Handled;
+	set: (this: void, event: StanzaEvent) => Handled;
+}
+
+export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse): RosterHandlers {
+	/**
+	 * The entity that asks for somebody else's roster. Requests for one's own have no
+	 * 'to' here, and those of others are not this module's.
+	 */
+	function requester(event: StanzaEvent): Entity | undefined {
+		return event.stanza.attr.to !== undefined ? entities.of(event.origin) : undefined;
+	}
+
+	function get(event: StanzaEvent): Handled {
+		const entity = requester(event);
+		if (!entity) {
+			return undefined;
+		}
+		const origin = event.origin;
+		const stanza = event.stanza;
+		if (!covers(entity.permissions.roster, "get")) {
+			return refuse(entity, origin, stanza, refusals.roster_get);
+		}
+		const [username] = jid.split(stanza.attr.to);
+		if (!usermanager.user_exists(username!, host)) {
+			return refuse(entity, origin, stanza, refusals.no_such_user);
+		}
+		const roster = read_roster(username!, host);
+		if (!roster) {
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
+		}
+		const reply = st.reply(stanza);
+		const version = roster_version(roster);
+		if (version === undefined || stanza.tags[0]!.attr.ver !== version) {
+			reply.tag("query", { xmlns: xmlns_roster, ver: version });
+			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+				if (is_contact(contact, item)) {
+					add_item(reply, contact, item);
+				}
+			}
+		}
+		origin.send(reply);
+		return true;
+	}
+
+	/** Puts an item into a roster and saves that, or leaves the roster as it was and returns false. */
+	function save(username: string, roster: Roster, contact: string, item: RosterItem | undefined): boolean {
+		const old = roster.get(contact) as RosterItem | undefined;
+		const metadata = roster.get(false) ?? {};
+		const version = metadata.version;
+		const pending = metadata.pending ?? new LuaTable<string, unknown>();
+		const request = pending.get(contact);
+		roster.set(contact, item as RosterItem);
+		// A contact that is subscribed now asks for nothing more.
+		if (item && (item.subscription === "from" || item.subscription === "both")) {
+			pending.set(contact, undefined);
+		}
+		if (rostermanager.save_roster(username, host, roster, contact)) {
+			return true;
+		}
+		roster.set(contact, old as RosterItem);
+		pending.set(contact, request);
+		metadata.version = version as number;
+		return false;
+	}
+
+	/** Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2). */
+	function end_subscriptions(username: string, roster: Roster, contact: string, item: RosterItem): void {
+		const session = act_as(username, () => true);
+		if (since_0_10) {
+			prosody.hosts.get(host).events.fire_event("roster-item-removed", {
+				username: username, jid: contact, item: item, origin: session, roster: roster,
+			});
+			return;
+		}
+		// Before, there is no such event.
+		if (item.subscription === "both" || item.subscription === "from") {
+			prosody.core_post_stanza(session, st.presence({ type: "unsubscribed", from: session.full_jid, to: contact }));
+		}
+		if (item.subscription === "both" || item.subscription === "to" || item.ask !== undefined) {
+			prosody.core_post_stanza(session, st.presence({ type: "unsubscribe", from: session.full_jid, to: contact }));
+		}
+	}
+
+	function set(event: StanzaEvent): Handled {
+		const entity = requester(event);
+		if (!entity) {
+			return undefined;
+		}
+		const origin = event.origin;
+		const stanza = event.stanza;
+		if (!covers(entity.permissions.roster, "set")) {
+			return refuse(entity, origin, stanza, refusals.roster_set);
+		}
+		const [username] = jid.split(stanza.attr.to);
+		if (!usermanager.user_exists(username!, host)) {
+			return refuse(entity, origin, stanza, refusals.no_such_user);
+		}
+		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
+		if (contact === undefined) {
+			return refuse(entity, origin, stanza, refusal);
+		}
+		const roster = read_roster(username!, host);
+		if (!roster) {
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
+		}
+		const element = stanza.tags[0]!.tags[0]!;
+		const old = roster.get(contact) as RosterItem | undefined;
+		const removal = element.attr.subscription === "remove";
+		if (removal && !old) {
+			return refuse(entity, origin, stanza, refusals.roster_no_item);
+		}
+		if (!save(username!, roster, contact, removal ? undefined : updated_item(element, old))) {
+			return refuse(entity, origin, stanza, refusals.roster_not_saved);
+		}
+		if (removal && old) {
+			end_subscriptions(username!, roster, contact, old);
+		}
+		origin.send(st.reply(stanza));
+		rostermanager.roster_push(username!, host, contact);
+		return true;
+	}
+
+	return { get: get, set: set };
+}
