@@ -6,12 +6,47 @@
 --
 -- Generated from src/ by `make build`; do not edit.
 
+local configmanager = require("core.configmanager")
 local rostermanager = require("core.rostermanager")
 local usermanager = require("core.usermanager")
 local hashes = require("util.hashes")
 local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
+
+-- ==== src/acts.ts ====
+
+local function no_counts()
+	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
+end
+
+local function create_acts(api, options)
+	local measures = {}
+	for act in pairs(no_counts()) do
+		-- Prosody 0.9 has no metrics.
+		if api.measure then
+			measures[act] = api:measure(act, "counter")
+		end
+	end
+
+	local function count(entity, act)
+		entity.counts[act] = entity.counts[act] + 1
+		local measure = measures[act]
+		if measure then
+			measure(1)
+		end
+	end
+
+	return {
+		count = count,
+		record = function(entity, act, what, user, whom, id)
+			count(entity, act)
+			if options.log_acts then
+				api:log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom or user, id or "none")
+			end
+		end,
+	}
+end
 
 -- ==== src/namespaces.ts ====
 
@@ -253,6 +288,41 @@ end
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
 
+-- ==== src/spelling.ts ====
+
+--- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
+local function edit_distance(a, b)
+	local previous = {}
+	for j = 0, #b do
+		previous[j + 1] = j
+	end
+	for i = 1, #a do
+		local current = { i }
+		for j = 1, #b do
+			local replaced = previous[j] + (string.byte(a, i) == string.byte(b, j) and 0 or 1)
+			current[j + 1] = math.min(replaced, previous[j + 1] + 1, current[j] + 1)
+		end
+		previous = current
+	end
+	return previous[#b + 1]
+end
+
+--- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
+local function meant_word(word, words)
+	local nearest
+	local least = math.min(2, math.floor(#word / 2)) + 1
+	for candidate in pairs(words) do
+		if math.abs(#candidate - #word) < least then
+			local distance = edit_distance(string.lower(word), candidate)
+			if distance < least or distance == least and nearest ~= nil and candidate < nearest then
+				least = distance
+				nearest = candidate
+			end
+		end
+	end
+	return nearest
+end
+
 -- ==== src/config.ts ====
 
 local access_choices = { none = true, get = true, set = true, both = true }
@@ -296,7 +366,7 @@ local function choose(choices, option, value, allowed, problem)
 	if type(value) == "string" and choices[value] then
 		return value
 	end
-	problem(option, value, allowed)
+	problem(option, value, allowed, type(value) == "string" and meant_word(value, choices) or nil)
 	return "none"
 end
 
@@ -350,8 +420,10 @@ local function read_permissions(option, problem)
 	end
 
 	for _, key in ipairs(sorted_keys(option)) do
-		if type(key) ~= "string" or not known_options[key] then
-			problem(tostring(key), option[key], "roster, roster_push, message, presence or iq as option")
+		local name = tostring(key)
+		local known = known_options
+		if type(key) ~= "string" or known[name] == nil then
+			problem(name, option[key], "roster, roster_push, message, presence or iq as option", meant_word(name, known))
 		end
 	end
 	return permissions
@@ -374,6 +446,7 @@ local function read_configuration(option, prepare)
 			option = "privileged_entities",
 			value = show_value(option),
 			allowed = 'a table of entities, { ["JID"] = { … } }',
+			meant = nil,
 		}
 		return configuration
 	end
@@ -381,8 +454,8 @@ local function read_configuration(option, prepare)
 	local entities = option
 	for _, key in ipairs(sorted_keys(entities)) do
 		local name = tostring(key)
-		local function problem(option_name, value, allowed)
-			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed }
+		local function problem(option_name, value, allowed, meant)
+			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant }
 		end
 		local value = entities[key]
 		local entity = type(key) == "string" and prepare(name) or nil
@@ -402,8 +475,228 @@ end
 --- A problem as a sentence for the log.
 local function describe_problem(host, problem)
 	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
+	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
 	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
-		.. " grants nothing, allowed is " .. problem.allowed
+		.. " grants nothing, allowed is " .. problem.allowed .. meant
+end
+
+-- ==== src/table.ts ====
+
+--- util.human.io has tables since Prosody 0.12.
+local has_human_io, human_io_module = pcall(require, "util.human.io")
+local human_io = human_io_module
+
+--- Prints a table whose columns are as wide as what stands in them; before Prosody 0.12 a plain one.
+local function print_table(print_line, titles, rows)
+	if not has_human_io then
+		print_line(table.concat(titles, "\t"))
+		for _, row in ipairs(rows) do
+			print_line(table.concat(row, "\t"))
+		end
+		return
+	end
+	local columns = {}
+	local total = 0
+	for i = 0, #titles - 1 do
+		local width = #titles[i + 1] + 1
+		for _, row in ipairs(rows) do
+			width = math.max(width, #row[i + 1])
+		end
+		columns[#columns + 1] = { title = titles[i + 1], width = width }
+		total = total + width + #" | "
+	end
+	local format_row = human_io.table(columns, total)
+	print_line(format_row())
+	for _, row in ipairs(rows) do
+		print_line(format_row(row))
+	end
+end
+
+-- ==== src/command.ts ====
+
+local option_types = {
+	privileged_entities = "table",
+	privilege_iq_timeout = "number",
+	privilege_probe_rate = "number",
+	privilege_legacy_namespace = "boolean",
+	privilege_log_acts = "boolean",
+}
+
+--- What a table has of its own: options and sections that are not there are looked up in the global section.
+local function own(from, key)
+	return rawget(from, key)
+end
+
+local function section_name(host, section)
+	if host == "*" then
+		return "global section"
+	end
+	return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
+end
+
+--- `; was "…" meant?`, or nothing.
+local function question(meant)
+	return meant ~= nil and ' (was "' .. meant .. '" meant?)' or ""
+end
+
+--- Whether a list of the configuration, which may be one word too, has a word.
+local function lists(option, word)
+	if type(option) == "table" then
+		for _, listed in pairs(option) do
+			if listed == word then
+				return true
+			end
+		end
+	end
+	return option == word
+end
+
+local function is_enabled(sections, section)
+	local everywhere = sections["*"]
+	local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
+	return enabled and not lists(section.modules_disabled, "privilege")
+end
+
+--- The names of the sections that pass the test, as keys.
+local function hosts_where(sections, test)
+	local found = {}
+	for host, section in pairs(sections) do
+		if host ~= "*" and test(section) then
+			found[host] = true
+		end
+	end
+	return found
+end
+
+--- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
+local function entity_problem(entity, sections)
+	local node, domain = jid.split(entity)
+	local section = own(sections, domain)
+	if node ~= nil then
+		if section and section.component_module == nil then
+			return nil
+		end
+		local virtual_hosts = hosts_where(sections, function(other) return other.component_module == nil end)
+		return domain .. " is no VirtualHost of this configuration" .. question(meant_word(domain, virtual_hosts))
+	end
+	if not section then
+		local components = hosts_where(sections, function(other) return other.component_module == "component" end)
+		return "there is no such Component in this configuration" .. question(meant_word(domain, components))
+	end
+	local component_module = section.component_module
+	if component_module == nil then
+		return "it is a VirtualHost, an entity is a Component or a user"
+	end
+	return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
+end
+
+local function permission_row(host, entity, permissions)
+	local iqs = {}
+	for _, namespace in ipairs(iq_namespaces(permissions)) do
+		iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
+	end
+	return {
+		host,
+		entity,
+		permissions.roster,
+		permissions.push and "yes" or "no",
+		permissions.message,
+		permissions.presence,
+		#iqs > 0 and table.concat(iqs, " ") or "none",
+	}
+end
+
+local function check_options(host, section, problems)
+	for _, option in ipairs(sorted_keys(section)) do
+		local value = section[option]
+		local wanted = option_types[option]
+		if wanted == nil then
+			local meant = meant_word(option, option_types)
+			if meant ~= nil then
+				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
+			end
+		elseif option ~= "privileged_entities" and type(value) ~= wanted then
+			problems[#problems + 1] = section_name(host, section) .. ": " .. option .. " = " .. show_value(value) .. " is not understood, allowed is a " .. wanted
+		end
+	end
+end
+
+local function check_host(host, sections, report)
+	local section = sections[host]
+	local own_option = own(section, "privileged_entities")
+	local option = own_option
+	if option == nil then
+		option = sections["*"].privileged_entities
+	end
+	if option == nil then
+		return
+	end
+	local name = section_name(host, section)
+	if section.component_module ~= nil then
+		if own_option ~= nil then
+			table.insert(report.problems, name .. ": privileged_entities grants nothing here, it belongs to a VirtualHost")
+		end
+		return
+	end
+	if not is_enabled(sections, section) then
+		if own_option ~= nil then
+			table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
+		end
+		return
+	end
+	local configuration = read_configuration(option, jid.prep)
+	for _, problem in ipairs(configuration.problems) do
+		table.insert(report.problems, describe_problem(host, problem))
+	end
+	for _, entity in ipairs(sorted_keys(configuration.grants)) do
+		table.insert(report.rows, permission_row(host, entity, configuration.grants[entity]))
+		local problem = entity_problem(entity, sections)
+		if problem ~= nil then
+			table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
+		end
+	end
+end
+
+--- Looks through a configuration for what it grants and what is wrong with that.
+local function check_configuration(sections)
+	local report = { rows = {}, problems = {} }
+	for _, host in ipairs(sorted_keys(sections)) do
+		check_options(host, sections[host], report.problems)
+		if host ~= "*" then
+			check_host(host, sections, report)
+		end
+	end
+	return report
+end
+
+--- The command `prosodyctl mod_privilege`.
+--
+-- @param args the words after that
+-- @param get_sections gives the configuration
+-- @returns the exit status: 1 where something is wrong
+local function run_command(args, get_sections)
+	if args[1] ~= "check" then
+		print("mod_privilege: XEP-0356 (Privileged Entity) for Prosody")
+		print("")
+		print("Usage: prosodyctl mod_privilege check")
+		print("")
+		print("  check    shows what the configuration grants to which entities, and what is wrong with it")
+		return (args[1] == nil or args[1] == "help" or args[1] == "--help") and 0 or 1
+	end
+	local report = check_configuration(get_sections())
+	if #report.rows > 0 then
+		print_table(print, { "Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }, report.rows)
+	else
+		print("No entity is granted anything.")
+	end
+	if #report.problems == 0 then
+		return 0
+	end
+	print("")
+	for _, problem in ipairs(report.problems) do
+		print(problem)
+	end
+	return 1
 end
 
 -- ==== src/contact_memory.ts ====
@@ -542,7 +835,7 @@ local function create_entities()
 	local function grant(grants)
 		local granted = {}
 		for name, permissions in pairs(grants) do
-			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {} }
+			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
 			entity.permissions = permissions
 			granted[name] = entity
 		end
@@ -678,7 +971,7 @@ local function send_presence(connection, stanza, rest)
 	return rest
 end
 
-local function create_managed_presence(host, entities, add_timer)
+local function create_managed_presence(host, entities, add_timer, acts)
 	--- Whether the server tells an entity of a client's presence by itself.
 	local function hears_anyway(connection, session, unavailable)
 		local name = connection.entity.jid
@@ -706,6 +999,7 @@ local function create_managed_presence(host, entities, add_timer)
 		for _, connection in ipairs(entities.receivers("presence")) do
 			if is_connected(connection) and not hears_anyway(connection, session, presence_type == "unavailable") then
 				rest = send_presence(connection, stanza, rest)
+				acts.count(connection.entity, "presences")
 				if connection.heard then
 					connection.heard[session.full_jid] = true
 				end
@@ -730,6 +1024,7 @@ local function create_managed_presence(host, entities, add_timer)
 		for _, session in pairs(user.sessions) do
 			if session.presence and connection.heard and connection.heard[session.full_jid] == nil then
 				send_presence(connection, session.presence, nil)
+				acts.count(connection.entity, "presences")
 			end
 		end
 	end
@@ -775,7 +1070,7 @@ local function sees_contact(item)
 	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
 end
 
-local function create_contact_presence(host, entities, memory, add_timer, options)
+local function create_contact_presence(host, entities, memory, add_timer, options, acts)
 	-- Pairs of contact and the user in whose name it is probed.
 	local to_probe = {}
 	local next_probe = 0
@@ -831,6 +1126,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		for _, connection in ipairs(entities.receivers("contacts")) do
 			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
 				rest = send_presence(connection, stanza, rest)
+				acts.count(connection.entity, "presences")
 				if connection.heard then
 					connection.heard[from] = true
 				end
@@ -846,6 +1142,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		end
 		for from, form in pairs(presences) do
 			if connection.heard and connection.heard[from] == nil then
+				acts.count(connection.entity, "presences")
 				send_text(connection, connection.presence_start .. " from='" .. st.xml_escape(from) .. "'" .. presence_of(form))
 			end
 		end
@@ -1022,7 +1319,7 @@ end
 --- Makes the function that refuses.
 --
 -- The log gets at most one line a second for an entity and reason; those left out are counted.
-local function create_refuse(log, add_timer)
+local function create_refuse(log, add_timer, acts)
 	-- How many were left out since the last line, by entity and reason.
 	local left_out = {}
 
@@ -1048,6 +1345,7 @@ local function create_refuse(log, add_timer)
 	end
 
 	return function(entity, session, stanza, refusal)
+		acts.count(entity, "refusals")
 		log_refusal(entity, refusal.text)
 		answer_error(session, stanza, refusal)
 		return true
@@ -1094,7 +1392,7 @@ local function forwarded_message(privilege, session)
 end
 
 --- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, options, entities, act_as, refuse)
+local function create_message(host, options, entities, act_as, refuse, acts)
 	--- What the server answers the sender's client: a bare JID gets no such errors.
 	local function discard()
 		return true
@@ -1141,6 +1439,7 @@ local function create_message(host, options, entities, act_as, refuse)
 			message.attr.to = host
 		end
 		strip_client_namespace(message)
+		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id)
 		send(message, username)
 		return true
 	end
@@ -1173,7 +1472,7 @@ end
 
 --- @param entities of this host
 -- @param is_entity_elsewhere whether another host granted a session something
-local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options)
+local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local queries = {}
 	local counts = {}
 	local total = 0
@@ -1315,6 +1614,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 			previous = last,
 			following = nil,
 		})
+		acts.record(entity, "iqs", "sent an iq", user, asked, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
@@ -1448,7 +1748,7 @@ local function updated_item(element, old)
 	return item
 end
 
-local function create_roster(host, entities, act_as, refuse)
+local function create_roster(host, entities, act_as, refuse, acts)
 	--- The entity that asks for somebody else's roster. Requests for one's own have no
 	-- 'to' here, and those of others are not this module's.
 	local function requester(event)
@@ -1483,6 +1783,7 @@ local function create_roster(host, entities, act_as, refuse)
 				end
 			end
 		end
+		acts.count(entity, "roster_gets")
 		origin.send(reply)
 		return true
 	end
@@ -1564,6 +1865,7 @@ local function create_roster(host, entities, act_as, refuse)
 		if removal and old then
 			end_subscriptions(username, roster, contact, old)
 		end
+		acts.record(entity, "roster_sets", removal and "removed a contact" or "set a contact", stanza.attr.to, contact, stanza.attr.id)
 		origin.send(st.reply(stanza))
 		rostermanager.roster_push(username, host, contact)
 		return true
@@ -1607,7 +1909,7 @@ end
 -- All changes, whoever makes them, are saved through a store opened for it. What
 -- they change is found by comparing with what the storage has, since that is the state
 -- that entities were told last.
-local function create_roster_push(host, entities)
+local function create_roster_push(host, entities, acts)
 	local function push(username, contact, item, version)
 		local iq = st.iq({ type = "set", id = uuid.generate(), from = username .. "@" .. host })
 		iq:tag("query", { xmlns = xmlns_roster, ver = version ~= nil and version ~= true and tostring(version) or nil })
@@ -1617,6 +1919,7 @@ local function create_roster_push(host, entities)
 				local copy = st.clone(iq)
 				copy.attr.to = connection.address
 				connection.session.send(copy)
+				acts.count(connection.entity, "pushes")
 			end
 		end
 	end
@@ -1745,6 +2048,90 @@ local function create_roster_push(host, entities)
 	return { store_opened = store_opened, user_deleted = user_deleted }
 end
 
+-- ==== src/shell.ts ====
+
+local titles = {
+	"Host",
+	"Entity",
+	"Connected since",
+	"Messages",
+	"IQs",
+	"Roster gets",
+	"Roster sets",
+	"Pushes",
+	"Presences",
+	"Refused",
+	"Granted",
+}
+
+--- When the streams of an entity came, or "no".
+local function connected_since(entity)
+	local times = {}
+	for _, connection in ipairs(entity.connections) do
+		if is_connected(connection) then
+			times[#times + 1] = os.date("%Y-%m-%d %H:%M:%S", connection.since)
+		end
+	end
+	return #times > 0 and table.concat(times, ", ") or "no"
+end
+
+local function entity_row(host, entity)
+	local counts = entity.counts
+	return {
+		host,
+		entity.jid,
+		connected_since(entity),
+		tostring(counts.messages),
+		tostring(counts.iqs),
+		tostring(counts.roster_gets),
+		tostring(counts.roster_sets),
+		tostring(counts.pushes),
+		tostring(counts.presences),
+		tostring(counts.refusals),
+		describe_permissions(entity.permissions),
+	}
+end
+
+--- Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the command
+-- `privilege:list(HOST)`, in Prosody 13 also `privilege list HOST`. Without a host it lists all.
+--
+-- The commands that modules of a host may add to the console always want a host, so this goes into its environment.
+local function add_shell_command(api, everywhere)
+	local section = {
+		list = function(self, host)
+			if host ~= nil and everywhere[host] == nil then
+				return nil, "mod_privilege is not loaded on " .. host
+			end
+			local rows = {}
+			for _, host_name in ipairs(sorted_keys(everywhere)) do
+				if host == nil or host == host_name then
+					local granted = everywhere[host_name].all()
+					for _, entity in ipairs(sorted_keys(granted)) do
+						rows[#rows + 1] = entity_row(host_name, granted[entity])
+					end
+				end
+			end
+			print_table(self.session.print, titles, rows)
+			return true, tostring(#rows) .. " entities"
+		end,
+	}
+	local help = {
+		desc = "Entities with privileges (XEP-0356)",
+		commands = { list = { desc = "List the privileged entities of a host, or of all", args = { { name = "host", type = "string" } }, module = "privilege" } },
+	}
+	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
+		local environment = api:shared("/*/" .. shell .. "/env")
+		environment.privilege = setmetatable(section, { help = help })
+	end
+end
+
+--- Takes the command away again.
+local function remove_shell_command(api)
+	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
+		api:shared("/*/" .. shell .. "/env").privilege = nil
+	end
+end
+
 -- ==== src/mod_privilege.ts ====
 
 --- Serves the virtual host that the module is loaded on.
@@ -1759,6 +2146,7 @@ local function serve_host()
 	-- The entities of all hosts that serve some.
 	local everywhere = module:shared("/*/privilege/entities")
 	everywhere[host] = entities
+	add_shell_command(module, everywhere)
 
 	local function is_entity_elsewhere(session)
 		for _, others in pairs(everywhere) do
@@ -1770,26 +2158,30 @@ local function serve_host()
 		return nil
 	end
 
-	local options = { iq_timeout = 120, probe_rate = 100, namespaces = {} }
+	local options = { iq_timeout = 120, probe_rate = 100, namespaces = {}, log_acts = false }
+
+	local problem_count = 0
 
 	local function read_options()
-		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout", 120))
-		options.probe_rate = module:get_option_number("privilege_probe_rate", 100)
+		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout", 120) or 120)
+		options.probe_rate = module:get_option_number("privilege_probe_rate", 100) or 100
+		options.log_acts = module:get_option_boolean("privilege_log_acts", false) == true
 		options.namespaces = { xmlns_privilege }
-		if module:get_option_boolean("privilege_legacy_namespace", true) then
+		if module:get_option_boolean("privilege_legacy_namespace", true) ~= false then
 			table.insert(options.namespaces, xmlns_privilege_legacy)
 		end
 	end
 
-	local refuse = create_refuse(log, add_timer)
+	local acts = create_acts(module, options)
+	local refuse = create_refuse(log, add_timer, acts)
 	local act_as = create_act_as(host, log)
 	local memory = create_contact_memory()
-	local roster = create_roster(host, entities, act_as, refuse)
-	local roster_push = create_roster_push(host, entities)
-	local message = create_message(host, options, entities, act_as, refuse)
-	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options)
-	local presence = create_managed_presence(host, entities, add_timer)
-	local contacts = create_contact_presence(host, entities, memory, add_timer, options)
+	local roster = create_roster(host, entities, act_as, refuse, acts)
+	local roster_push = create_roster_push(host, entities, acts)
+	local message = create_message(host, options, entities, act_as, refuse, acts)
+	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+	local presence = create_managed_presence(host, entities, add_timer, acts)
+	local contacts = create_contact_presence(host, entities, memory, add_timer, options, acts)
 
 	--- Tells an entity the presences that it may see, and did not see before.
 	local function catch_up(connection, before)
@@ -1834,6 +2226,25 @@ local function serve_host()
 		catch_up(connection, before)
 	end
 
+	--- What `prosodyctl shell` shows of the module.
+	local function update_status()
+		if not module.set_status then
+			return
+		end
+		local granted = 0
+		local connected = 0
+		for _, entity in pairs(entities.all()) do
+			granted = granted + 1
+			connected = connected + (#entity.connections > 0 and 1 or 0)
+		end
+		local text = tostring(granted) .. " entities granted, " .. tostring(connected) .. " connected"
+		if problem_count > 0 then
+			module:set_status("error", text .. "; " .. tostring(problem_count) .. " errors in the configuration, see the log", true)
+		else
+			module:set_status("info", text, true)
+		end
+	end
+
 	local function advertise_to(entity)
 		for _, connection in ipairs(entity.connections) do
 			if is_connected(connection) then
@@ -1845,12 +2256,14 @@ local function serve_host()
 	local function arrived(entity, session)
 		if grants_anything(entity.permissions) then
 			advertise(entities.connect(entity, session))
+			update_status()
 		end
 	end
 
 	local function gone(session)
 		entities.disconnect(session)
 		iq.forget(session)
+		update_status()
 	end
 
 	local arrivals = create_arrivals(module, entities, arrived, gone)
@@ -1859,6 +2272,7 @@ local function serve_host()
 	local function configure()
 		read_options()
 		local configuration = read_configuration(module:get_option("privileged_entities"), jid.prep)
+		problem_count = #configuration.problems
 		for _, problem in ipairs(configuration.problems) do
 			log("error", "%s", describe_problem(host, problem))
 		end
@@ -1877,6 +2291,7 @@ local function serve_host()
 		contacts.forget()
 		arrivals.watch()
 		arrivals.find()
+		update_status()
 		return nil
 	end
 
@@ -1905,6 +2320,9 @@ local function serve_host()
 	end
 	module.unload = function()
 		everywhere[host] = nil
+		if next(everywhere) == nil then
+			remove_shell_command(module)
+		end
 		if not module.reloading then
 			for _, entity in ipairs(entities.grant({})) do
 				advertise_to(entity)
@@ -1914,6 +2332,8 @@ local function serve_host()
 
 	configure()
 end
+
+module.command = function(args) return run_command(args, configmanager.getconfig) end
 
 if module:get_host_type() == "local" then
 	serve_host()

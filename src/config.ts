@@ -1,4 +1,5 @@
 import { no_permissions } from "./permissions";
+import { meant_word } from "./spelling";
 import type { Access, MessagePermission, Permissions, PresencePermission } from "./permissions";
 
 /** One thing that is wrong with the option `privileged_entities`. */
@@ -11,6 +12,8 @@ export interface Problem {
 	value: string;
 	/** What may stand there. */
 	allowed: string;
+	/** What was probably meant, nil where that is not clear. */
+	meant: string | undefined;
 }
 
 /** The option `privileged_entities`, read. */
@@ -28,21 +31,23 @@ export interface Options {
 	probe_rate: number;
 	/** The namespaces of `<privilege/>` that are served, two with `privilege_legacy_namespace`. */
 	namespaces: string[];
+	/** `privilege_log_acts`: whether to log what is done in users' names. */
+	log_acts: boolean;
 }
 
 type Choices<T extends string> = Record<T, true>;
-type ProblemSink = (this: void, option: string, value: unknown, allowed: string) => void;
+type ProblemSink = (this: void, option: string, value: unknown, allowed: string, meant?: string) => void;
 
 const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
 const access_allowed = '"none", "get", "set" or "both"';
 const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
 const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
-const known_options: Record<string, true | undefined> = {
+const known_options: Choices<"roster" | "roster_push" | "message" | "presence" | "iq"> = {
 	roster: true, roster_push: true, message: true, presence: true, iq: true,
 };
 
 /** A value of the configuration as the admin would recognise it. */
-function show_value(value: unknown): string {
+export function show_value(value: unknown): string {
 	if (type(value) === "string") {
 		return string.format("%q", value);
 	}
@@ -53,8 +58,8 @@ function show_value(value: unknown): string {
 }
 
 /** The keys of a table in a steady order. */
-function sorted_keys(from: LuaTable<AnyNotNil, unknown>): AnyNotNil[] {
-	const keys: AnyNotNil[] = [];
+export function sorted_keys<K extends AnyNotNil, V>(from: LuaTable<K, V>): K[] {
+	const keys: K[] = [];
 	for (const [key] of pairs(from)) {
 		keys.push(key);
 	}
@@ -70,7 +75,7 @@ function choose<T extends string>(choices: Choices<T>, option: string, value: un
 	if (type(value) === "string" && choices[value as T] as true | undefined) {
 		return value as T;
 	}
-	problem(option, value, allowed);
+	problem(option, value, allowed, type(value) === "string" ? meant_word(value as string, choices) : undefined);
 	return "none";
 }
 
@@ -124,8 +129,10 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: Problem
 	}
 
 	for (const [, key] of ipairs(sorted_keys(option))) {
-		if (type(key) !== "string" || !known_options[key as string]) {
-			problem(tostring(key), option.get(key), "roster, roster_push, message, presence or iq as option");
+		const name = tostring(key);
+		const known = known_options as Record<string, true | undefined>;
+		if (type(key) !== "string" || known[name] === undefined) {
+			problem(name, option.get(key), "roster, roster_push, message, presence or iq as option", meant_word(name, known));
 		}
 	}
 	return permissions;
@@ -147,7 +154,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 	if (type(option) !== "table") {
 		problems.push({
 			entity: undefined, option: "privileged_entities", value: show_value(option),
-			allowed: "a table of entities, { [\"JID\"] = { … } }",
+			allowed: "a table of entities, { [\"JID\"] = { … } }", meant: undefined,
 		});
 		return configuration;
 	}
@@ -155,8 +162,8 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 	const entities = option as LuaTable<AnyNotNil, unknown>;
 	for (const [, key] of ipairs(sorted_keys(entities))) {
 		const name = tostring(key);
-		const problem: ProblemSink = (option_name, value, allowed) => {
-			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed });
+		const problem: ProblemSink = (option_name, value, allowed, meant) => {
+			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed, meant: meant });
 		};
 		const value = entities.get(key);
 		const entity = type(key) === "string" ? prepare(name) : undefined;
@@ -176,6 +183,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 /** A problem as a sentence for the log. */
 export function describe_problem(host: string, problem: Problem): string {
 	const where = problem.entity !== undefined ? ' entity "' + problem.entity + '":' : "";
+	const meant = problem.meant !== undefined ? ' (was "' + problem.meant + '" meant?)' : "";
 	return 'VirtualHost "' + host + '":' + where + " " + problem.option + " = " + problem.value
-		+ " grants nothing, allowed is " + problem.allowed;
+		+ " grants nothing, allowed is " + problem.allowed + meant;
 }

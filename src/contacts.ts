@@ -2,6 +2,7 @@ import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
+import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { ContactMemory } from "./contact_memory";
 import { presence_of } from "./contact_memory";
@@ -45,7 +46,7 @@ function sees_contact(item: RosterItem | undefined): boolean {
 
 export function create_contact_presence(
 	host: string, entities: Entities, memory: ContactMemory,
-	add_timer: AddTimer, options: Options,
+	add_timer: AddTimer, options: Options, acts: Acts,
 ): ContactPresence {
 	// Pairs of contact and the user in whose name it is probed.
 	let to_probe: Array<[string, string]> = [];
@@ -102,6 +103,7 @@ export function create_contact_presence(
 		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
 			if (is_connected(connection) && !hears_anyway(connection, contact, contact_host)) {
 				rest = send_presence(connection, stanza, rest);
+				acts.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(from, true);
 				}
@@ -117,6 +119,7 @@ export function create_contact_presence(
 		}
 		for (const [from, form] of pairs(presences)) {
 			if (connection.heard && !connection.heard.has(from)) {
+				acts.count(connection.entity, "presences");
 				send_text(connection, connection.presence_start + " from='" + st.xml_escape(from) + "'" + presence_of(form));
 			}
 		}

@@ -1,4 +1,6 @@
 import * as st from "util.stanza";
+import { no_counts } from "./acts";
+import type { Counts } from "./acts";
 import { no_permissions } from "./permissions";
 import type { Permissions } from "./permissions";
 
@@ -24,6 +26,8 @@ export interface Entity {
 	jid: string;
 	permissions: Permissions;
 	connections: Connection[];
+	/** What it did since it was granted something. */
+	counts: Counts;
 }
 
 /** Who was granted something on this host, and who of them is connected. */
@@ -83,7 +87,7 @@ export function create_entities(): Entities {
 	function grant(grants: LuaTable<string, Permissions>): Entity[] {
 		const granted = new LuaTable<string, Entity>();
 		for (const [name, permissions] of pairs(grants)) {
-			const entity = (by_jid.get(name) as Entity | undefined) ?? { jid: name, permissions: permissions, connections: [] };
+			const entity = (by_jid.get(name) as Entity | undefined) ?? { jid: name, permissions: permissions, connections: [], counts: no_counts() };
 			entity.permissions = permissions;
 			granted.set(name, entity);
 		}

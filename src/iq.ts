@@ -2,6 +2,7 @@ import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { Entities, Entity } from "./entities";
 import type { ActAs } from "./impersonation";
@@ -79,7 +80,7 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
  */
 export function create_iq(
 	host: string, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
-	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options,
+	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, acts: Acts,
 ): IqHandlers {
 	const queries = new LuaTable<string, Query>();
 	const counts = new LuaTable<Entity, number>();
@@ -216,6 +217,7 @@ export function create_iq(
 			deadline: os.time() + options.iq_timeout,
 			previous: last, following: undefined,
 		});
+		acts.record(entity, "iqs", "sent an iq", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
 		iq.attr.from = user;

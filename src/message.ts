@@ -1,5 +1,6 @@
 import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
+import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { Entities } from "./entities";
 import type { ActAs } from "./impersonation";
@@ -49,7 +50,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 }
 
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse) {
+export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts) {
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
@@ -96,6 +97,7 @@ export function create_message(host: string, options: Options, entities: Entitie
 			message.attr.to = host;
 		}
 		strip_client_namespace(message);
+		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id);
 		send(message, username);
 		return true;
 	};

@@ -1,15 +1,18 @@
+import * as configmanager from "core.configmanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { create_acts } from "./acts";
 import { privilege_element } from "./advertisement";
 import { create_arrivals } from "./arrivals";
 import { since_0_10 } from "./compatibility";
+import { run_command } from "./command";
 import { describe_problem, read_configuration } from "./config";
 import type { Options } from "./config";
 import { create_contact_memory } from "./contact_memory";
 import { create_contact_presence } from "./contacts";
 import { create_entities, is_connected } from "./entities";
-import type { Connection, Entities, Entity } from "./entities";
+import type { Connection, Entity } from "./entities";
 import { create_act_as } from "./impersonation";
 import { create_iq } from "./iq";
 import { create_message } from "./message";
@@ -20,6 +23,8 @@ import { create_managed_presence } from "./presence";
 import { create_refuse } from "./refusals";
 import { create_roster } from "./roster";
 import { create_roster_push } from "./roster_push";
+import { add_shell_command, remove_shell_command } from "./shell";
+import type { EntitiesByHost } from "./shell";
 import type { AddTimer } from "./slices";
 
 /** Serves the virtual host that the module is loaded on. */
@@ -32,8 +37,9 @@ function serve_host(): void {
 
 	const entities = create_entities();
 	// The entities of all hosts that serve some.
-	const everywhere = module.shared<LuaTable<string, Entities>>("/*/privilege/entities");
+	const everywhere = module.shared<EntitiesByHost>("/*/privilege/entities");
 	everywhere.set(host, entities);
+	add_shell_command(module, everywhere);
 
 	function is_entity_elsewhere(session: Session): Entity | undefined {
 		for (const [, others] of pairs(everywhere)) {
@@ -45,26 +51,30 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	const options: Options = { iq_timeout: 120, probe_rate: 100, namespaces: [] };
+	const options: Options = { iq_timeout: 120, probe_rate: 100, namespaces: [], log_acts: false };
+
+	let problem_count = 0;
 
 	function read_options(): void {
-		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout", 120));
-		options.probe_rate = module.get_option_number("privilege_probe_rate", 100);
+		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout", 120) ?? 120);
+		options.probe_rate = module.get_option_number("privilege_probe_rate", 100) ?? 100;
+		options.log_acts = module.get_option_boolean("privilege_log_acts", false) === true;
 		options.namespaces = [xmlns_privilege];
-		if (module.get_option_boolean("privilege_legacy_namespace", true)) {
+		if (module.get_option_boolean("privilege_legacy_namespace", true) !== false) {
 			options.namespaces.push(xmlns_privilege_legacy);
 		}
 	}
 
-	const refuse = create_refuse(log, add_timer);
+	const acts = create_acts(module, options);
+	const refuse = create_refuse(log, add_timer, acts);
 	const act_as = create_act_as(host, log);
 	const memory = create_contact_memory();
-	const roster = create_roster(host, entities, act_as, refuse);
-	const roster_push = create_roster_push(host, entities);
-	const message = create_message(host, options, entities, act_as, refuse);
-	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options);
-	const presence = create_managed_presence(host, entities, add_timer);
-	const contacts = create_contact_presence(host, entities, memory, add_timer, options);
+	const roster = create_roster(host, entities, act_as, refuse, acts);
+	const roster_push = create_roster_push(host, entities, acts);
+	const message = create_message(host, options, entities, act_as, refuse, acts);
+	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
+	const presence = create_managed_presence(host, entities, add_timer, acts);
+	const contacts = create_contact_presence(host, entities, memory, add_timer, options, acts);
 
 	/** Tells an entity the presences that it may see, and did not see before. */
 	function catch_up(connection: Connection, before: Permissions): void {
@@ -109,6 +119,25 @@ function serve_host(): void {
 		catch_up(connection, before);
 	}
 
+	/** What `prosodyctl shell` shows of the module. */
+	function update_status(): void {
+		if (!module.set_status) {
+			return;
+		}
+		let granted = 0;
+		let connected = 0;
+		for (const [, entity] of pairs(entities.all())) {
+			granted = granted + 1;
+			connected = connected + (entity.connections.length > 0 ? 1 : 0);
+		}
+		const text = granted + " entities granted, " + connected + " connected";
+		if (problem_count > 0) {
+			module.set_status("error", text + "; " + problem_count + " errors in the configuration, see the log", true);
+		} else {
+			module.set_status("info", text, true);
+		}
+	}
+
 	function advertise_to(entity: Entity): void {
 		for (const [, connection] of ipairs(entity.connections)) {
 			if (is_connected(connection)) {
@@ -120,12 +149,14 @@ function serve_host(): void {
 	function arrived(entity: Entity, session: Session): void {
 		if (grants_anything(entity.permissions)) {
 			advertise(entities.connect(entity, session));
+			update_status();
 		}
 	}
 
 	function gone(session: Session): void {
 		entities.disconnect(session);
 		iq.forget(session);
+		update_status();
 	}
 
 	const arrivals = create_arrivals(module, entities, arrived, gone);
@@ -134,6 +165,7 @@ function serve_host(): void {
 	function configure(): Handled {
 		read_options();
 		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep);
+		problem_count = configuration.problems.length;
 		for (const [, problem] of ipairs(configuration.problems)) {
 			log("error", "%s", describe_problem(host, problem));
 		}
@@ -152,6 +184,7 @@ function serve_host(): void {
 		contacts.forget();
 		arrivals.watch();
 		arrivals.find();
+		update_status();
 		return undefined;
 	}
 
@@ -180,6 +213,9 @@ function serve_host(): void {
 	};
 	module.unload = () => {
 		everywhere.delete(host);
+		if (next(everywhere)[0] === undefined) {
+			remove_shell_command(module);
+		}
 		if (!module.reloading) {
 			for (const [, entity] of ipairs(entities.grant(new LuaTable()))) {
 				advertise_to(entity);
@@ -189,6 +225,8 @@ function serve_host(): void {
 
 	configure();
 }
+
+module.command = (args) => run_command(args, configmanager.getconfig);
 
 if (module.get_host_type() === "local") {
 	serve_host();

@@ -1,4 +1,5 @@
 import * as st from "util.stanza";
+import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
 import { in_slices } from "./slices";
@@ -43,7 +44,7 @@ export interface ManagedPresence {
 	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
 }
 
-export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer): ManagedPresence {
+export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer, acts: Acts): ManagedPresence {
 	/** Whether the server tells an entity of a client's presence by itself. */
 	function hears_anyway(connection: Connection, session: Session, unavailable: boolean): boolean {
 		const name = connection.entity.jid;
@@ -71,6 +72,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
 			if (is_connected(connection) && !hears_anyway(connection, session, presence_type === "unavailable")) {
 				rest = send_presence(connection, stanza, rest);
+				acts.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(session.full_jid, true);
 				}
@@ -95,6 +97,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		for (const [, session] of pairs(user.sessions)) {
 			if (session.presence && connection.heard && !connection.heard.has(session.full_jid!)) {
 				send_presence(connection, session.presence, undefined);
+				acts.count(connection.entity, "presences");
 			}
 		}
 	}

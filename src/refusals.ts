@@ -1,5 +1,7 @@
 import * as st from "util.stanza";
+import type { Acts } from "./acts";
 import type { Entity } from "./entities";
+import type { AddTimer } from "./slices";
 
 /** A way to say no: the error that the entity gets, and the words for it and for the log. */
 export interface Refusal {
@@ -60,7 +62,7 @@ export type Refuse = (this: void, entity: Entity, session: Session, stanza: Stan
  *
  * The log gets at most one line a second for an entity and reason; those left out are counted.
  */
-export function create_refuse(log: Log, add_timer: (this: void, delay: number, callback: () => number | undefined) => void): Refuse {
+export function create_refuse(log: Log, add_timer: AddTimer, acts: Acts): Refuse {
 	// How many were left out since the last line, by entity and reason.
 	const left_out = new LuaTable<string, number>();
 
@@ -86,6 +88,7 @@ export function create_refuse(log: Log, add_timer: (this: void, delay: number, c
 	}
 
 	return (entity, session, stanza, refusal) => {
+		acts.count(entity, "refusals");
 		log_refusal(entity, refusal.text);
 		answer_error(session, stanza, refusal);
 		return true;

@@ -2,6 +2,7 @@ import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
+import type { Acts } from "./acts";
 import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
 import type { ActAs } from "./impersonation";
@@ -104,7 +105,7 @@ export interface RosterHandlers {
 	set: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse): RosterHandlers {
+export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
@@ -141,6 +142,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 				}
 			}
 		}
+		acts.count(entity, "roster_gets");
 		origin.send(reply);
 		return true;
 	}
@@ -218,6 +220,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		if (removal && old) {
 			end_subscriptions(username!, roster, contact, old);
 		}
+		acts.record(entity, "roster_sets", removal ? "removed a contact" : "set a contact", stanza.attr.to!, contact, stanza.attr.id);
 		origin.send(st.reply(stanza));
 		rostermanager.roster_push(username!, host, contact);
 		return true;

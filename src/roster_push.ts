@@ -1,5 +1,6 @@
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Entities } from "./entities";
 import { xmlns_roster } from "./namespaces";
@@ -81,7 +82,7 @@ export interface RosterPush {
  * they change is found by comparing with what the storage has, since that is the state
  * that entities were told last.
  */
-export function create_roster_push(host: string, entities: Entities): RosterPush {
+export function create_roster_push(host: string, entities: Entities, acts: Acts): RosterPush {
 	function push(username: string, contact: string, item: RosterItem | undefined, version: unknown): void {
 		const iq = st.iq({ type: "set", id: uuid.generate(), from: username + "@" + host });
 		iq.tag("query", { xmlns: xmlns_roster, ver: version !== undefined && version !== true ? tostring(version) : undefined });
@@ -91,6 +92,7 @@ export function create_roster_push(host: string, entities: Entities): RosterPush
 				const copy = st.clone(iq);
 				copy.attr.to = connection.address;
 				connection.session.send(copy);
+				acts.count(connection.entity, "pushes");
 			}
 		}
 	}

@@ -10,6 +10,8 @@ interface Module {
 	reloading?: boolean | undefined;
 	_log: Log;
 
+	/** What `prosodyctl mod_NAME` calls, with the words after that; a number is the exit status. */
+	command?: (this: void, args: string[]) => number;
 	/** Called when the module is unloaded, also at a reload. */
 	unload?: (this: void) => void;
 	/** What it returns is handed to `restore` after a reload. */
@@ -22,8 +24,10 @@ interface Module {
 	log(level: LogLevel, format: string, ...values: unknown[]): void;
 	/** An option of the host, or of the global section where the host has none. */
 	get_option(name: string, fallback?: unknown): unknown;
-	get_option_boolean(name: string, fallback: boolean): boolean;
-	get_option_number(name: string, fallback: number): number;
+	/** Nil where the option is something else. */
+	get_option_boolean(name: string, fallback: boolean): boolean | undefined;
+	/** Nil where the option is something else. */
+	get_option_number(name: string, fallback: number): number | undefined;
 
 	/** Handles an event of the module's host; higher priorities are called first, 0 is the usual one. */
 	hook<E extends object>(event: string, handler: (this: void, event: E) => Handled, priority?: number): void;
@@ -34,6 +38,10 @@ interface Module {
 	unhook_object_event<E extends object>(events: Events, event: string, handler: (this: void, event: E) => Handled): void;
 	/** A table that modules share, by path: "/HOST/MODULE/NAME", "*" for global modules. */
 	shared<T extends object>(path: string): T;
+	/** A metric; "counter" gives a function that counts on. 0.10 and later. */
+	measure?(name: string, kind: "counter"): (this: void, more: number) => void;
+	/** What `prosodyctl shell module info` and the like show of the module; with `override` also in place of an error. 0.12 and later. */
+	set_status?(level: "error" | "warn" | "info" | "core", text: string, override?: boolean): void;
 	/** Calls back after so many seconds, and again after as many as that returns. Not after the module was unloaded. */
 	add_timer(delay: number, callback: (this: void) => number | undefined): void;
 }

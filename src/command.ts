@@ -1,0 +1,200 @@
+import * as jid from "util.jid";
+import { describe_problem, read_configuration, show_value, sorted_keys } from "./config";
+import { iq_namespaces } from "./permissions";
+import type { Permissions } from "./permissions";
+import { meant_word } from "./spelling";
+import { print_table } from "./table";
+
+type Section = LuaTable<string, unknown>;
+/** The sections of a configuration by host, "*" for the global one. */
+export type Sections = LuaTable<string, Section>;
+
+/** What a check has found. */
+export interface Report {
+	/** Host, entity, roster, pushes, message, presence, iq namespaces. */
+	rows: string[][];
+	/** Sentences. */
+	problems: string[];
+}
+
+const option_types: Record<string, string> = {
+	privileged_entities: "table",
+	privilege_iq_timeout: "number",
+	privilege_probe_rate: "number",
+	privilege_legacy_namespace: "boolean",
+	privilege_log_acts: "boolean",
+};
+
+/** What a table has of its own: options and sections that are not there are looked up in the global section. */
+function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
+	return rawget(from as unknown as Record<string, V>, key);
+}
+
+function section_name(host: string, section: Section): string {
+	if (host === "*") {
+		return "global section";
+	}
+	return (section.has("component_module") ? 'Component "' : 'VirtualHost "') + host + '"';
+}
+
+/** `; was "…" meant?`, or nothing. */
+function question(meant: string | undefined): string {
+	return meant !== undefined ? ' (was "' + meant + '" meant?)' : "";
+}
+
+/** Whether a list of the configuration, which may be one word too, has a word. */
+function lists(option: unknown, word: string): boolean {
+	if (type(option) === "table") {
+		for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
+			if (listed === word) {
+				return true;
+			}
+		}
+	}
+	return option === word;
+}
+
+function is_enabled(sections: Sections, section: Section): boolean {
+	const everywhere = sections.get("*");
+	const enabled = lists(own(section, "modules_enabled"), "privilege") || lists(everywhere.get("modules_enabled"), "privilege");
+	return enabled && !lists(section.get("modules_disabled"), "privilege");
+}
+
+/** The names of the sections that pass the test, as keys. */
+function hosts_where(sections: Sections, test: (this: void, section: Section) => boolean): Record<string, true> {
+	const found: Record<string, true> = {};
+	for (const [host, section] of pairs(sections)) {
+		if (host !== "*" && test(section)) {
+			found[host] = true;
+		}
+	}
+	return found;
+}
+
+/** What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing. */
+function entity_problem(entity: string, sections: Sections): string | undefined {
+	const [node, domain] = jid.split(entity);
+	const section = own(sections, domain!);
+	if (node !== undefined) {
+		if (section && !section.has("component_module")) {
+			return undefined;
+		}
+		const virtual_hosts = hosts_where(sections, (other) => !other.has("component_module"));
+		return domain! + " is no VirtualHost of this configuration" + question(meant_word(domain!, virtual_hosts));
+	}
+	if (!section) {
+		const components = hosts_where(sections, (other) => other.get("component_module") === "component");
+		return "there is no such Component in this configuration" + question(meant_word(domain!, components));
+	}
+	const component_module = section.get("component_module");
+	if (component_module === undefined) {
+		return "it is a VirtualHost, an entity is a Component or a user";
+	}
+	return component_module !== "component" ? "it is part of the server itself, an entity is an external Component" : undefined;
+}
+
+function permission_row(host: string, entity: string, permissions: Permissions): string[] {
+	const iqs: string[] = [];
+	for (const [, namespace] of ipairs(iq_namespaces(permissions))) {
+		iqs.push(namespace + "=" + permissions.iq.get(namespace));
+	}
+	return [
+		host, entity, permissions.roster, permissions.push ? "yes" : "no", permissions.message, permissions.presence,
+		iqs.length > 0 ? table.concat(iqs, " ") : "none",
+	];
+}
+
+function check_options(host: string, section: Section, problems: string[]): void {
+	for (const [, option] of ipairs(sorted_keys(section))) {
+		const value = section.get(option);
+		const wanted = option_types[option];
+		if (wanted === undefined) {
+			const meant = meant_word(option, option_types);
+			if (meant !== undefined) {
+				problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
+			}
+		} else if (option !== "privileged_entities" && type(value) !== wanted) {
+			problems.push(section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted);
+		}
+	}
+}
+
+function check_host(host: string, sections: Sections, report: Report): void {
+	const section = sections.get(host);
+	const own_option = own(section, "privileged_entities");
+	let option = own_option;
+	if (option === undefined) {
+		option = sections.get("*").get("privileged_entities");
+	}
+	if (option === undefined) {
+		return;
+	}
+	const name = section_name(host, section);
+	if (section.has("component_module")) {
+		if (own_option !== undefined) {
+			report.problems.push(name + ": privileged_entities grants nothing here, it belongs to a VirtualHost");
+		}
+		return;
+	}
+	if (!is_enabled(sections, section)) {
+		if (own_option !== undefined) {
+			report.problems.push(name + ': privileged_entities grants nothing, "privilege" is not in modules_enabled');
+		}
+		return;
+	}
+	const configuration = read_configuration(option, jid.prep);
+	for (const [, problem] of ipairs(configuration.problems)) {
+		report.problems.push(describe_problem(host, problem));
+	}
+	for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
+		report.rows.push(permission_row(host, entity, configuration.grants.get(entity)));
+		const problem = entity_problem(entity, sections);
+		if (problem !== undefined) {
+			report.problems.push(name + ': entity "' + entity + '": ' + problem);
+		}
+	}
+}
+
+/** Looks through a configuration for what it grants and what is wrong with that. */
+export function check_configuration(sections: Sections): Report {
+	const report: Report = { rows: [], problems: [] };
+	for (const [, host] of ipairs(sorted_keys(sections))) {
+		check_options(host, sections.get(host), report.problems);
+		if (host !== "*") {
+			check_host(host, sections, report);
+		}
+	}
+	return report;
+}
+
+/**
+ * The command `prosodyctl mod_privilege`.
+ *
+ * @param args the words after that
+ * @param get_sections gives the configuration
+ * @returns the exit status: 1 where something is wrong
+ */
+export function run_command(args: string[], get_sections: (this: void) => Sections): number {
+	if (args[0] !== "check") {
+		print("mod_privilege: XEP-0356 (Privileged Entity) for Prosody");
+		print("");
+		print("Usage: prosodyctl mod_privilege check");
+		print("");
+		print("  check    shows what the configuration grants to which entities, and what is wrong with it");
+		return args[0] === undefined || args[0] === "help" || args[0] === "--help" ? 0 : 1;
+	}
+	const report = check_configuration(get_sections());
+	if (report.rows.length > 0) {
+		print_table(print, ["Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces"], report.rows);
+	} else {
+		print("No entity is granted anything.");
+	}
+	if (report.problems.length === 0) {
+		return 0;
+	}
+	print("");
+	for (const [, problem] of ipairs(report.problems)) {
+		print(problem);
+	}
+	return 1;
+}

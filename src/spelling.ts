@@ -1,0 +1,32 @@
+/** How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance). */
+function edit_distance(a: string, b: string): number {
+	let previous: number[] = [];
+	for (const j of $range(0, b.length)) {
+		previous[j] = j;
+	}
+	for (const i of $range(1, a.length)) {
+		const current: number[] = [i];
+		for (const j of $range(1, b.length)) {
+			const replaced = previous[j - 1]! + (string.byte(a, i) === string.byte(b, j) ? 0 : 1);
+			current[j] = math.min(replaced, previous[j]! + 1, current[j - 1]! + 1);
+		}
+		previous = current;
+	}
+	return previous[b.length]!;
+}
+
+/** The one of the words that was probably meant by another, nil where none is alike; words compare in lower case. */
+export function meant_word(word: string, words: Record<string, unknown>): string | undefined {
+	let nearest: string | undefined;
+	let least = math.min(2, math.floor(word.length / 2)) + 1;
+	for (const [candidate] of pairs(words)) {
+		if (math.abs(candidate.length - word.length) < least) {
+			const distance = edit_distance(string.lower(word), candidate);
+			if (distance < least || (distance === least && nearest !== undefined && candidate < nearest)) {
+				least = distance;
+				nearest = candidate;
+			}
+		}
+	}
+	return nearest;
+}
