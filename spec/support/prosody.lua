@@ -64,16 +64,24 @@ local function serialise(value)
 	return tostring(value);
 end
 
--- Finds ports that are free on an address
+-- Finds ports that are free on an address. They are not of the range that the system takes for outgoing connections:
+-- one of these could get in the way of a restart, or a connection to a server that does not listen yet be made to itself.
 local function free_ports(ip, count)
+	local random = assert(io.open("/dev/urandom", "rb"));
 	local sockets, ports = {}, {};
-	for i = 1, count do
-		sockets[i] = assert(socket.bind(ip, 0));
-		ports[i] = select(2, sockets[i]:getsockname());
+	while #ports < count do
+		local high, low = random:read(2):byte(1, 2);
+		local port = 20000 + (high * 256 + low) % 12000;
+		local bound = socket.bind(ip, port);
+		if bound then
+			table.insert(sockets, bound);
+			table.insert(ports, port);
+		end
 	end
-	for i = 1, count do
-		sockets[i]:close();
+	for _, bound in ipairs(sockets) do
+		bound:close();
 	end
+	random:close();
 	return table.unpack(ports);
 end
 
@@ -175,7 +183,7 @@ local function write_config(self)
 	option("pidfile", ("%q"):format(self.dir .. "/prosody.pid"));
 	option("data_path", ("%q"):format(self.dir .. "/data"));
 	option("plugin_paths", list(self.plugin_paths));
-	option("log", ("{ debug = %q }"):format(self.dir .. "/prosody.log"));
+	option("log", ("{ %s = %q }"):format(self.options.log_level or "debug", self.dir .. "/prosody.log"));
 	option("modules_enabled", list(modules));
 	option("modules_disabled", list(disabled));
 	option("interfaces", list { self.ip });
@@ -211,13 +219,14 @@ local function write_config(self)
 	self.host = self.config:match "VirtualHost%s*%(?%s*[\"']([^\"'\n]+)[\"']";
 end
 
--- Tells all servers that federate where the others are
+-- Tells all servers that federate where the others are; the last one started with a name has it
 local function write_names()
 	local names = {};
-	for _, server in ipairs(servers) do
+	for i = #servers, 1, -1 do
+		local server = servers[i];
 		if server.s2s_port then
 			for _, host in ipairs(server.hosts) do
-				names[#names + 1] = ("%s %s %d\n"):format(host, server.ip, server.s2s_port);
+				table.insert(names, ("%s %s %d\n"):format(host, server.ip, server.s2s_port));
 			end
 		end
 	end
@@ -288,7 +297,7 @@ end
 local wrapper = [[
 trap '' INT
 prosody=%s dir=%s clean=%s
-$prosody -F --config "$dir/prosody.cfg.lua" >>"$dir/output" 2>&1 </dev/null &
+"$prosody" -F --config "$dir/prosody.cfg.lua" >>"$dir/output" 2>&1 </dev/null &
 pid=$!
 echo $pid >"$dir/pid.new"; mv "$dir/pid.new" "$dir/pid"
 while read command; do
@@ -336,6 +345,7 @@ end
 -- storage: "internal" or "sql" (SQLite3);
 -- ip: the loopback address to listen on, default "127.0.0.1";
 -- s2s: true or a port, for a server that federates with all others that do;
+-- log_level: the least level that is logged, default "debug" (which takes most of a busy server's time);
 -- plugin_paths: folders of modules, default the repository's lua-out;
 -- prosody: the program, default PROSODY_BIN or the one in PATH
 -- @return the server, with dir, ip, c2s_port, component_port, s2s_port, pid, host (the first VirtualHost) and hosts

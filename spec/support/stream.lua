@@ -346,13 +346,42 @@ function methods:cut()
 	end
 end
 
+-- Authenticates a client
+local function log_in(self, username, password)
+	self:send(("<auth xmlns='%s' mechanism='PLAIN'>%s</auth>"):format(xmlns_sasl, (mime.b64("\0" .. username .. "\0" .. password))));
+	local answer = self:expect(function (stanza)
+		return stanza.name == "success" or stanza.name == "failure";
+	end);
+	if answer.name == "failure" then
+		self:cut();
+		error(("%s cannot log in: %s"):format(self.jid, tostring(answer)), 0);
+	end
+end
+
+-- Binds a client's resource, one of the server's making if it is ""
+local function bind(self, resource)
+	open(self);
+	self:expect { name = "features" };
+	local payload = st.stanza("bind", { xmlns = xmlns_bind });
+	if resource ~= "" then
+		payload:tag("resource"):text(resource):up();
+	end
+	local bound = self:iq { type = "set", payload };
+	if bound.attr.type ~= "result" then
+		self:cut();
+		error(("%s cannot bind: %s"):format(self.jid, tostring(bound)), 0);
+	end
+	self.jid = bound:get_child("bind", xmlns_bind):get_child_text "jid";
+end
+
 local stream = {};
 
 --- Connects a client: logs in, binds its resource and sends initial presence.
 -- @param server a running server, see spec.support.prosody
 -- @param jid the client's JID; without a resource the server makes one up
 -- @param options table: password; presence (default true; false sends none, a stanza or XML text is sent
--- instead of plain presence); carbons = true switches them on; roster = true requests it before presence
+-- instead of plain presence); carbons = true switches them on; roster = true requests it before presence;
+-- legacy = true logs in as before XMPP 1.0 (XEP-0078), the jid needs a resource and the server mod_legacyauth then
 -- @return the stream
 function stream.client(server, jid, options)
 	options = options or {};
@@ -362,26 +391,17 @@ function stream.client(server, jid, options)
 	append(server.streams, self);
 	self:expect { name = "features" };
 	local password = options.password or server.passwords[username .. "@" .. domain] or "secret";
-	self:send(("<auth xmlns='%s' mechanism='PLAIN'>%s</auth>"):format(xmlns_sasl, (mime.b64("\0" .. username .. "\0" .. password))));
-	local answer = self:expect(function (stanza)
-		return stanza.name == "success" or stanza.name == "failure";
-	end);
-	if answer.name == "failure" then
-		self:cut();
-		error(("%s cannot log in: %s"):format(jid, tostring(answer)), 0);
+	if options.legacy then
+		local answer = self:iq { type = "set", st.stanza("query", { xmlns = "jabber:iq:auth" })
+			:tag("username"):text(username):up():tag("password"):text(password):up():tag("resource"):text(resource):up() };
+		if answer.attr.type ~= "result" then
+			self:cut();
+			error(("%s cannot log in: %s"):format(jid, tostring(answer)), 0);
+		end
+	else
+		log_in(self, username, password);
+		bind(self, resource);
 	end
-	open(self);
-	self:expect { name = "features" };
-	local bind = st.stanza("bind", { xmlns = xmlns_bind });
-	if resource ~= "" then
-		bind:tag("resource"):text(resource):up();
-	end
-	local bound = self:iq { type = "set", bind };
-	if bound.attr.type ~= "result" then
-		self:cut();
-		error(("%s cannot bind: %s"):format(jid, tostring(bound)), 0);
-	end
-	self.jid = bound:get_child("bind", xmlns_bind):get_child_text "jid";
 	if options.carbons then
 		self:iq { type = "set", "<enable xmlns='urn:xmpp:carbons:2'/>" };
 	end
