@@ -14,6 +14,43 @@ local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
 
+-- ==== src/accounts.ts ====
+
+--- Seconds for which an account that was found is not looked up again: many storages read a file for it.
+local memory_span = 10
+
+local function create_accounts(host)
+	local found = {}
+	local forget_at = 0
+
+	return {
+		exists = function(username)
+			if prosody.hosts[host].sessions[username] ~= nil then
+				return true
+			end
+			local now = os.time()
+			if now >= forget_at then
+				found = {}
+				forget_at = now + memory_span
+			end
+			if found[username] ~= nil then
+				return true
+			end
+			if usermanager.user_exists(username, host) then
+				found[username] = true
+				return true
+			end
+			return false
+		end,
+		deleted = function(event)
+			if event.host == host then
+				found[event.username] = nil
+			end
+			return nil
+		end,
+	}
+end
+
 -- ==== src/acts.ts ====
 
 local function no_counts()
@@ -42,7 +79,9 @@ local function create_acts(api, options)
 		record = function(entity, act, what, user, whom, id)
 			count(entity, act)
 			if options.log_acts then
-				api:log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom or user, id or "none")
+				-- The id is the entity's own: it must not make up lines.
+				local shown_id = string.gsub(id or "none", "%c", "?")
+				api:log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom or user, shown_id)
 			end
 		end,
 	}
@@ -744,6 +783,7 @@ end
 local function create_contact_memory()
 	local contacts = {}
 	local probed = {}
+	local earlier_users
 
 	return {
 		available = function(contact, stanza)
@@ -792,17 +832,54 @@ local function create_contact_memory()
 			end
 			contacts = kept
 		end,
+		begin = function(users)
+			if not users then
+				earlier_users = nil
+				contacts = {}
+				probed = {}
+			elseif not earlier_users then
+				earlier_users = {}
+				for username in pairs(users) do
+					earlier_users[username] = true
+				end
+			end
+		end,
+		is_earlier_user = function(username)
+			return earlier_users ~= nil and earlier_users[username] ~= nil
+		end,
 		first_probe = function(contact)
 			local first = probed[contact] == nil
 			probed[contact] = true
 			return first
 		end,
-		save = function() return { contacts = contacts, probed = probed } end,
+		save = function()
+			return { contacts = contacts, probed = probed, earlier_users = earlier_users }
+		end,
 		restore = function(saved)
 			contacts = saved.contacts or contacts
 			probed = saved.probed or probed
+			earlier_users = saved.earlier_users or earlier_users
 		end,
 	}
+end
+
+-- ==== src/output.ts ====
+
+--- util.xml came with Prosody 0.10.
+local has_xml, xml_module = pcall(require, "util.xml")
+local xml = xml_module
+
+--- An attribute as XML text, nothing where it has no value.
+local function attribute(name, value)
+	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
+end
+
+--- Sends a stanza that is XML text.
+--
+-- To write text is a fraction of the work of building a stanza only to have it written. A component's
+-- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
+local function send_text(session, text)
+	session.send((session.type == "component" or not has_xml) and text or xml.parse(text))
 end
 
 -- ==== src/entities.ts ====
@@ -870,8 +947,8 @@ local function create_entities()
 			entity = entity,
 			session = session,
 			address = address,
-			presence_start = "<presence to='" .. st.xml_escape(address) .. "'",
-			told = no_permissions(),
+			to = attribute("to", address),
+			told = {},
 			heard = nil,
 			since = os.time(),
 		}
@@ -945,7 +1022,7 @@ end
 --- How many users a slice of a catch-up has.
 local catch_up_slice = 100
 
---- A presence as XML text, without "<presence" and without its 'to'.
+--- A presence as XML text, from behind "<presence" on and without its 'to'.
 local function presence_rest(stanza)
 	local to = stanza.attr.to
 	stanza.attr.to = nil
@@ -954,28 +1031,16 @@ local function presence_rest(stanza)
 	return string.sub(text, #"<presence" + 1)
 end
 
---- Sends a presence to an entity.
---
--- @param rest of the presence as `presence_rest` has it, nil where it was not needed yet
--- @returns the rest, for the next one
-local function send_presence(connection, stanza, rest)
-	if connection.session.type == "component" then
-		-- A component's stream takes text, and it is the same for all of them.
-		local text = rest or presence_rest(stanza)
-		connection.session.send(connection.presence_start .. text)
-		return text
-	end
-	local copy = st.clone(stanza)
-	copy.attr.to = connection.address
-	connection.session.send(copy)
-	return rest
+--- Sends an entity a presence, of which `rest` is what `presence_rest` has.
+local function send_presence(connection, rest)
+	send_text(connection.session, "<presence" .. connection.to .. rest)
 end
 
 local function create_managed_presence(host, entities, add_timer, acts)
 	--- Whether the server tells an entity of a client's presence by itself.
-	local function hears_anyway(connection, session, unavailable)
+	local function hears_anyway(connection, user, session, unavailable)
 		local name = connection.entity.jid
-		if name == session.username .. "@" .. host then
+		if name == user then
 			return true
 		end
 		local item = session.roster and session.roster[name]
@@ -995,10 +1060,12 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		if session.full_jid == nil then
 			return nil
 		end
+		local user = session.username .. "@" .. host
 		local rest
 		for _, connection in ipairs(entities.receivers("presence")) do
-			if is_connected(connection) and not hears_anyway(connection, session, presence_type == "unavailable") then
-				rest = send_presence(connection, stanza, rest)
+			if is_connected(connection) and not hears_anyway(connection, user, session, presence_type == "unavailable") then
+				rest = rest or presence_rest(stanza)
+				send_presence(connection, rest)
 				acts.count(connection.entity, "presences")
 				if connection.heard then
 					connection.heard[session.full_jid] = true
@@ -1023,7 +1090,7 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		end
 		for _, session in pairs(user.sessions) do
 			if session.presence and connection.heard and connection.heard[session.full_jid] == nil then
-				send_presence(connection, session.presence, nil)
+				send_presence(connection, presence_rest(session.presence))
 				acts.count(connection.entity, "presences")
 			end
 		end
@@ -1054,24 +1121,12 @@ local roster_slice = 20
 --- Seconds between two batches of probes.
 local probe_pause = 0.1
 
-local has_xml, xml_module = pcall(require, "util.xml")
-local xml = xml_module
-
---- Sends a presence that is XML text. Clients, whose streams want stanzas, get none before 0.10, which brought util.xml.
-local function send_text(connection, text)
-	if connection.session.type == "component" then
-		connection.session.send(text)
-	elseif has_xml then
-		connection.session.send(xml.parse(text))
-	end
-end
-
 local function sees_contact(item)
 	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
 end
 
 local function create_contact_presence(host, entities, memory, add_timer, options, acts)
-	-- Pairs of contact and the user in whose name it is probed.
+	-- Pairs of contact and the JID in whose name it is probed.
 	local to_probe = {}
 	local next_probe = 0
 
@@ -1125,7 +1180,8 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		local rest
 		for _, connection in ipairs(entities.receivers("contacts")) do
 			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
-				rest = send_presence(connection, stanza, rest)
+				rest = rest or presence_rest(stanza)
+				send_presence(connection, rest)
 				acts.count(connection.entity, "presences")
 				if connection.heard then
 					connection.heard[from] = true
@@ -1143,7 +1199,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		for from, form in pairs(presences) do
 			if connection.heard and connection.heard[from] == nil then
 				acts.count(connection.entity, "presences")
-				send_text(connection, connection.presence_start .. " from='" .. st.xml_escape(from) .. "'" .. presence_of(form))
+				send_presence(connection, attribute("from", from) .. presence_of(form))
 			end
 		end
 	end
@@ -1171,17 +1227,17 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		return nil
 	end
 
-	local function queue_probe(contact, user)
+	local function queue_probe(contact, from)
 		if options.probe_rate <= 0 or not memory.first_probe(contact) then
 			return
 		end
-		to_probe[#to_probe + 1] = { contact, user }
+		to_probe[#to_probe + 1] = { contact, from }
 		if #to_probe == 1 then
 			add_timer(probe_pause, send_probes)
 		end
 	end
 
-	--- The users of the host, those online first: their contacts need no probe, as their clients' own tell.
+	--- The users of the host, those online first: most of their contacts need no probe, as their clients' own have told.
 	local function users_online_first()
 		local usernames = {}
 		local online = prosody.hosts[host].sessions
@@ -1201,7 +1257,11 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 
 		local function contacts_of(username)
 			local user = username .. "@" .. host
-			local is_online = prosody.bare_sessions[user] ~= nil
+			local probe_from = user
+			if prosody.bare_sessions[user] ~= nil then
+				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
+				probe_from = memory.is_earlier_user(username) and user .. "/" .. uuid.generate() or nil
+			end
 			local roster = rostermanager.load_roster(username, host)
 			for contact, item in pairs(roster) do
 				if sees_contact(item) and seen[contact] == nil then
@@ -1210,8 +1270,8 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 					local presences = memory.of(contact)
 					if presences then
 						send_remembered(connection, contact, presences)
-					elseif not is_online and contact_host ~= host then
-						queue_probe(contact, user)
+					elseif probe_from ~= nil and contact_host ~= host then
+						queue_probe(contact, probe_from)
 					end
 				end
 			end
@@ -1229,13 +1289,11 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		end)
 	end
 
-	local function forget()
-		if not is_wanted() then
-			memory.keep(function() return false end)
-		end
+	local function configured()
+		memory.begin(is_wanted() and prosody.hosts[host].sessions or nil)
 	end
 
-	return { receive = receive, catch_up = catch_up, forget = forget }
+	return { receive = receive, catch_up = catch_up, configured = configured }
 end
 
 -- ==== src/impersonation.ts ====
@@ -1352,7 +1410,7 @@ local function create_refuse(log, add_timer, acts)
 	end
 end
 
--- ==== src/message.ts ====
+-- ==== src/stanzas.ts ====
 
 --- Takes the namespace jabber:client off an element and its descendants: inside the server
 -- it is the default one and goes without saying.
@@ -1370,79 +1428,6 @@ end
 local function is_client_stanza(element, name, session)
 	return element ~= nil and element.name == name
 		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
-end
-
---- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
-local function forwarded_message(privilege, session)
-	local forwarded = privilege.tags[1]
-	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
-		return nil
-	end
-	local message
-	for _, child in ipairs(forwarded.tags) do
-		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
-		if child.name == "message" then
-			if message or not is_client_stanza(child, "message", session) then
-				return nil
-			end
-			message = child
-		end
-	end
-	return message
-end
-
---- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, options, entities, act_as, refuse, acts)
-	--- What the server answers the sender's client: a bare JID gets no such errors.
-	local function discard()
-		return true
-	end
-
-	--- Sends a message, as if a client of its sender had.
-	local function send(message, username)
-		if username == nil then
-			prosody.core_post_stanza(prosody.hosts[host], message)
-		else
-			prosody.core_post_stanza(act_as(username, discard), message, true)
-		end
-	end
-
-	return function(event)
-		local origin = event.origin
-		local stanza = event.stanza
-		local privilege
-		for _, xmlns in ipairs(options.namespaces) do
-			privilege = privilege or stanza:get_child("privilege", xmlns)
-		end
-		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
-		if not privilege or not entity then
-			return nil
-		end
-		if entity.permissions.message ~= "outgoing" then
-			return refuse(entity, origin, stanza, refusals.message)
-		end
-		local message = forwarded_message(privilege, origin)
-		if not message then
-			return refuse(entity, origin, stanza, refusals.message_not_one)
-		end
-		local username, sender_host, resource = jid.prepped_split(message.attr.from)
-		if sender_host ~= host or resource ~= nil or username ~= nil and not usermanager.user_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.message_sender)
-		end
-		message.attr.from = username ~= nil and username .. "@" .. host or host
-		if message.attr.to ~= nil then
-			message.attr.to = jid.prep(message.attr.to)
-			if message.attr.to == nil then
-				return refuse(entity, origin, stanza, refusals.malformed_recipient)
-			end
-		elseif username == nil then
-			message.attr.to = host
-		end
-		strip_client_namespace(message)
-		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id)
-		send(message, username)
-		return true
-	end
 end
 
 -- ==== src/iq.ts ====
@@ -1472,7 +1457,7 @@ end
 
 --- @param entities of this host
 -- @param is_entity_elsewhere whether another host granted a session something
-local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local queries = {}
 	local counts = {}
 	local total = 0
@@ -1511,7 +1496,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		while query and query.deadline <= now do
 			remove(query)
 			if not query.session.destroyed then
-				answer_error(query.session, query.outer, refusals.iq_timeout)
+				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout)
 			end
 			query = first
 		end
@@ -1548,23 +1533,32 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		if session.destroyed then
 			return true
 		end
-		if not covers(entity.permissions.iq[query.namespace], query.outer.attr.type) then
+		if not covers(entity.permissions.iq[query.namespace], query.outer.type) then
 			-- It was taken away meanwhile.
-			return refuse(entity, session, query.outer, refusals.iq)
+			return refuse(entity, session, st.iq(query.outer), refusals.iq)
 		end
-		local reply = st.reply(query.outer)
-			:tag("privilege", { xmlns = xmlns_privilege })
-			:tag("forwarded", { xmlns = xmlns_forward })
-			:tag("iq", { xmlns = xmlns_client, type = answer.attr.type, id = query.inner_id, from = query.asked, to = user })
+		local outer = query.outer
+		local reply = {
+			"<iq type='result'" .. attribute("id", outer.id) .. attribute("from", outer.to) .. attribute("to", outer.from)
+				.. "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
+				.. attribute("type", answer.attr.type) .. attribute("id", query.inner_id) .. attribute("from", query.asked) .. attribute("to", user) .. ">",
+		}
 		for _, child in ipairs(answer.tags) do
-			reply:add_child(child)
+			reply[#reply + 1] = tostring(child)
 		end
-		session.send(reply)
+		reply[#reply + 1] = "</iq></forwarded></privilege></iq>"
+		send_text(session, table.concat(reply))
 		return true
 	end
 
 	local function is_answer(stanza)
 		return stanza.attr.type == "result" or stanza.attr.type == "error"
+	end
+
+	--- Takes what handlers in the server answer to the user.
+	local function answered_by_server(answer)
+		local stanza = answer
+		return type(answer) == "table" and is_answer(stanza) and stanza.attr.to ~= nil and deliver(stanza, stanza.attr.to)
 	end
 
 	local function request(event)
@@ -1577,7 +1571,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		end
 		local user = stanza.attr.to or origin.username .. "@" .. host
 		local username = jid.split(user)
-		if not usermanager.user_exists(username, host) then
+		if not accounts.exists(username) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local iq, refusal = encapsulated_iq(stanza, origin)
@@ -1609,7 +1603,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 			entity = entity,
 			session = origin,
 			namespace = namespace,
-			outer = st.iq({ type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to }),
+			outer = { type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to },
 			deadline = os.time() + options.iq_timeout,
 			previous = last,
 			following = nil,
@@ -1619,10 +1613,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		iq.attr.id = id
 		iq.attr.from = user
 		iq.attr.to = asked
-		local session = act_as(username, function(answer)
-			return type(answer) == "table" and is_answer(answer) and deliver(answer, user)
-		end)
-		prosody.core_post_stanza(session, iq, true)
+		prosody.core_post_stanza(act_as(username, answered_by_server), iq, true)
 		return true
 	end
 
@@ -1660,21 +1651,100 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 	return { request = request, misaddressed = misaddressed, answer = take_answer, forget = forget, under_way = function() return total end }
 end
 
+-- ==== src/message.ts ====
+
+--- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
+local function forwarded_message(privilege, session)
+	local forwarded = privilege.tags[1]
+	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
+		return nil
+	end
+	local message
+	for _, child in ipairs(forwarded.tags) do
+		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
+		if child.name == "message" then
+			if message or not is_client_stanza(child, "message", session) then
+				return nil
+			end
+			message = child
+		end
+	end
+	return message
+end
+
+--- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
+local function create_message(host, accounts, options, entities, act_as, refuse, acts)
+	--- What the server answers the sender's client: a bare JID gets no such errors.
+	local function discard()
+		return true
+	end
+
+	--- Sends a message, as if a client of its sender had.
+	local function send(message, username)
+		if username == nil then
+			prosody.core_post_stanza(prosody.hosts[host], message)
+		else
+			prosody.core_post_stanza(act_as(username, discard), message, true)
+		end
+	end
+
+	return function(event)
+		local origin = event.origin
+		local stanza = event.stanza
+		local privilege = stanza:get_child("privilege", xmlns_privilege)
+		if not privilege and options.legacy then
+			privilege = stanza:get_child("privilege", xmlns_privilege_legacy)
+		end
+		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
+		if not privilege or not entity then
+			return nil
+		end
+		if entity.permissions.message ~= "outgoing" then
+			return refuse(entity, origin, stanza, refusals.message)
+		end
+		local message = forwarded_message(privilege, origin)
+		if not message then
+			return refuse(entity, origin, stanza, refusals.message_not_one)
+		end
+		local username, sender_host, resource = jid.prepped_split(message.attr.from)
+		if sender_host ~= host or resource ~= nil or username ~= nil and not accounts.exists(username) then
+			return refuse(entity, origin, stanza, refusals.message_sender)
+		end
+		message.attr.from = username ~= nil and username .. "@" .. host or host
+		if message.attr.to ~= nil then
+			message.attr.to = jid.prep(message.attr.to)
+			if message.attr.to == nil then
+				return refuse(entity, origin, stanza, refusals.malformed_recipient)
+			end
+		elseif username == nil then
+			message.attr.to = host
+		end
+		strip_client_namespace(message)
+		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id)
+		send(message, username)
+		return true
+	end
+end
+
 -- ==== src/roster.ts ====
 
 local settable_subscriptions = { none = true, to = true, from = true, both = true }
 
---- Appends a contact as `<item/>` (RFC 6121, 2.1.2); a nil item as one that was removed.
-local function add_item(query, contact, item)
+--- A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed.
+local function item_text(contact, item)
+	local start = "<item" .. attribute("jid", contact)
 	if not item then
-		query:tag("item", { jid = contact, subscription = "remove" }):up()
-		return
+		return start .. " subscription='remove'/>"
 	end
-	query:tag("item", { jid = contact, subscription = item.subscription, ask = item.ask, name = item.name })
+	local text = start .. attribute("subscription", item.subscription) .. attribute("ask", item.ask) .. attribute("name", item.name)
+	if next(item.groups) == nil then
+		return text .. "/>"
+	end
+	local groups = ""
 	for group in pairs(item.groups) do
-		query:tag("group"):text(group):up()
+		groups = groups .. "<group>" .. st.xml_escape(group) .. "</group>"
 	end
-	query:up()
+	return text .. ">" .. groups .. "</item>"
 end
 
 --- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
@@ -1748,7 +1818,7 @@ local function updated_item(element, old)
 	return item
 end
 
-local function create_roster(host, entities, act_as, refuse, acts)
+local function create_roster(host, accounts, entities, act_as, refuse, acts)
 	--- The entity that asks for somebody else's roster. Requests for one's own have no
 	-- 'to' here, and those of others are not this module's.
 	local function requester(event)
@@ -1766,25 +1836,30 @@ local function create_roster(host, entities, act_as, refuse, acts)
 			return refuse(entity, origin, stanza, refusals.roster_get)
 		end
 		local username = jid.split(stanza.attr.to)
-		if not usermanager.user_exists(username, host) then
+		if not accounts.exists(username) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
 		end
-		local reply = st.reply(stanza)
+		acts.count(entity, "roster_gets")
 		local version = roster_version(roster)
-		if version == nil or stanza.tags[1].attr.ver ~= version then
-			reply:tag("query", { xmlns = xmlns_roster, ver = version })
-			for contact, item in pairs(roster) do
-				if is_contact(contact, item) then
-					add_item(reply, contact, item)
-				end
+		if version ~= nil and stanza.tags[1].attr.ver == version then
+			origin.send(st.reply(stanza))
+			return true
+		end
+		local reply = {
+			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute("to", stanza.attr.from)
+				.. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
+		}
+		for contact, item in pairs(roster) do
+			if is_contact(contact, item) then
+				reply[#reply + 1] = item_text(contact, item)
 			end
 		end
-		acts.count(entity, "roster_gets")
-		origin.send(reply)
+		reply[#reply + 1] = "</query></iq>"
+		send_text(origin, table.concat(reply))
 		return true
 	end
 
@@ -1842,7 +1917,7 @@ local function create_roster(host, entities, act_as, refuse, acts)
 			return refuse(entity, origin, stanza, refusals.roster_set)
 		end
 		local username = jid.split(stanza.attr.to)
-		if not usermanager.user_exists(username, host) then
+		if not accounts.exists(username) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
@@ -1911,14 +1986,12 @@ end
 -- that entities were told last.
 local function create_roster_push(host, entities, acts)
 	local function push(username, contact, item, version)
-		local iq = st.iq({ type = "set", id = uuid.generate(), from = username .. "@" .. host })
-		iq:tag("query", { xmlns = xmlns_roster, ver = version ~= nil and version ~= true and tostring(version) or nil })
-		add_item(iq, contact, item)
+		local start = "<iq type='set'" .. attribute("id", uuid.generate()) .. attribute("from", username .. "@" .. host)
+		local rest = "><query xmlns='jabber:iq:roster'" .. attribute("ver", version ~= nil and version ~= true and tostring(version) or nil)
+			.. ">" .. item_text(contact, item) .. "</query></iq>"
 		for _, connection in ipairs(entities.receivers("push")) do
 			if is_connected(connection) then
-				local copy = st.clone(iq)
-				copy.attr.to = connection.address
-				connection.session.send(copy)
+				send_text(connection.session, start .. connection.to .. rest)
 				acts.count(connection.entity, "pushes")
 			end
 		end
@@ -2158,7 +2231,7 @@ local function serve_host()
 		return nil
 	end
 
-	local options = { iq_timeout = 120, probe_rate = 100, namespaces = {}, log_acts = false }
+	local options = { iq_timeout = 120, probe_rate = 100, legacy = true, log_acts = false }
 
 	local problem_count = 0
 
@@ -2166,20 +2239,18 @@ local function serve_host()
 		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout", 120) or 120)
 		options.probe_rate = module:get_option_number("privilege_probe_rate", 100) or 100
 		options.log_acts = module:get_option_boolean("privilege_log_acts", false) == true
-		options.namespaces = { xmlns_privilege }
-		if module:get_option_boolean("privilege_legacy_namespace", true) ~= false then
-			table.insert(options.namespaces, xmlns_privilege_legacy)
-		end
+		options.legacy = module:get_option_boolean("privilege_legacy_namespace", true) ~= false
 	end
 
 	local acts = create_acts(module, options)
+	local accounts = create_accounts(host)
 	local refuse = create_refuse(log, add_timer, acts)
 	local act_as = create_act_as(host, log)
 	local memory = create_contact_memory()
-	local roster = create_roster(host, entities, act_as, refuse, acts)
+	local roster = create_roster(host, accounts, entities, act_as, refuse, acts)
 	local roster_push = create_roster_push(host, entities, acts)
-	local message = create_message(host, options, entities, act_as, refuse, acts)
-	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+	local message = create_message(host, accounts, options, entities, act_as, refuse, acts)
+	local iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local presence = create_managed_presence(host, entities, add_timer, acts)
 	local contacts = create_contact_presence(host, entities, memory, add_timer, options, acts)
 
@@ -2208,22 +2279,26 @@ local function serve_host()
 		end
 	end
 
-	--- Tells an entity its permissions, if they are not what it was told last.
+	--- Tells an entity its permissions in a namespace, if they are not what it was told last.
+	local function advertise_in(connection, xmlns, permissions, before)
+		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
+		if privilege then
+			connection.told[xmlns] = permissions
+			connection.session.send(st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
+		end
+	end
+
+	--- Tells an entity its permissions, and what comes with those that are new to it.
 	local function advertise(connection)
-		local entity = connection.entity
-		local before = connection.told
-		if same_permissions(entity.permissions, before) then
-			return
+		local nothing = no_permissions()
+		local permissions = connection.entity.permissions
+		local before = connection.told[xmlns_privilege] or nothing
+		advertise_in(connection, xmlns_privilege, permissions, before)
+		advertise_in(connection, xmlns_privilege_legacy, options.legacy and permissions or nothing, connection.told[xmlns_privilege_legacy] or nothing)
+		if not same_permissions(permissions, before) then
+			log("info", "%s is granted %s", connection.address, describe_permissions(permissions))
+			catch_up(connection, before)
 		end
-		connection.told = entity.permissions
-		for _, xmlns in ipairs(options.namespaces) do
-			local privilege = privilege_element(entity.permissions, before, xmlns)
-			if privilege then
-				connection.session.send(st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
-			end
-		end
-		log("info", "%s is granted %s", connection.address, describe_permissions(entity.permissions))
-		catch_up(connection, before)
 	end
 
 	--- What `prosodyctl shell` shows of the module.
@@ -2288,7 +2363,7 @@ local function serve_host()
 		for _, entity in pairs(entities.all()) do
 			advertise_to(entity)
 		end
-		contacts.forget()
+		contacts.configured()
 		arrivals.watch()
 		arrivals.find()
 		update_status()
@@ -2300,6 +2375,7 @@ local function serve_host()
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
 	module:hook("store-opened", roster_push.store_opened)
 	module:hook_global("user-deleted", roster_push.user_deleted)
+	module:hook_global("user-deleted", accounts.deleted)
 	-- Messages
 	module:hook("message/host", message, 1)
 	-- Iqs; answers before mod_iq looks at them

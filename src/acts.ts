@@ -47,7 +47,9 @@ export function create_acts(api: Module, options: Options): Acts {
 		record: (entity, act, what, user, whom, id) => {
 			count(entity, act);
 			if (options.log_acts) {
-				api.log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom ?? user, id ?? "none");
+				// The id is the entity's own: it must not make up lines.
+				const [shown_id] = string.gsub(id ?? "none", "%c", "?");
+				api.log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom ?? user, shown_id);
 			}
 		},
 	};

@@ -29,8 +29,8 @@ export interface Options {
 	iq_timeout: number;
 	/** `privilege_probe_rate`: probes of contacts a second, 0 for none. */
 	probe_rate: number;
-	/** The namespaces of `<privilege/>` that are served, two with `privilege_legacy_namespace`. */
-	namespaces: string[];
+	/** `privilege_legacy_namespace`: whether to serve urn:xmpp:privilege:1 too. */
+	legacy: boolean;
 	/** `privilege_log_acts`: whether to log what is done in users' names. */
 	log_acts: boolean;
 }

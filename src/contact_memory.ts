@@ -17,6 +17,10 @@ export interface ContactMemory {
 	of: (this: void, contact: string) => LuaTable<string, string> | undefined;
 	/** Forgets the contacts that do not pass the test. */
 	keep: (this: void, test: (this: void, contact: string) => boolean) => void;
+	/** Begins to remember, nil to end that; the users who are online already, whose clients were told their contacts' presences before. */
+	begin: (this: void, users: LuaTable<string, unknown> | undefined) => void;
+	/** Whether a user was online before anything was remembered. */
+	is_earlier_user: (this: void, username: string) => boolean;
 	/** Whether a contact was not probed yet; from then on it was. */
 	first_probe: (this: void, contact: string) => boolean;
 	/** All of it, to be restored after a reload. */
@@ -30,6 +34,8 @@ export interface SavedMemory {
 	contacts?: LuaTable<string, LuaTable<string, string>>;
 	/** The contacts that were probed. */
 	probed?: LuaTable<string, true>;
+	/** The users who were online before anything was remembered, by name. */
+	earlier_users?: LuaTable<string, true>;
 }
 
 /** Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need. */
@@ -75,6 +81,7 @@ function count(resources: LuaTable<string, string>): number {
 export function create_contact_memory(): ContactMemory {
 	let contacts = new LuaTable<string, LuaTable<string, string>>();
 	let probed = new LuaTable<string, true>();
+	let earlier_users: LuaTable<string, true> | undefined;
 
 	return {
 		available: (contact, stanza) => {
@@ -123,15 +130,29 @@ export function create_contact_memory(): ContactMemory {
 			}
 			contacts = kept;
 		},
+		begin: (users) => {
+			if (!users) {
+				earlier_users = undefined;
+				contacts = new LuaTable();
+				probed = new LuaTable();
+			} else if (!earlier_users) {
+				earlier_users = new LuaTable();
+				for (const [username] of pairs(users)) {
+					earlier_users.set(username, true);
+				}
+			}
+		},
+		is_earlier_user: (username) => earlier_users !== undefined && earlier_users.has(username),
 		first_probe: (contact) => {
 			const first = !probed.has(contact);
 			probed.set(contact, true);
 			return first;
 		},
-		save: () => ({ contacts: contacts, probed: probed }),
+		save: () => ({ contacts: contacts, probed: probed, earlier_users: earlier_users! }),
 		restore: (saved) => {
 			contacts = saved.contacts ?? contacts;
 			probed = saved.probed ?? probed;
+			earlier_users = saved.earlier_users ?? earlier_users;
 		},
 	};
 }

@@ -2,13 +2,15 @@ import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
+import * as uuid from "util.uuid";
 import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { ContactMemory } from "./contact_memory";
 import { presence_of } from "./contact_memory";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
-import { send_presence } from "./presence";
+import { attribute } from "./output";
+import { presence_rest, send_presence } from "./presence";
 import { in_slices } from "./slices";
 import type { AddTimer } from "./slices";
 
@@ -24,20 +26,8 @@ export interface ContactPresence {
 	receive: (this: void, event: StanzaEvent) => Handled;
 	/** Tells an entity which contacts are online, and probes those of whom nothing is known. */
 	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
-	/** Forgets all, if no entity may see it any more. */
-	forget: (this: void) => void;
-}
-
-const [has_xml, xml_module] = pcall(require, "util.xml");
-const xml = xml_module as typeof import("util.xml");
-
-/** Sends a presence that is XML text. Clients, whose streams want stanzas, get none before 0.10, which brought util.xml. */
-function send_text(connection: Connection, text: string): void {
-	if (connection.session.type === "component") {
-		connection.session.send(text);
-	} else if (has_xml) {
-		connection.session.send(xml.parse(text)!);
-	}
+	/** Begins to remember when an entity may see contacts, and forgets all when none may any more. */
+	configured: (this: void) => void;
 }
 
 function sees_contact(item: RosterItem | undefined): boolean {
@@ -48,7 +38,7 @@ export function create_contact_presence(
 	host: string, entities: Entities, memory: ContactMemory,
 	add_timer: AddTimer, options: Options, acts: Acts,
 ): ContactPresence {
-	// Pairs of contact and the user in whose name it is probed.
+	// Pairs of contact and the JID in whose name it is probed.
 	let to_probe: Array<[string, string]> = [];
 	let next_probe = 0;
 
@@ -102,7 +92,8 @@ export function create_contact_presence(
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
 			if (is_connected(connection) && !hears_anyway(connection, contact, contact_host)) {
-				rest = send_presence(connection, stanza, rest);
+				rest = rest ?? presence_rest(stanza);
+				send_presence(connection, rest);
 				acts.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(from, true);
@@ -120,7 +111,7 @@ export function create_contact_presence(
 		for (const [from, form] of pairs(presences)) {
 			if (connection.heard && !connection.heard.has(from)) {
 				acts.count(connection.entity, "presences");
-				send_text(connection, connection.presence_start + " from='" + st.xml_escape(from) + "'" + presence_of(form));
+				send_presence(connection, attribute("from", from) + presence_of(form));
 			}
 		}
 	}
@@ -148,17 +139,17 @@ export function create_contact_presence(
 		return undefined;
 	}
 
-	function queue_probe(contact: string, user: string): void {
+	function queue_probe(contact: string, from: string): void {
 		if (options.probe_rate <= 0 || !memory.first_probe(contact)) {
 			return;
 		}
-		to_probe.push([contact, user]);
+		to_probe.push([contact, from]);
 		if (to_probe.length === 1) {
 			add_timer(probe_pause, send_probes);
 		}
 	}
 
-	/** The users of the host, those online first: their contacts need no probe, as their clients' own tell. */
+	/** The users of the host, those online first: most of their contacts need no probe, as their clients' own have told. */
 	function users_online_first(): string[] {
 		const usernames: string[] = [];
 		const online = prosody.hosts.get(host).sessions!;
@@ -178,7 +169,11 @@ export function create_contact_presence(
 
 		function contacts_of(username: string): void {
 			const user = username + "@" + host;
-			const is_online = prosody.bare_sessions.has(user);
+			let probe_from: string | undefined = user;
+			if (prosody.bare_sessions.has(user)) {
+				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
+				probe_from = memory.is_earlier_user(username) ? user + "/" + uuid.generate() : undefined;
+			}
 			const [roster] = rostermanager.load_roster(username, host);
 			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 				if (sees_contact(item) && !seen.has(contact)) {
@@ -187,8 +182,8 @@ export function create_contact_presence(
 					const presences = memory.of(contact);
 					if (presences) {
 						send_remembered(connection, contact, presences);
-					} else if (!is_online && contact_host !== host) {
-						queue_probe(contact, user);
+					} else if (probe_from !== undefined && contact_host !== host) {
+						queue_probe(contact, probe_from);
 					}
 				}
 			}
@@ -206,11 +201,9 @@ export function create_contact_presence(
 		});
 	}
 
-	function forget(): void {
-		if (!is_wanted()) {
-			memory.keep(() => false);
-		}
+	function configured(): void {
+		memory.begin(is_wanted() ? prosody.hosts.get(host).sessions! as LuaTable<string, unknown> : undefined);
 	}
 
-	return { receive: receive, catch_up: catch_up, forget: forget };
+	return { receive: receive, catch_up: catch_up, configured: configured };
 }

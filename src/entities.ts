@@ -1,6 +1,6 @@
-import * as st from "util.stanza";
 import { no_counts } from "./acts";
 import type { Counts } from "./acts";
+import { attribute } from "./output";
 import { no_permissions } from "./permissions";
 import type { Permissions } from "./permissions";
 
@@ -10,10 +10,10 @@ export interface Connection {
 	session: Session;
 	/** Where it is told things: the component's domain, the user's full JID. */
 	address: string;
-	/** The beginning of a presence to it, as XML text. */
-	presence_start: string;
-	/** What it was told last. */
-	told: Permissions;
+	/** That as the attribute 'to', in XML text. */
+	to: string;
+	/** What it was told last, by namespace. */
+	told: LuaTable<string, Permissions>;
 	/** While it is told who is online: the full JIDs that it has heard of meanwhile. */
 	heard: LuaTable<string, true> | undefined;
 	/** When it came, as os.time() has it. */
@@ -122,8 +122,8 @@ export function create_entities(): Entities {
 			entity: entity,
 			session: session,
 			address: address,
-			presence_start: "<presence to='" + st.xml_escape(address) + "'",
-			told: no_permissions(),
+			to: attribute("to", address),
+			told: new LuaTable(),
 			heard: undefined,
 			since: os.time(),
 		};

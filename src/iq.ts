@@ -1,17 +1,18 @@
-import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import type { Accounts } from "./accounts";
 import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { Entities, Entity } from "./entities";
 import type { ActAs } from "./impersonation";
-import { is_client_stanza, strip_client_namespace } from "./message";
-import { xmlns_client, xmlns_forward, xmlns_privilege } from "./namespaces";
+import { xmlns_client, xmlns_privilege } from "./namespaces";
+import { attribute, send_text } from "./output";
 import { covers } from "./permissions";
 import { answer_error, refusals } from "./refusals";
 import type { Refusal, Refuse } from "./refusals";
 import type { AddTimer } from "./slices";
+import { is_client_stanza, strip_client_namespace } from "./stanzas";
 
 /** How many iqs may be under way for one entity. */
 const max_under_way = 10000;
@@ -29,8 +30,8 @@ interface Query {
 	entity: Entity;
 	/** The stream that the answer goes down. */
 	session: Session;
-	/** The entity's iq, without its content. */
-	outer: Stanza;
+	/** Type, id and addresses of the entity's iq. */
+	outer: Attributes;
 	/** The namespace of what was asked. */
 	namespace: string;
 	/** When to give up, as os.time() has it. */
@@ -79,7 +80,7 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
  * @param is_entity_elsewhere whether another host granted a session something
  */
 export function create_iq(
-	host: string, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
+	host: string, accounts: Accounts, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
 	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, acts: Acts,
 ): IqHandlers {
 	const queries = new LuaTable<string, Query>();
@@ -120,7 +121,7 @@ export function create_iq(
 		while (query && query.deadline <= now) {
 			remove(query);
 			if (!query.session.destroyed) {
-				answer_error(query.session, query.outer, refusals.iq_timeout);
+				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout);
 			}
 			query = first;
 		}
@@ -157,23 +158,32 @@ export function create_iq(
 		if (session.destroyed) {
 			return true;
 		}
-		if (!covers(entity.permissions.iq.get(query.namespace), query.outer.attr.type)) {
+		if (!covers(entity.permissions.iq.get(query.namespace), query.outer.type)) {
 			// It was taken away meanwhile.
-			return refuse(entity, session, query.outer, refusals.iq);
+			return refuse(entity, session, st.iq(query.outer), refusals.iq);
 		}
-		const reply = st.reply(query.outer)
-			.tag("privilege", { xmlns: xmlns_privilege })
-			.tag("forwarded", { xmlns: xmlns_forward })
-			.tag("iq", { xmlns: xmlns_client, type: answer.attr.type, id: query.inner_id, from: query.asked, to: user });
+		const outer = query.outer;
+		const reply: string[] = [
+			"<iq type='result'" + attribute("id", outer.id) + attribute("from", outer.to) + attribute("to", outer.from)
+			+ "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
+			+ attribute("type", answer.attr.type) + attribute("id", query.inner_id) + attribute("from", query.asked) + attribute("to", user) + ">",
+		];
 		for (const [, child] of ipairs(answer.tags)) {
-			reply.add_child(child);
+			reply.push(tostring(child));
 		}
-		session.send(reply);
+		reply.push("</iq></forwarded></privilege></iq>");
+		send_text(session, table.concat(reply));
 		return true;
 	}
 
 	function is_answer(stanza: Stanza): boolean {
 		return stanza.attr.type === "result" || stanza.attr.type === "error";
+	}
+
+	/** Takes what handlers in the server answer to the user. */
+	function answered_by_server(answer: Stanza | string): boolean {
+		const stanza = answer as Stanza;
+		return type(answer) === "table" && is_answer(stanza) && stanza.attr.to !== undefined && deliver(stanza, stanza.attr.to);
 	}
 
 	function request(event: StanzaEvent): Handled {
@@ -186,7 +196,7 @@ export function create_iq(
 		}
 		const user = stanza.attr.to ?? origin.username! + "@" + host;
 		const [username] = jid.split(user);
-		if (!usermanager.user_exists(username!, host)) {
+		if (!accounts.exists(username!)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const [iq, refusal] = encapsulated_iq(stanza, origin);
@@ -213,7 +223,7 @@ export function create_iq(
 		add({
 			id: id, inner_id: iq.attr.id!, user: user, asked: asked,
 			entity: entity, session: origin, namespace: namespace,
-			outer: st.iq({ type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to }),
+			outer: { type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to },
 			deadline: os.time() + options.iq_timeout,
 			previous: last, following: undefined,
 		});
@@ -222,8 +232,7 @@ export function create_iq(
 		iq.attr.id = id;
 		iq.attr.from = user;
 		iq.attr.to = asked;
-		const session = act_as(username!, (answer) => type(answer) === "table" && is_answer(answer as Stanza) && deliver(answer as Stanza, user));
-		prosody.core_post_stanza(session, iq, true);
+		prosody.core_post_stanza(act_as(username!, answered_by_server), iq, true);
 		return true;
 	}
 

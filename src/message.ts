@@ -1,34 +1,13 @@
-import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
+import type { Accounts } from "./accounts";
 import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { Entities } from "./entities";
 import type { ActAs } from "./impersonation";
-import { xmlns_client, xmlns_forward } from "./namespaces";
+import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
 import { refusals } from "./refusals";
 import type { Refuse } from "./refusals";
-
-/**
- * Takes the namespace jabber:client off an element and its descendants: inside the server
- * it is the default one and goes without saying.
- */
-export function strip_client_namespace(element: Stanza): void {
-	if (element.attr.xmlns === xmlns_client) {
-		element.attr.xmlns = undefined;
-	}
-	for (const [, child] of ipairs(element.tags)) {
-		strip_client_namespace(child);
-	}
-}
-
-/**
- * Whether an element is a stanza of that name in the namespace jabber:client,
- * which is left out on the streams of clients.
- */
-export function is_client_stanza(element: Stanza | undefined, name: string, session: Session): boolean {
-	return element !== undefined && element.name === name
-		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"));
-}
+import { is_client_stanza, strip_client_namespace } from "./stanzas";
 
 /** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
 function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {
@@ -50,7 +29,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 }
 
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts) {
+export function create_message(host: string, accounts: Accounts, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts) {
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
@@ -68,9 +47,9 @@ export function create_message(host: string, options: Options, entities: Entitie
 	return (event: StanzaEvent): Handled => {
 		const origin = event.origin;
 		const stanza = event.stanza;
-		let privilege: Stanza | undefined;
-		for (const [, xmlns] of ipairs(options.namespaces)) {
-			privilege = privilege ?? stanza.get_child("privilege", xmlns);
+		let privilege = stanza.get_child("privilege", xmlns_privilege);
+		if (!privilege && options.legacy) {
+			privilege = stanza.get_child("privilege", xmlns_privilege_legacy);
 		}
 		const entity = privilege && stanza.attr.type !== "error" ? entities.of(origin) : undefined;
 		if (!privilege || !entity) {
@@ -84,7 +63,7 @@ export function create_message(host: string, options: Options, entities: Entitie
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
 		const [username, sender_host, resource] = jid.prepped_split(message.attr.from);
-		if (sender_host !== host || resource !== undefined || (username !== undefined && !usermanager.user_exists(username, host))) {
+		if (sender_host !== host || resource !== undefined || (username !== undefined && !accounts.exists(username))) {
 			return refuse(entity, origin, stanza, refusals.message_sender);
 		}
 		message.attr.from = username !== undefined ? username + "@" + host : host;

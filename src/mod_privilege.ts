@@ -2,6 +2,7 @@ import * as configmanager from "core.configmanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { create_accounts } from "./accounts";
 import { create_acts } from "./acts";
 import { privilege_element } from "./advertisement";
 import { create_arrivals } from "./arrivals";
@@ -17,7 +18,7 @@ import { create_act_as } from "./impersonation";
 import { create_iq } from "./iq";
 import { create_message } from "./message";
 import { xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
-import { describe_permissions, grants_anything, same_permissions } from "./permissions";
+import { describe_permissions, grants_anything, no_permissions, same_permissions } from "./permissions";
 import type { Permissions } from "./permissions";
 import { create_managed_presence } from "./presence";
 import { create_refuse } from "./refusals";
@@ -51,7 +52,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	const options: Options = { iq_timeout: 120, probe_rate: 100, namespaces: [], log_acts: false };
+	const options: Options = { iq_timeout: 120, probe_rate: 100, legacy: true, log_acts: false };
 
 	let problem_count = 0;
 
@@ -59,20 +60,18 @@ function serve_host(): void {
 		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout", 120) ?? 120);
 		options.probe_rate = module.get_option_number("privilege_probe_rate", 100) ?? 100;
 		options.log_acts = module.get_option_boolean("privilege_log_acts", false) === true;
-		options.namespaces = [xmlns_privilege];
-		if (module.get_option_boolean("privilege_legacy_namespace", true) !== false) {
-			options.namespaces.push(xmlns_privilege_legacy);
-		}
+		options.legacy = module.get_option_boolean("privilege_legacy_namespace", true) !== false;
 	}
 
 	const acts = create_acts(module, options);
+	const accounts = create_accounts(host);
 	const refuse = create_refuse(log, add_timer, acts);
 	const act_as = create_act_as(host, log);
 	const memory = create_contact_memory();
-	const roster = create_roster(host, entities, act_as, refuse, acts);
+	const roster = create_roster(host, accounts, entities, act_as, refuse, acts);
 	const roster_push = create_roster_push(host, entities, acts);
-	const message = create_message(host, options, entities, act_as, refuse, acts);
-	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
+	const message = create_message(host, accounts, options, entities, act_as, refuse, acts);
+	const iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
 	const presence = create_managed_presence(host, entities, add_timer, acts);
 	const contacts = create_contact_presence(host, entities, memory, add_timer, options, acts);
 
@@ -101,22 +100,26 @@ function serve_host(): void {
 		}
 	}
 
-	/** Tells an entity its permissions, if they are not what it was told last. */
+	/** Tells an entity its permissions in a namespace, if they are not what it was told last. */
+	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions, before: Permissions): void {
+		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
+		if (privilege) {
+			connection.told.set(xmlns, permissions);
+			connection.session.send(st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
+		}
+	}
+
+	/** Tells an entity its permissions, and what comes with those that are new to it. */
 	function advertise(connection: Connection): void {
-		const entity = connection.entity;
-		const before = connection.told;
-		if (same_permissions(entity.permissions, before)) {
-			return;
+		const nothing = no_permissions();
+		const permissions = connection.entity.permissions;
+		const before = connection.told.get(xmlns_privilege) ?? nothing;
+		advertise_in(connection, xmlns_privilege, permissions, before);
+		advertise_in(connection, xmlns_privilege_legacy, options.legacy ? permissions : nothing, connection.told.get(xmlns_privilege_legacy) ?? nothing);
+		if (!same_permissions(permissions, before)) {
+			log("info", "%s is granted %s", connection.address, describe_permissions(permissions));
+			catch_up(connection, before);
 		}
-		connection.told = entity.permissions;
-		for (const [, xmlns] of ipairs(options.namespaces)) {
-			const privilege = privilege_element(entity.permissions, before, xmlns);
-			if (privilege) {
-				connection.session.send(st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
-			}
-		}
-		log("info", "%s is granted %s", connection.address, describe_permissions(entity.permissions));
-		catch_up(connection, before);
 	}
 
 	/** What `prosodyctl shell` shows of the module. */
@@ -181,7 +184,7 @@ function serve_host(): void {
 		for (const [, entity] of pairs(entities.all())) {
 			advertise_to(entity);
 		}
-		contacts.forget();
+		contacts.configured();
 		arrivals.watch();
 		arrivals.find();
 		update_status();
@@ -193,6 +196,7 @@ function serve_host(): void {
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
 	module.hook("store-opened", roster_push.store_opened);
 	module.hook_global("user-deleted", roster_push.user_deleted);
+	module.hook_global("user-deleted", accounts.deleted);
 	// Messages
 	module.hook("message/host", message, 1);
 	// Iqs; answers before mod_iq looks at them

@@ -1,14 +1,14 @@
-import * as st from "util.stanza";
 import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
+import { send_text } from "./output";
 import { in_slices } from "./slices";
 import type { AddTimer } from "./slices";
 
 /** How many users a slice of a catch-up has. */
 const catch_up_slice = 100;
 
-/** A presence as XML text, without "<presence" and without its 'to'. */
+/** A presence as XML text, from behind "<presence" on and without its 'to'. */
 export function presence_rest(stanza: Stanza): string {
 	const to = stanza.attr.to;
 	stanza.attr.to = undefined;
@@ -17,23 +17,9 @@ export function presence_rest(stanza: Stanza): string {
 	return string.sub(text, "<presence".length + 1);
 }
 
-/**
- * Sends a presence to an entity.
- *
- * @param rest of the presence as `presence_rest` has it, nil where it was not needed yet
- * @returns the rest, for the next one
- */
-export function send_presence(connection: Connection, stanza: Stanza, rest: string | undefined): string | undefined {
-	if (connection.session.type === "component") {
-		// A component's stream takes text, and it is the same for all of them.
-		const text = rest ?? presence_rest(stanza);
-		connection.session.send(connection.presence_start + text);
-		return text;
-	}
-	const copy = st.clone(stanza);
-	copy.attr.to = connection.address;
-	connection.session.send(copy);
-	return rest;
+/** Sends an entity a presence, of which `rest` is what `presence_rest` has. */
+export function send_presence(connection: Connection, rest: string): void {
+	send_text(connection.session, "<presence" + connection.to + rest);
 }
 
 /** The presences of the host's users (XEP-0356, 7.1). */
@@ -46,9 +32,9 @@ export interface ManagedPresence {
 
 export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer, acts: Acts): ManagedPresence {
 	/** Whether the server tells an entity of a client's presence by itself. */
-	function hears_anyway(connection: Connection, session: Session, unavailable: boolean): boolean {
+	function hears_anyway(connection: Connection, user: string, session: Session, unavailable: boolean): boolean {
 		const name = connection.entity.jid;
-		if (name === session.username! + "@" + host) {
+		if (name === user) {
 			return true;
 		}
 		const item = session.roster && session.roster.get(name) as RosterItem | undefined;
@@ -68,10 +54,12 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		if (session.full_jid === undefined) {
 			return undefined;
 		}
+		const user = session.username! + "@" + host;
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
-			if (is_connected(connection) && !hears_anyway(connection, session, presence_type === "unavailable")) {
-				rest = send_presence(connection, stanza, rest);
+			if (is_connected(connection) && !hears_anyway(connection, user, session, presence_type === "unavailable")) {
+				rest = rest ?? presence_rest(stanza);
+				send_presence(connection, rest);
 				acts.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(session.full_jid, true);
@@ -96,7 +84,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		}
 		for (const [, session] of pairs(user.sessions)) {
 			if (session.presence && connection.heard && !connection.heard.has(session.full_jid!)) {
-				send_presence(connection, session.presence, undefined);
+				send_presence(connection, presence_rest(session.presence));
 				acts.count(connection.entity, "presences");
 			}
 		}

@@ -1,12 +1,13 @@
 import * as rostermanager from "core.rostermanager";
-import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
+import type { Accounts } from "./accounts";
 import type { Acts } from "./acts";
 import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
 import type { ActAs } from "./impersonation";
 import { xmlns_roster } from "./namespaces";
+import { attribute, send_text } from "./output";
 import { covers } from "./permissions";
 import { refusals } from "./refusals";
 import type { Refusal, Refuse } from "./refusals";
@@ -15,17 +16,21 @@ type Subscription = RosterItem["subscription"];
 
 const settable_subscriptions: Record<string, true | undefined> = { none: true, to: true, from: true, both: true };
 
-/** Appends a contact as `<item/>` (RFC 6121, 2.1.2); a nil item as one that was removed. */
-export function add_item(query: Stanza, contact: string, item: RosterItem | undefined): void {
+/** A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed. */
+export function item_text(contact: string, item: RosterItem | undefined): string {
+	const start = "<item" + attribute("jid", contact);
 	if (!item) {
-		query.tag("item", { jid: contact, subscription: "remove" }).up();
-		return;
+		return start + " subscription='remove'/>";
 	}
-	query.tag("item", { jid: contact, subscription: item.subscription, ask: item.ask, name: item.name });
+	const text = start + attribute("subscription", item.subscription) + attribute("ask", item.ask) + attribute("name", item.name);
+	if (next(item.groups)[0] === undefined) {
+		return text + "/>";
+	}
+	let groups = "";
 	for (const [group] of pairs(item.groups)) {
-		query.tag("group").text(group).up();
+		groups = groups + "<group>" + st.xml_escape(group) + "</group>";
 	}
-	query.up();
+	return text + ">" + groups + "</item>";
 }
 
 /** Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending". */
@@ -105,7 +110,7 @@ export interface RosterHandlers {
 	set: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
+export function create_roster(host: string, accounts: Accounts, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
@@ -125,25 +130,30 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 			return refuse(entity, origin, stanza, refusals.roster_get);
 		}
 		const [username] = jid.split(stanza.attr.to);
-		if (!usermanager.user_exists(username!, host)) {
+		if (!accounts.exists(username!)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
 		}
-		const reply = st.reply(stanza);
+		acts.count(entity, "roster_gets");
 		const version = roster_version(roster);
-		if (version === undefined || stanza.tags[0]!.attr.ver !== version) {
-			reply.tag("query", { xmlns: xmlns_roster, ver: version });
-			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
-				if (is_contact(contact, item)) {
-					add_item(reply, contact, item);
-				}
+		if (version !== undefined && stanza.tags[0]!.attr.ver === version) {
+			origin.send(st.reply(stanza));
+			return true;
+		}
+		const reply: string[] = [
+			"<iq type='result'" + attribute("id", stanza.attr.id) + attribute("from", stanza.attr.to) + attribute("to", stanza.attr.from)
+			+ "><query xmlns='jabber:iq:roster'" + attribute("ver", version) + ">",
+		];
+		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+			if (is_contact(contact, item)) {
+				reply.push(item_text(contact, item));
 			}
 		}
-		acts.count(entity, "roster_gets");
-		origin.send(reply);
+		reply.push("</query></iq>");
+		send_text(origin, table.concat(reply));
 		return true;
 	}
 
@@ -197,7 +207,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 			return refuse(entity, origin, stanza, refusals.roster_set);
 		}
 		const [username] = jid.split(stanza.attr.to);
-		if (!usermanager.user_exists(username!, host)) {
+		if (!accounts.exists(username!)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);

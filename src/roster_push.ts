@@ -1,10 +1,9 @@
-import * as st from "util.stanza";
 import * as uuid from "util.uuid";
 import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Entities } from "./entities";
-import { xmlns_roster } from "./namespaces";
-import { add_item, is_contact, read_roster } from "./roster";
+import { attribute, send_text } from "./output";
+import { is_contact, item_text, read_roster } from "./roster";
 
 type Removal = object;
 type Result = LuaMultiReturn<[boolean | undefined, unknown]>;
@@ -84,14 +83,12 @@ export interface RosterPush {
  */
 export function create_roster_push(host: string, entities: Entities, acts: Acts): RosterPush {
 	function push(username: string, contact: string, item: RosterItem | undefined, version: unknown): void {
-		const iq = st.iq({ type: "set", id: uuid.generate(), from: username + "@" + host });
-		iq.tag("query", { xmlns: xmlns_roster, ver: version !== undefined && version !== true ? tostring(version) : undefined });
-		add_item(iq, contact, item);
+		const start = "<iq type='set'" + attribute("id", uuid.generate()) + attribute("from", username + "@" + host);
+		const rest = "><query xmlns='jabber:iq:roster'" + attribute("ver", version !== undefined && version !== true ? tostring(version) : undefined)
+			+ ">" + item_text(contact, item) + "</query></iq>";
 		for (const [, connection] of ipairs(entities.receivers("push"))) {
 			if (is_connected(connection)) {
-				const copy = st.clone(iq);
-				copy.attr.to = connection.address;
-				connection.session.send(copy);
+				send_text(connection.session, start + connection.to + rest);
 				acts.count(connection.entity, "pushes");
 			}
 		}

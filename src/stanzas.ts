@@ -1,0 +1,23 @@
+import { xmlns_client } from "./namespaces";
+
+/**
+ * Takes the namespace jabber:client off an element and its descendants: inside the server
+ * it is the default one and goes without saying.
+ */
+export function strip_client_namespace(element: Stanza): void {
+	if (element.attr.xmlns === xmlns_client) {
+		element.attr.xmlns = undefined;
+	}
+	for (const [, child] of ipairs(element.tags)) {
+		strip_client_namespace(child);
+	}
+}
+
+/**
+ * Whether an element is a stanza of that name in the namespace jabber:client,
+ * which is left out on the streams of clients.
+ */
+export function is_client_stanza(element: Stanza | undefined, name: string, session: Session): boolean {
+	return element !== undefined && element.name === name
+		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"));
+}
