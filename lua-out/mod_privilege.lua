@@ -17,7 +17,7 @@ local uuid = require("util.uuid")
 -- ==== src/accounts.ts ====
 
 --- Seconds for which an account that was found is not looked up again: many storages read a file for it.
-local memory_span = 10
+local account_span = 10
 
 local function create_accounts(host)
 	local found = {}
@@ -31,7 +31,7 @@ local function create_accounts(host)
 			local now = os.time()
 			if now >= forget_at then
 				found = {}
-				forget_at = now + memory_span
+				forget_at = now + account_span
 			end
 			if found[username] ~= nil then
 				return true
@@ -208,8 +208,9 @@ local handshake_grace = 1
 
 --- @param api the module that listens
 -- @param arrived called with each stream of an entity: a component has authenticated, a client become available
+-- @param unavailable called with each client that becomes unavailable
 -- @param gone called with each stream that ended (0.10 and later)
-local function create_arrivals(api, entities, arrived, gone)
+local function create_arrivals(api, entities, arrived, unavailable, gone)
 	-- The events objects listened to, by host: a host gets a new one each time it is activated.
 	local watched = {}
 
@@ -227,6 +228,14 @@ local function create_arrivals(api, entities, arrived, gone)
 
 	local function client_available(event)
 		authenticated(event.origin)
+		return nil
+	end
+
+	--- A client that broadcasts that it is unavailable.
+	local function client_unavailable(event)
+		if event.stanza.attr.type == "unavailable" and event.stanza.attr.to == nil and entities.of(event.origin) then
+			unavailable(event.origin)
+		end
 		return nil
 	end
 
@@ -249,7 +258,7 @@ local function create_arrivals(api, entities, arrived, gone)
 		local session = event.origin
 		api:add_timer(handshake_grace, function()
 			local entity = entities.of(session)
-			if entity and not is_known(entity, session) then
+			if entity and grants_anything(entity.permissions) and not is_known(entity, session) then
 				api:log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
 					.. "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid)
 			end
@@ -262,6 +271,7 @@ local function create_arrivals(api, entities, arrived, gone)
 		["component-authenticated"] = component_authenticated,
 		["component-disconnected"] = left,
 		["presence/initial"] = client_available,
+		["presence/bare"] = client_unavailable,
 		["resource-unbind"] = left,
 		["stanza/jabber:component:accept:handshake"] = component_handshake,
 	}
@@ -283,7 +293,8 @@ local function create_arrivals(api, entities, arrived, gone)
 			unwatch(name)
 			watched[name] = host.events
 			for event, handler in pairs(handlers) do
-				api:hook_object_event(host.events, event, handler)
+				-- Before mod_presence, which handles presences.
+				api:hook_object_event(host.events, event, handler, 1)
 			end
 		end
 	end
@@ -327,6 +338,47 @@ end
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
 
+-- ==== src/bounces.ts ====
+
+--- Seconds after which a sent message is forgotten at the earliest, and at the latest twice that.
+local bounce_span = 300
+
+local function key_of(user, recipient, id)
+	return user .. "\n" .. (recipient or user) .. "\n" .. (id or "")
+end
+
+local function create_bounces()
+	local recent = {}
+	local earlier = recent
+	local turn_at = 0
+
+	--- Forgets the older half when it is time.
+	local function turn()
+		local now = os.time()
+		if now >= turn_at then
+			earlier = now >= turn_at + bounce_span and {} or recent
+			recent = {}
+			turn_at = now + bounce_span
+		end
+	end
+
+	return {
+		sent = function(message)
+			turn()
+			recent[key_of(message.attr.from, message.attr.to, message.attr.id)] = true
+		end,
+		receive = function(event)
+			local attr = event.stanza.attr
+			if attr.type ~= "error" or attr.to == nil or attr.from == nil then
+				return nil
+			end
+			turn()
+			local key = key_of(attr.to, attr.from, attr.id)
+			return (recent[key] ~= nil or earlier[key] ~= nil) and true or nil
+		end,
+	}
+end
+
 -- ==== src/spelling.ts ====
 
 --- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
@@ -349,7 +401,7 @@ end
 --- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
 local function meant_word(word, words)
 	local nearest
-	local least = math.min(2, math.floor(#word / 2)) + 1
+	local least = math.min(3, math.floor(#word / 4) + 1) + 1
 	for candidate in pairs(words) do
 		if math.abs(#candidate - #word) < least then
 			local distance = edit_distance(string.lower(word), candidate)
@@ -420,8 +472,9 @@ local function read_iq(option, problem)
 	end
 	local namespaces = option
 	for _, namespace in ipairs(sorted_keys(namespaces)) do
-		if type(namespace) == "string" and namespace ~= "" then
-			local name = namespace
+		local name = tostring(namespace)
+		-- A namespace is a URI, and what is not cannot be told in XML.
+		if type(namespace) == "string" and string.find(name, "^[!-~]+$") ~= nil then
 			local access = choose(access_choices, 'iq["' .. name .. '"]', namespaces[name], access_allowed, problem)
 			if access ~= "none" then
 				granted[name] = access
@@ -645,6 +698,15 @@ local function permission_row(host, entity, permissions)
 	}
 end
 
+--- Whether the server understands the value of an option as something of that type.
+local function is_understood(value, wanted)
+	if wanted == "number" then
+		return tonumber(value) ~= nil
+	end
+	local text = tostring(value)
+	return text == "true" or text == "false" or value == 0 or value == 1
+end
+
 local function check_options(host, section, problems)
 	for _, option in ipairs(sorted_keys(section)) do
 		local value = section[option]
@@ -654,7 +716,7 @@ local function check_options(host, section, problems)
 			if meant ~= nil then
 				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
 			end
-		elseif option ~= "privileged_entities" and type(value) ~= wanted then
+		elseif wanted ~= "table" and not is_understood(value, wanted) then
 			problems[#problems + 1] = section_name(host, section) .. ": " .. option .. " = " .. show_value(value) .. " is not understood, allowed is a " .. wanted
 		end
 	end
@@ -699,6 +761,12 @@ end
 --- Looks through a configuration for what it grants and what is wrong with that.
 local function check_configuration(sections)
 	local report = { rows = {}, problems = {} }
+	local hosts_with_it = hosts_where(sections, function(section)
+		return section.component_module == nil and is_enabled(sections, section)
+	end)
+	if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
+		table.insert(report.problems, 'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost')
+	end
 	for _, host in ipairs(sorted_keys(sections)) do
 		check_options(host, sections[host], report.problems)
 		if host ~= "*" then
@@ -744,7 +812,7 @@ end
 local max_length = 600
 
 --- So many resources of one contact are remembered, lest a contact makes up any number of them.
-local max_resources = 10
+local max_resources = 100
 
 --- A presence as it is remembered: what goes without its addresses, id and time.
 local function remembered_form(stanza)
@@ -823,14 +891,15 @@ local function create_contact_memory()
 			return true
 		end,
 		of = function(contact) return contacts[contact] end,
-		keep = function(test)
-			local kept = {}
-			for contact, resources in pairs(contacts) do
-				if test(contact) then
-					kept[contact] = resources
-				end
+		contacts = function()
+			local names = {}
+			for contact in pairs(contacts) do
+				names[#names + 1] = contact
 			end
-			contacts = kept
+			return names
+		end,
+		forget = function(contact)
+			contacts[contact] = nil
 		end,
 		begin = function(users)
 			if not users then
@@ -982,6 +1051,22 @@ local function create_entities()
 		grant = grant,
 		connect = connect,
 		disconnect = disconnect,
+		connected_since = function()
+			local since = {}
+			for _, entity in pairs(by_jid) do
+				for _, connection in ipairs(entity.connections) do
+					since[connection.session] = connection.since
+				end
+			end
+			return since
+		end,
+		restore_since = function(since)
+			for _, entity in pairs(by_jid) do
+				for _, connection in ipairs(entity.connections) do
+					connection.since = since[connection.session] or connection.since
+				end
+			end
+		end,
 		receivers = function(kind)
 			receivers = receivers or sort_receivers()
 			return receivers[kind]
@@ -1047,7 +1132,7 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		if item and (item.subscription == "both" or item.subscription == "from") then
 			return true
 		end
-		return unavailable and session.directed ~= nil and session.directed[connection.address] ~= nil
+		return unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
 	end
 
 	local function broadcast(event)
@@ -1204,6 +1289,19 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		end
 	end
 
+	--- Whether a user has an available client, which has probed the user's contacts.
+	local function is_available(username)
+		local user = prosody.hosts[host].sessions[username]
+		if user then
+			for _, session in pairs(user.sessions) do
+				if session.presence then
+					return true
+				end
+			end
+		end
+		return false
+	end
+
 	local function send_probes()
 		local rate = options.probe_rate
 		if rate <= 0 then
@@ -1215,7 +1313,8 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 			next_probe = next_probe + 1
 			budget = budget - 1
 			-- Who has come online meanwhile has a client that probes.
-			if prosody.bare_sessions[probe[2]] == nil then
+			local username, _, resource = jid.split(probe[2])
+			if resource ~= nil or not is_available(username) then
 				prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = probe[2], to = probe[1] }))
 			end
 		end
@@ -1244,21 +1343,25 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		for username in pairs(online) do
 			usernames[#usernames + 1] = username
 		end
-		for username in usermanager.users(host) do
+		local next_user, state, start = usermanager.users(host)
+		local username = next_user and next_user(state, start)
+		while next_user and username ~= nil do
 			if online[username] == nil then
 				usernames[#usernames + 1] = username
 			end
+			username = next_user(state, username)
 		end
 		return usernames
 	end
 
 	local function catch_up(connection, done)
 		local seen = {}
+		local known = memory.contacts()
 
 		local function contacts_of(username)
 			local user = username .. "@" .. host
 			local probe_from = user
-			if prosody.bare_sessions[user] ~= nil then
+			if is_available(username) then
 				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
 				probe_from = memory.is_earlier_user(username) and user .. "/" .. uuid.generate() or nil
 			end
@@ -1284,7 +1387,11 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 			contacts_of(username)
 			return true
 		end, function()
-			memory.keep(function(contact) return seen[contact] ~= nil end)
+			for _, contact in ipairs(known) do
+				if seen[contact] == nil then
+					memory.forget(contact)
+				end
+			end
 			done()
 		end)
 	end
@@ -1412,14 +1519,14 @@ end
 
 -- ==== src/stanzas.ts ====
 
---- Takes the namespace jabber:client off an element and its descendants: inside the server
--- it is the default one and goes without saying.
+--- Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
+-- the server it is the default one and goes without saying. What another element carries keeps it.
 local function strip_client_namespace(element)
 	if element.attr.xmlns == xmlns_client then
 		element.attr.xmlns = nil
-	end
-	for _, child in ipairs(element.tags) do
-		strip_client_namespace(child)
+		for _, child in ipairs(element.tags) do
+			strip_client_namespace(child)
+		end
 	end
 end
 
@@ -1431,6 +1538,13 @@ local function is_client_stanza(element, name, session)
 end
 
 -- ==== src/iq.ts ====
+
+--- util.time came with Prosody 0.10.
+local has_time, time_module = pcall(require, "util.time")
+local now = has_time and time_module.now or os.time
+
+--- Seconds between two looks at whether answers are overdue.
+local expiry_interval = 1
 
 --- How many iqs may be under way for one entity.
 local max_under_way = 10000
@@ -1446,7 +1560,7 @@ local function encapsulated_iq(stanza, session)
 		return nil, refusals.iq_no_id
 	end
 	local payload = iq.tags[1]
-	if not payload or #iq.tags ~= 1 or payload.attr.xmlns == nil or payload.attr.xmlns == xmlns_client then
+	if not payload or #iq.tags ~= 1 or payload.attr.xmlns == nil or payload.attr.xmlns == "" or payload.attr.xmlns == xmlns_client then
 		return nil, refusals.iq_no_payload
 	end
 	if iq.attr.type ~= stanza.attr.type then
@@ -1460,7 +1574,6 @@ end
 local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local queries = {}
 	local counts = {}
-	local total = 0
 	local first
 	local last
 	local timer_runs = false
@@ -1477,7 +1590,6 @@ local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, 
 		else
 			counts[query.entity] = nil
 		end
-		total = total - 1
 		if query.previous then
 			query.previous.following = query.following
 		else
@@ -1490,33 +1602,46 @@ local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, 
 		end
 	end
 
-	local function expire()
-		local now = os.time()
-		local query = first
-		while query and query.deadline <= now do
+	local function give_up_until(time)
+		while first and first.deadline <= time do
+			local query = first
 			remove(query)
 			if not query.session.destroyed then
 				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout)
 			end
-			query = first
 		end
-		timer_runs = query ~= nil
-		return query and math.max(query.deadline - now, 1) or nil
+	end
+
+	local function expire()
+		give_up_until(now())
+		timer_runs = first ~= nil
+		return timer_runs and expiry_interval or nil
 	end
 
 	local function add(query)
 		queries[query.id] = query
 		counts[query.entity] = (counts[query.entity] or 0) + 1
-		total = total + 1
-		if last then
-			last.following = query
+		-- The last one, unless the time-out was longer before a reload.
+		local previous = last
+		while previous and previous.deadline > query.deadline do
+			previous = previous.previous
+		end
+		query.previous = previous
+		query.following = first
+		if previous then
+			query.following = previous.following
+			previous.following = query
 		else
 			first = query
 		end
-		last = query
+		if query.following then
+			query.following.previous = query
+		else
+			last = query
+		end
 		if not timer_runs then
 			timer_runs = true
-			add_timer(query.deadline - os.time(), expire)
+			add_timer(expiry_interval, expire)
 		end
 	end
 
@@ -1604,8 +1729,8 @@ local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, 
 			session = origin,
 			namespace = namespace,
 			outer = { type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to },
-			deadline = os.time() + options.iq_timeout,
-			previous = last,
+			deadline = now() + options.iq_timeout,
+			previous = nil,
 			following = nil,
 		})
 		acts.record(entity, "iqs", "sent an iq", user, asked, iq.attr.id)
@@ -1648,7 +1773,9 @@ local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, 
 		end
 	end
 
-	return { request = request, misaddressed = misaddressed, answer = take_answer, forget = forget, under_way = function() return total end }
+	return { request = request, misaddressed = misaddressed, answer = take_answer, forget = forget, give_up = function()
+		give_up_until(math.huge)
+	end }
 end
 
 -- ==== src/message.ts ====
@@ -1673,7 +1800,7 @@ local function forwarded_message(privilege, session)
 end
 
 --- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, accounts, options, entities, act_as, refuse, acts)
+local function create_message(host, accounts, options, entities, act_as, refuse, acts, bounces)
 	--- What the server answers the sender's client: a bare JID gets no such errors.
 	local function discard()
 		return true
@@ -1688,13 +1815,20 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 		end
 	end
 
+	local function privilege_of(stanza)
+		for _, child in ipairs(stanza.tags) do
+			local xmlns = child.attr.xmlns
+			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and options.legacy) then
+				return child
+			end
+		end
+		return nil
+	end
+
 	return function(event)
 		local origin = event.origin
 		local stanza = event.stanza
-		local privilege = stanza:get_child("privilege", xmlns_privilege)
-		if not privilege and options.legacy then
-			privilege = stanza:get_child("privilege", xmlns_privilege_legacy)
-		end
+		local privilege = privilege_of(stanza)
 		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
 		if not privilege or not entity then
 			return nil
@@ -1702,7 +1836,7 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 		if entity.permissions.message ~= "outgoing" then
 			return refuse(entity, origin, stanza, refusals.message)
 		end
-		local message = forwarded_message(privilege, origin)
+		local message = #stanza.tags == 1 and forwarded_message(privilege, origin) or nil
 		if not message then
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end
@@ -1720,6 +1854,9 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 			message.attr.to = host
 		end
 		strip_client_namespace(message)
+		if username ~= nil then
+			bounces.sent(message)
+		end
 		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id)
 		send(message, username)
 		return true
@@ -1976,7 +2113,8 @@ end
 --- The item that a roster has under a key, nil where there is none or it is no contact's.
 local function item_of(roster, key)
 	local item = roster and roster[key]
-	return is_contact(key, item) and item or nil
+	-- mod_groups puts contacts into rosters that are not saved.
+	return item and is_contact(key, item) and item.persist ~= false and item or nil
 end
 
 --- Has roster changes pushed (XEP-0356, 4.4).
@@ -1984,12 +2122,18 @@ end
 -- All changes, whoever makes them, are saved through a store opened for it. What
 -- they change is found by comparing with what the storage has, since that is the state
 -- that entities were told last.
-local function create_roster_push(host, entities, acts)
+local function create_roster_push(host, serving, acts)
+	--- The connections that are told. A store may outlive the module that wrapped it.
+	local function receivers()
+		local entities = serving()
+		return entities and entities.receivers("push") or {}
+	end
+
 	local function push(username, contact, item, version)
 		local start = "<iq type='set'" .. attribute("id", uuid.generate()) .. attribute("from", username .. "@" .. host)
 		local rest = "><query xmlns='jabber:iq:roster'" .. attribute("ver", version ~= nil and version ~= true and tostring(version) or nil)
 			.. ">" .. item_text(contact, item) .. "</query></iq>"
-		for _, connection in ipairs(entities.receivers("push")) do
+		for _, connection in ipairs(receivers()) do
 			if is_connected(connection) then
 				send_text(connection.session, start .. connection.to .. rest)
 				acts.count(connection.entity, "pushes")
@@ -2018,7 +2162,7 @@ local function create_roster_push(host, entities, acts)
 	end
 
 	local function is_watched()
-		return #entities.receivers("push") > 0
+		return #receivers() > 0
 	end
 
 	--- A store of whole rosters: what is saved is compared with what is there.
@@ -2061,6 +2205,22 @@ local function create_roster_push(host, entities, acts)
 		end
 
 		local wrapper = {
+			delete_all = function(self, key)
+				local before
+				-- One that is built upon a store of whole rosters saves through that.
+				if not keyval_store and is_watched() and store.get_all then
+					before = (store:get_all(key))
+				end
+				local ok, err = store:delete_all(key)
+				if ok and before then
+					for username, item in pairs(before) do
+						if is_contact(key, item) then
+							push(username, key, nil, nil)
+						end
+					end
+				end
+				return ok, err
+			end,
 			set = function(self, username, key, item)
 				local keys = {}
 				keys[key] = item or store.remove
@@ -2248,17 +2408,18 @@ local function serve_host()
 	local act_as = create_act_as(host, log)
 	local memory = create_contact_memory()
 	local roster = create_roster(host, accounts, entities, act_as, refuse, acts)
-	local roster_push = create_roster_push(host, entities, acts)
-	local message = create_message(host, accounts, options, entities, act_as, refuse, acts)
+	local roster_push = create_roster_push(host, function() return everywhere[host] end, acts)
+	local bounces = create_bounces()
+	local message = create_message(host, accounts, options, entities, act_as, refuse, acts, bounces)
 	local iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local presence = create_managed_presence(host, entities, add_timer, acts)
 	local contacts = create_contact_presence(host, entities, memory, add_timer, options, acts)
 
 	--- Tells an entity the presences that it may see, and did not see before.
 	local function catch_up(connection, before)
-		local now = connection.entity.permissions.presence
-		local contacts_too = now == "roster" and before.presence ~= "roster"
-		if now == "none" or before.presence ~= "none" and not contacts_too then
+		local after = connection.entity.permissions.presence
+		local contacts_too = after == "roster" and before.presence ~= "roster"
+		if after == "none" or before.presence ~= "none" and not contacts_too then
 			return
 		end
 		connection.heard = {}
@@ -2335,13 +2496,17 @@ local function serve_host()
 		end
 	end
 
-	local function gone(session)
+	local function unavailable(session)
 		entities.disconnect(session)
-		iq.forget(session)
 		update_status()
 	end
 
-	local arrivals = create_arrivals(module, entities, arrived, gone)
+	local function gone(session)
+		unavailable(session)
+		iq.forget(session)
+	end
+
+	local arrivals = create_arrivals(module, entities, arrived, unavailable, gone)
 
 	--- Reads the configuration and makes it so.
 	local function configure()
@@ -2378,6 +2543,7 @@ local function serve_host()
 	module:hook_global("user-deleted", accounts.deleted)
 	-- Messages
 	module:hook("message/host", message, 1)
+	module:hook("message/bare", bounces.receive, 1)
 	-- Iqs; answers before mod_iq looks at them
 	module:hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request)
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed)
@@ -2390,11 +2556,17 @@ local function serve_host()
 
 	module:hook_global("config-reloaded", configure)
 
-	module.save = memory.save
-	module.restore = function(saved)
-		memory.restore(saved)
+	module.save = function()
+		return { memory = memory.save(), since = entities.connected_since() }
+	end
+	module.restore = function(state)
+		if state.memory and state.since then
+			memory.restore(state.memory)
+			entities.restore_since(state.since)
+		end
 	end
 	module.unload = function()
+		iq.give_up()
 		everywhere[host] = nil
 		if next(everywhere) == nil then
 			remove_shell_command(module)

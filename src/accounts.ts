@@ -1,7 +1,7 @@
 import * as usermanager from "core.usermanager";
 
 /** Seconds for which an account that was found is not looked up again: many storages read a file for it. */
-const memory_span = 10;
+const account_span = 10;
 
 /** What the module asks about accounts of the host. */
 export interface Accounts {
@@ -22,7 +22,7 @@ export function create_accounts(host: string): Accounts {
 			const now = os.time();
 			if (now >= forget_at) {
 				found = new LuaTable();
-				forget_at = now + memory_span;
+				forget_at = now + account_span;
 			}
 			if (found.has(username)) {
 				return true;

@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
 import type { Entities, Entity } from "./entities";
+import { grants_anything } from "./permissions";
 
 /** Hears of entities that come and go, on whichever host of this server they do. */
 export interface Arrivals {
@@ -15,11 +16,13 @@ const handshake_grace = 1;
 /**
  * @param api the module that listens
  * @param arrived called with each stream of an entity: a component has authenticated, a client become available
+ * @param unavailable called with each client that becomes unavailable
  * @param gone called with each stream that ended (0.10 and later)
  */
 export function create_arrivals(
 	api: Module, entities: Entities,
-	arrived: (this: void, entity: Entity, session: Session) => void, gone: (this: void, session: Session) => void,
+	arrived: (this: void, entity: Entity, session: Session) => void,
+	unavailable: (this: void, session: Session) => void, gone: (this: void, session: Session) => void,
 ): Arrivals {
 	// The events objects listened to, by host: a host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
@@ -38,6 +41,14 @@ export function create_arrivals(
 
 	function client_available(event: StanzaEvent): Handled {
 		authenticated(event.origin);
+		return undefined;
+	}
+
+	/** A client that broadcasts that it is unavailable. */
+	function client_unavailable(event: StanzaEvent): Handled {
+		if (event.stanza.attr.type === "unavailable" && event.stanza.attr.to === undefined && entities.of(event.origin)) {
+			unavailable(event.origin);
+		}
 		return undefined;
 	}
 
@@ -60,7 +71,7 @@ export function create_arrivals(
 		const session = event.origin;
 		api.add_timer(handshake_grace, () => {
 			const entity = entities.of(session);
-			if (entity && !is_known(entity, session)) {
+			if (entity && grants_anything(entity.permissions) && !is_known(entity, session)) {
 				api.log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
 					+ "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid);
 			}
@@ -73,6 +84,7 @@ export function create_arrivals(
 		"component-authenticated": component_authenticated,
 		"component-disconnected": left,
 		"presence/initial": client_available,
+		"presence/bare": client_unavailable,
 		"resource-unbind": left,
 		"stanza/jabber:component:accept:handshake": component_handshake,
 	};
@@ -94,7 +106,8 @@ export function create_arrivals(
 			unwatch(name);
 			watched.set(name, host.events);
 			for (const [event, handler] of pairs(handlers)) {
-				api.hook_object_event(host.events, event, handler);
+				// Before mod_presence, which handles presences.
+				api.hook_object_event(host.events, event, handler, 1);
 			}
 		}
 	}

@@ -104,6 +104,15 @@ function permission_row(host: string, entity: string, permissions: Permissions):
 	];
 }
 
+/** Whether the server understands the value of an option as something of that type. */
+function is_understood(value: unknown, wanted: string): boolean {
+	if (wanted === "number") {
+		return tonumber(value) !== undefined;
+	}
+	const text = tostring(value);
+	return text === "true" || text === "false" || value === 0 || value === 1;
+}
+
 function check_options(host: string, section: Section, problems: string[]): void {
 	for (const [, option] of ipairs(sorted_keys(section))) {
 		const value = section.get(option);
@@ -113,7 +122,7 @@ function check_options(host: string, section: Section, problems: string[]): void
 			if (meant !== undefined) {
 				problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
 			}
-		} else if (option !== "privileged_entities" && type(value) !== wanted) {
+		} else if (wanted !== "table" && !is_understood(value, wanted)) {
 			problems.push(section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted);
 		}
 	}
@@ -158,6 +167,10 @@ function check_host(host: string, sections: Sections, report: Report): void {
 /** Looks through a configuration for what it grants and what is wrong with that. */
 export function check_configuration(sections: Sections): Report {
 	const report: Report = { rows: [], problems: [] };
+	const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
+	if (own(sections.get("*"), "privileged_entities") !== undefined && next(hosts_with_it)[0] === undefined) {
+		report.problems.push('global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost');
+	}
 	for (const [, host] of ipairs(sorted_keys(sections))) {
 		check_options(host, sections.get(host), report.problems);
 		if (host !== "*") {

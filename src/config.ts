@@ -90,8 +90,9 @@ function read_iq(option: unknown, problem: ProblemSink): LuaTable<string, Access
 	}
 	const namespaces = option as LuaTable<AnyNotNil, unknown>;
 	for (const [, namespace] of ipairs(sorted_keys(namespaces))) {
-		if (type(namespace) === "string" && namespace !== "") {
-			const name = namespace as string;
+		const name = tostring(namespace);
+		// A namespace is a URI, and what is not cannot be told in XML.
+		if (type(namespace) === "string" && string.find(name, "^[!-~]+$")[0] !== undefined) {
 			const access = choose(access_choices, 'iq["' + name + '"]', namespaces.get(name), access_allowed, problem);
 			if (access !== "none") {
 				granted.set(name, access);

@@ -15,8 +15,9 @@ export interface ContactMemory {
 	unavailable: (this: void, contact: string, from: string) => boolean;
 	/** The presences of a contact by JID, as XML text from the end of their start tag's 'from' on; nil where there are none. */
 	of: (this: void, contact: string) => LuaTable<string, string> | undefined;
-	/** Forgets the contacts that do not pass the test. */
-	keep: (this: void, test: (this: void, contact: string) => boolean) => void;
+	/** The contacts of whom there are presences. */
+	contacts: (this: void) => string[];
+	forget: (this: void, contact: string) => void;
 	/** Begins to remember, nil to end that; the users who are online already, whose clients were told their contacts' presences before. */
 	begin: (this: void, users: LuaTable<string, unknown> | undefined) => void;
 	/** Whether a user was online before anything was remembered. */
@@ -42,7 +43,7 @@ export interface SavedMemory {
 const max_length = 600;
 
 /** So many resources of one contact are remembered, lest a contact makes up any number of them. */
-const max_resources = 10;
+const max_resources = 100;
 
 /** A presence as it is remembered: what goes without its addresses, id and time. */
 function remembered_form(stanza: Stanza): string {
@@ -121,14 +122,15 @@ export function create_contact_memory(): ContactMemory {
 			return true;
 		},
 		of: (contact) => contacts.get(contact),
-		keep: (test) => {
-			const kept = new LuaTable<string, LuaTable<string, string>>();
-			for (const [contact, resources] of pairs(contacts)) {
-				if (test(contact)) {
-					kept.set(contact, resources);
-				}
+		contacts: () => {
+			const names: string[] = [];
+			for (const [contact] of pairs(contacts)) {
+				names.push(contact);
 			}
-			contacts = kept;
+			return names;
+		},
+		forget: (contact) => {
+			contacts.delete(contact);
 		},
 		begin: (users) => {
 			if (!users) {

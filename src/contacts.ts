@@ -116,6 +116,19 @@ export function create_contact_presence(
 		}
 	}
 
+	/** Whether a user has an available client, which has probed the user's contacts. */
+	function is_available(username: string): boolean {
+		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
+		if (user) {
+			for (const [, session] of pairs(user.sessions)) {
+				if (session.presence) {
+					return true;
+				}
+			}
+		}
+		return false;
+	}
+
 	function send_probes(): number | undefined {
 		const rate = options.probe_rate;
 		if (rate <= 0) {
@@ -127,7 +140,8 @@ export function create_contact_presence(
 			next_probe = next_probe + 1;
 			budget = budget - 1;
 			// Who has come online meanwhile has a client that probes.
-			if (!prosody.bare_sessions.has(probe[1])) {
+			const [username, , resource] = jid.split(probe[1]);
+			if (resource !== undefined || !is_available(username!)) {
 				prosody.core_post_stanza(prosody.hosts.get(host), st.presence({ type: "probe", from: probe[1], to: probe[0] }));
 			}
 		}
@@ -156,21 +170,25 @@ export function create_contact_presence(
 		for (const [username] of pairs(online)) {
 			usernames.push(username);
 		}
-		for (const username of usermanager.users(host)) {
+		const [next_user, state, start] = usermanager.users(host);
+		let username = next_user && next_user(state, start);
+		while (next_user && username !== undefined) {
 			if (!online.has(username)) {
 				usernames.push(username);
 			}
+			username = next_user(state, username);
 		}
 		return usernames;
 	}
 
 	function catch_up(connection: Connection, done: (this: void) => void): void {
 		const seen = new LuaTable<string, true>();
+		const known = memory.contacts();
 
 		function contacts_of(username: string): void {
 			const user = username + "@" + host;
 			let probe_from: string | undefined = user;
-			if (prosody.bare_sessions.has(user)) {
+			if (is_available(username)) {
 				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
 				probe_from = memory.is_earlier_user(username) ? user + "/" + uuid.generate() : undefined;
 			}
@@ -196,7 +214,11 @@ export function create_contact_presence(
 			contacts_of(username);
 			return true;
 		}, () => {
-			memory.keep((contact) => seen.has(contact));
+			for (const [, contact] of ipairs(known)) {
+				if (!seen.has(contact)) {
+					memory.forget(contact);
+				}
+			}
 			done();
 		});
 	}

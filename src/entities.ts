@@ -43,6 +43,9 @@ export interface Entities {
 	connect: (this: void, entity: Entity, session: Session) => Connection;
 	/** Forgets a stream. */
 	disconnect: (this: void, session: Session) => void;
+	/** When the streams came, to be restored after a reload. */
+	connected_since: (this: void) => LuaTable<Session, number>;
+	restore_since: (this: void, since: LuaTable<Session, number>) => void;
 	/** The connections whose entities' permissions pass the test; kept until something changes. */
 	receivers: (this: void, of: keyof Receivers) => Connection[];
 }
@@ -157,6 +160,22 @@ export function create_entities(): Entities {
 		grant: grant,
 		connect: connect,
 		disconnect: disconnect,
+		connected_since: () => {
+			const since = new LuaTable<Session, number>();
+			for (const [, entity] of pairs(by_jid)) {
+				for (const [, connection] of ipairs(entity.connections)) {
+					since.set(connection.session, connection.since);
+				}
+			}
+			return since;
+		},
+		restore_since: (since) => {
+			for (const [, entity] of pairs(by_jid)) {
+				for (const [, connection] of ipairs(entity.connections)) {
+					connection.since = (since.get(connection.session)) ?? connection.since;
+				}
+			}
+		},
 		receivers: (kind) => {
 			receivers = receivers ?? sort_receivers();
 			return receivers[kind];

@@ -14,6 +14,13 @@ import type { Refusal, Refuse } from "./refusals";
 import type { AddTimer } from "./slices";
 import { is_client_stanza, strip_client_namespace } from "./stanzas";
 
+/** util.time came with Prosody 0.10. */
+const [has_time, time_module] = pcall(require, "util.time");
+const now = has_time ? (time_module as typeof import("util.time")).now : os.time;
+
+/** Seconds between two looks at whether answers are overdue. */
+const expiry_interval = 1;
+
 /** How many iqs may be under way for one entity. */
 const max_under_way = 10000;
 
@@ -34,7 +41,7 @@ interface Query {
 	outer: Attributes;
 	/** The namespace of what was asked. */
 	namespace: string;
-	/** When to give up, as os.time() has it. */
+	/** When to give up, as now() has it. */
 	deadline: number;
 	/** The queries before and after it in the order of their deadlines. */
 	previous: Query | undefined;
@@ -51,8 +58,8 @@ export interface IqHandlers {
 	answer: (this: void, event: StanzaEvent) => Handled;
 	/** Forgets what is under way for a stream. */
 	forget: (this: void, session: Session) => void;
-	/** How many are under way. */
-	under_way: (this: void) => number;
+	/** Gives up all that is under way. */
+	give_up: (this: void) => void;
 }
 
 /** The inner iq of a privileged one, or why it is refused. */
@@ -66,7 +73,7 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 		return $multi(undefined, refusals.iq_no_id);
 	}
 	const payload = iq.tags[0];
-	if (!payload || iq.tags.length !== 1 || payload.attr.xmlns === undefined || payload.attr.xmlns === xmlns_client) {
+	if (!payload || iq.tags.length !== 1 || payload.attr.xmlns === undefined || payload.attr.xmlns === "" || payload.attr.xmlns === xmlns_client) {
 		return $multi(undefined, refusals.iq_no_payload);
 	}
 	if (iq.attr.type !== stanza.attr.type) {
@@ -85,7 +92,6 @@ export function create_iq(
 ): IqHandlers {
 	const queries = new LuaTable<string, Query>();
 	const counts = new LuaTable<Entity, number>();
-	let total = 0;
 	let first: Query | undefined;
 	let last: Query | undefined;
 	let timer_runs = false;
@@ -102,7 +108,6 @@ export function create_iq(
 		} else {
 			counts.delete(query.entity);
 		}
-		total = total - 1;
 		if (query.previous) {
 			query.previous.following = query.following;
 		} else {
@@ -115,33 +120,46 @@ export function create_iq(
 		}
 	}
 
-	function expire(): number | undefined {
-		const now = os.time();
-		let query = first;
-		while (query && query.deadline <= now) {
+	function give_up_until(time: number): void {
+		while (first && first.deadline <= time) {
+			const query = first;
 			remove(query);
 			if (!query.session.destroyed) {
 				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout);
 			}
-			query = first;
 		}
-		timer_runs = query !== undefined;
-		return query ? math.max(query.deadline - now, 1) : undefined;
+	}
+
+	function expire(): number | undefined {
+		give_up_until(now());
+		timer_runs = first !== undefined;
+		return timer_runs ? expiry_interval : undefined;
 	}
 
 	function add(query: Query): void {
 		queries.set(query.id, query);
 		counts.set(query.entity, ((counts.get(query.entity) as number | undefined) ?? 0) + 1);
-		total = total + 1;
-		if (last) {
-			last.following = query;
+		// The last one, unless the time-out was longer before a reload.
+		let previous = last;
+		while (previous && previous.deadline > query.deadline) {
+			previous = previous.previous;
+		}
+		query.previous = previous;
+		query.following = first;
+		if (previous) {
+			query.following = previous.following;
+			previous.following = query;
 		} else {
 			first = query;
 		}
-		last = query;
+		if (query.following) {
+			query.following.previous = query;
+		} else {
+			last = query;
+		}
 		if (!timer_runs) {
 			timer_runs = true;
-			add_timer(query.deadline - os.time(), expire);
+			add_timer(expiry_interval, expire);
 		}
 	}
 
@@ -224,8 +242,8 @@ export function create_iq(
 			id: id, inner_id: iq.attr.id!, user: user, asked: asked,
 			entity: entity, session: origin, namespace: namespace,
 			outer: { type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to },
-			deadline: os.time() + options.iq_timeout,
-			previous: last, following: undefined,
+			deadline: now() + options.iq_timeout,
+			previous: undefined, following: undefined,
 		});
 		acts.record(entity, "iqs", "sent an iq", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
@@ -267,5 +285,7 @@ export function create_iq(
 		}
 	}
 
-	return { request: request, misaddressed: misaddressed, answer: take_answer, forget: forget, under_way: () => total };
+	return { request: request, misaddressed: misaddressed, answer: take_answer, forget: forget, give_up: () => {
+		give_up_until(math.huge);
+	} };
 }

@@ -1,6 +1,7 @@
 import * as jid from "util.jid";
 import type { Accounts } from "./accounts";
 import type { Acts } from "./acts";
+import type { Bounces } from "./bounces";
 import type { Options } from "./config";
 import type { Entities } from "./entities";
 import type { ActAs } from "./impersonation";
@@ -29,7 +30,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 }
 
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, accounts: Accounts, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts) {
+export function create_message(host: string, accounts: Accounts, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts, bounces: Bounces) {
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
@@ -44,13 +45,20 @@ export function create_message(host: string, accounts: Accounts, options: Option
 		}
 	}
 
+	function privilege_of(stanza: Stanza): Stanza | undefined {
+		for (const [, child] of ipairs(stanza.tags)) {
+			const xmlns = child.attr.xmlns;
+			if (child.name === "privilege" && (xmlns === xmlns_privilege || (xmlns === xmlns_privilege_legacy && options.legacy))) {
+				return child;
+			}
+		}
+		return undefined;
+	}
+
 	return (event: StanzaEvent): Handled => {
 		const origin = event.origin;
 		const stanza = event.stanza;
-		let privilege = stanza.get_child("privilege", xmlns_privilege);
-		if (!privilege && options.legacy) {
-			privilege = stanza.get_child("privilege", xmlns_privilege_legacy);
-		}
+		const privilege = privilege_of(stanza);
 		const entity = privilege && stanza.attr.type !== "error" ? entities.of(origin) : undefined;
 		if (!privilege || !entity) {
 			return undefined;
@@ -58,7 +66,7 @@ export function create_message(host: string, accounts: Accounts, options: Option
 		if (entity.permissions.message !== "outgoing") {
 			return refuse(entity, origin, stanza, refusals.message);
 		}
-		const message = forwarded_message(privilege, origin);
+		const message = stanza.tags.length === 1 ? forwarded_message(privilege, origin) : undefined;
 		if (!message) {
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
@@ -76,6 +84,9 @@ export function create_message(host: string, accounts: Accounts, options: Option
 			message.attr.to = host;
 		}
 		strip_client_namespace(message);
+		if (username !== undefined) {
+			bounces.sent(message);
+		}
 		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id);
 		send(message, username);
 		return true;

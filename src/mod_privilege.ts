@@ -7,10 +7,12 @@ import { create_acts } from "./acts";
 import { privilege_element } from "./advertisement";
 import { create_arrivals } from "./arrivals";
 import { since_0_10 } from "./compatibility";
+import { create_bounces } from "./bounces";
 import { run_command } from "./command";
 import { describe_problem, read_configuration } from "./config";
 import type { Options } from "./config";
 import { create_contact_memory } from "./contact_memory";
+import type { SavedMemory } from "./contact_memory";
 import { create_contact_presence } from "./contacts";
 import { create_entities, is_connected } from "./entities";
 import type { Connection, Entity } from "./entities";
@@ -27,6 +29,12 @@ import { create_roster_push } from "./roster_push";
 import { add_shell_command, remove_shell_command } from "./shell";
 import type { EntitiesByHost } from "./shell";
 import type { AddTimer } from "./slices";
+
+/** What is kept over a reload of the module; without fields where there was none. */
+interface SavedState {
+	memory?: SavedMemory;
+	since?: LuaTable<Session, number>;
+}
 
 /** Serves the virtual host that the module is loaded on. */
 function serve_host(): void {
@@ -69,17 +77,18 @@ function serve_host(): void {
 	const act_as = create_act_as(host, log);
 	const memory = create_contact_memory();
 	const roster = create_roster(host, accounts, entities, act_as, refuse, acts);
-	const roster_push = create_roster_push(host, entities, acts);
-	const message = create_message(host, accounts, options, entities, act_as, refuse, acts);
+	const roster_push = create_roster_push(host, () => everywhere.get(host), acts);
+	const bounces = create_bounces();
+	const message = create_message(host, accounts, options, entities, act_as, refuse, acts, bounces);
 	const iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
 	const presence = create_managed_presence(host, entities, add_timer, acts);
 	const contacts = create_contact_presence(host, entities, memory, add_timer, options, acts);
 
 	/** Tells an entity the presences that it may see, and did not see before. */
 	function catch_up(connection: Connection, before: Permissions): void {
-		const now = connection.entity.permissions.presence;
-		const contacts_too = now === "roster" && before.presence !== "roster";
-		if (now === "none" || (before.presence !== "none" && !contacts_too)) {
+		const after = connection.entity.permissions.presence;
+		const contacts_too = after === "roster" && before.presence !== "roster";
+		if (after === "none" || (before.presence !== "none" && !contacts_too)) {
 			return;
 		}
 		connection.heard = new LuaTable();
@@ -156,13 +165,17 @@ function serve_host(): void {
 		}
 	}
 
-	function gone(session: Session): void {
+	function unavailable(session: Session): void {
 		entities.disconnect(session);
-		iq.forget(session);
 		update_status();
 	}
 
-	const arrivals = create_arrivals(module, entities, arrived, gone);
+	function gone(session: Session): void {
+		unavailable(session);
+		iq.forget(session);
+	}
+
+	const arrivals = create_arrivals(module, entities, arrived, unavailable, gone);
 
 	/** Reads the configuration and makes it so. */
 	function configure(): Handled {
@@ -199,6 +212,7 @@ function serve_host(): void {
 	module.hook_global("user-deleted", accounts.deleted);
 	// Messages
 	module.hook("message/host", message, 1);
+	module.hook("message/bare", bounces.receive, 1);
 	// Iqs; answers before mod_iq looks at them
 	module.hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request);
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed);
@@ -211,11 +225,15 @@ function serve_host(): void {
 
 	module.hook_global("config-reloaded", configure);
 
-	module.save = memory.save;
-	module.restore = (saved) => {
-		memory.restore(saved);
+	module.save = () => ({ memory: memory.save(), since: entities.connected_since() });
+	module.restore = (state: SavedState) => {
+		if (state.memory && state.since) {
+			memory.restore(state.memory);
+			entities.restore_since(state.since);
+		}
 	};
 	module.unload = () => {
+		iq.give_up();
 		everywhere.delete(host);
 		if (next(everywhere)[0] === undefined) {
 			remove_shell_command(module);

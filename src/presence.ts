@@ -41,7 +41,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		if (item && (item.subscription === "both" || item.subscription === "from")) {
 			return true;
 		}
-		return unavailable && session.directed !== undefined && session.directed.has(connection.address);
+		return unavailable && session.directed !== undefined && (session.directed.has(connection.address) || session.directed.has(name));
 	}
 
 	function broadcast(event: StanzaEvent): Handled {

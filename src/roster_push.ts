@@ -1,7 +1,7 @@
 import * as uuid from "util.uuid";
 import type { Acts } from "./acts";
 import { is_connected } from "./entities";
-import type { Entities } from "./entities";
+import type { Connection, Entities } from "./entities";
 import { attribute, send_text } from "./output";
 import { is_contact, item_text, read_roster } from "./roster";
 
@@ -27,6 +27,10 @@ interface MapStore {
 	get(username: string, key: string): LuaMultiReturn<[RosterItem | undefined, unknown]>;
 	set(username: string, key: string | false, item: RosterItem | undefined): Result;
 	set_keys(username: string, keys: Keys): Result;
+	/** The items that users have under a key, by user. 0.12 and later. */
+	get_all?(key: string): LuaMultiReturn<[LuaTable<string, RosterItem> | undefined, unknown]>;
+	/** Removes what users have under a key. 0.12 and later. */
+	delete_all?(key: string): Result;
 	/** What stands for a removed item in `set_keys`. */
 	remove: Removal;
 	/** The store of whole rosters that it is built upon, where the driver has none of its own. */
@@ -65,7 +69,8 @@ export function same_item(a: RosterItem | undefined, b: RosterItem | undefined):
 /** The item that a roster has under a key, nil where there is none or it is no contact's. */
 function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 	const item = roster && roster.get(key) as RosterItem | undefined;
-	return is_contact(key, item) ? item : undefined;
+	// mod_groups puts contacts into rosters that are not saved.
+	return item && is_contact(key, item) && item.persist !== false ? item : undefined;
 }
 
 /** The handlers of events that roster changes come with. */
@@ -81,12 +86,19 @@ export interface RosterPush {
  * they change is found by comparing with what the storage has, since that is the state
  * that entities were told last.
  */
-export function create_roster_push(host: string, entities: Entities, acts: Acts): RosterPush {
+export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, acts: Acts): RosterPush {
+	/** The connections that are told. A store may outlive the module that wrapped it. */
+	function receivers(): Connection[] {
+		const entities = serving();
+		return entities ? entities.receivers("push") : [];
+	}
+
+
 	function push(username: string, contact: string, item: RosterItem | undefined, version: unknown): void {
 		const start = "<iq type='set'" + attribute("id", uuid.generate()) + attribute("from", username + "@" + host);
 		const rest = "><query xmlns='jabber:iq:roster'" + attribute("ver", version !== undefined && version !== true ? tostring(version) : undefined)
 			+ ">" + item_text(contact, item) + "</query></iq>";
-		for (const [, connection] of ipairs(entities.receivers("push"))) {
+		for (const [, connection] of ipairs(receivers())) {
 			if (is_connected(connection)) {
 				send_text(connection.session, start + connection.to + rest);
 				acts.count(connection.entity, "pushes");
@@ -115,7 +127,7 @@ export function create_roster_push(host: string, entities: Entities, acts: Acts)
 	}
 
 	function is_watched(): boolean {
-		return entities.receivers("push").length > 0;
+		return receivers().length > 0;
 	}
 
 	/** A store of whole rosters: what is saved is compared with what is there. */
@@ -158,6 +170,22 @@ export function create_roster_push(host: string, entities: Entities, acts: Acts)
 		}
 
 		const wrapper = {
+			delete_all(key: string) {
+				let before: LuaTable<string, RosterItem> | undefined;
+				// One that is built upon a store of whole rosters saves through that.
+				if (!keyval_store && is_watched() && store.get_all) {
+					before = store.get_all(key)[0];
+				}
+				const [ok, err] = store.delete_all!(key);
+				if (ok && before) {
+					for (const [username, item] of pairs(before)) {
+						if (is_contact(key, item)) {
+							push(username, key, undefined, undefined);
+						}
+					}
+				}
+				return $multi(ok, err);
+			},
 			set(username: string, key: string | false, item: RosterItem | undefined) {
 				const keys: Keys = new LuaTable();
 				keys.set(key, item ?? store.remove);

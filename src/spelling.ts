@@ -18,7 +18,7 @@ function edit_distance(a: string, b: string): number {
 /** The one of the words that was probably meant by another, nil where none is alike; words compare in lower case. */
 export function meant_word(word: string, words: Record<string, unknown>): string | undefined {
 	let nearest: string | undefined;
-	let least = math.min(2, math.floor(word.length / 2)) + 1;
+	let least = math.min(3, math.floor(word.length / 4) + 1) + 1;
 	for (const [candidate] of pairs(words)) {
 		if (math.abs(candidate.length - word.length) < least) {
 			const distance = edit_distance(string.lower(word), candidate);

@@ -1,15 +1,15 @@
 import { xmlns_client } from "./namespaces";
 
 /**
- * Takes the namespace jabber:client off an element and its descendants: inside the server
- * it is the default one and goes without saying.
+ * Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
+ * the server it is the default one and goes without saying. What another element carries keeps it.
  */
 export function strip_client_namespace(element: Stanza): void {
 	if (element.attr.xmlns === xmlns_client) {
 		element.attr.xmlns = undefined;
-	}
-	for (const [, child] of ipairs(element.tags)) {
-		strip_client_namespace(child);
+		for (const [, child] of ipairs(element.tags)) {
+			strip_client_namespace(child);
+		}
 	}
 }
 

@@ -12,6 +12,8 @@ declare module "core.rostermanager" {
 		ask?: string | undefined;
 		/** "true" where the user approved a request in advance. */
 		approved?: string | undefined;
+		/** False for a contact that is not saved. */
+		persist?: boolean;
 		/** The names of the groups, as keys. */
 		groups: LuaTable<string, true>;
 	}

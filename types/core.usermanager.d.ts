@@ -4,8 +4,8 @@
 declare module "core.usermanager" {
 	/** Whether there is such an account. */
 	function user_exists(username: string, host: string): boolean | undefined;
-	/** The names of all accounts of a host; an iterator, whose state belongs to the authentication module. */
-	function users(host: string): LuaIterable<string>;
+	/** An iterator over the names of all accounts of a host, with its state and start; nil where the authentication cannot list them. */
+	function users(host: string): LuaMultiReturn<[((this: void, state: unknown, last: unknown) => string | undefined) | undefined, unknown, unknown]>;
 	/** The role of a user. Prosody 13 and later. */
 	const get_user_role: ((this: void, username: string, host: string) => Role | undefined) | undefined;
 
