@@ -85,6 +85,13 @@ local function free_ports(ip, count)
 	return table.unpack(ports);
 end
 
+--- Finds a port that is free, for what a spec has a server listen on besides the streams.
+-- @param ip the loopback address, default "127.0.0.1"
+-- @return the port
+function prosody.free_port(ip)
+	return (free_ports(ip or "127.0.0.1", 1));
+end
+
 local function split_account(jid)
 	local username, host = jid:match "^([^@/]+)@([^@/]+)$";
 	if not username then
