@@ -11,7 +11,7 @@ BIN     := node_modules/.bin
 PROSODY_LUA = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v prosody)")")
 
 .DEFAULT_GOAL := help
-.PHONY: help node build lint test test-unit test-integration demo serve install clean debian-lint debian-unit debian-integration debian-demo
+.PHONY: help node build lint test test-unit test-integration test-docker demo serve install patch unpatch clean debian-lint debian-unit debian-integration debian-demo
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,7 +23,7 @@ debian-lint:
 debian-unit:
 	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit
 debian-integration:
-	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 python3-slixmpp
+	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp patch
 debian-demo:
 	@scripts/setup debian prosody
 
@@ -45,6 +45,9 @@ test-unit: debian-unit ## the pure parts, on every Lua
 test-integration: debian-integration ## against a real Prosody
 	@busted --lua=$(PROSODY_LUA) --pattern=_spec spec/integration
 
+test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12 or 13 alone
+	@scripts/with-docker scripts/test-docker $(PROSODY)
+
 demo: node debian-demo ## play through what the module does, against a real Prosody
 	@$(BIN)/tsc -p demo
 	@node build/demo/main.js
@@ -65,6 +68,12 @@ install: ## copy the module to PLUGINS=DIR
 	@echo '        privileged_entities = {'
 	@echo '            ["pubsub.example.com"] = { roster = "get", message = "outgoing", presence = "roster" },'
 	@echo '        }'
+
+patch: ## have mod_component of Prosody 0.9.0 to 0.9.8 in PROSODY=DIR tell the module of components
+	@scripts/patch-prosody apply "$(PROSODY)"
+
+unpatch: ## take that back
+	@scripts/patch-prosody revert "$(PROSODY)"
 
 clean: ## remove build/
 	@rm -rf build

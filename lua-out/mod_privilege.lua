@@ -1815,20 +1815,24 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 		end
 	end
 
+	--- The first `<privilege/>` in a namespace that is served, and how many there are.
 	local function privilege_of(stanza)
+		local privilege
+		local found = 0
 		for _, child in ipairs(stanza.tags) do
 			local xmlns = child.attr.xmlns
 			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and options.legacy) then
-				return child
+				privilege = privilege or child
+				found = found + 1
 			end
 		end
-		return nil
+		return privilege, found
 	end
 
 	return function(event)
 		local origin = event.origin
 		local stanza = event.stanza
-		local privilege = privilege_of(stanza)
+		local privilege, privileges = privilege_of(stanza)
 		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
 		if not privilege or not entity then
 			return nil
@@ -1836,7 +1840,7 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 		if entity.permissions.message ~= "outgoing" then
 			return refuse(entity, origin, stanza, refusals.message)
 		end
-		local message = #stanza.tags == 1 and forwarded_message(privilege, origin) or nil
+		local message = privileges == 1 and forwarded_message(privilege, origin) or nil
 		if not message then
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end

@@ -45,20 +45,24 @@ export function create_message(host: string, accounts: Accounts, options: Option
 		}
 	}
 
-	function privilege_of(stanza: Stanza): Stanza | undefined {
+	/** The first `<privilege/>` in a namespace that is served, and how many there are. */
+	function privilege_of(stanza: Stanza): LuaMultiReturn<[Stanza | undefined, number]> {
+		let privilege: Stanza | undefined;
+		let found = 0;
 		for (const [, child] of ipairs(stanza.tags)) {
 			const xmlns = child.attr.xmlns;
 			if (child.name === "privilege" && (xmlns === xmlns_privilege || (xmlns === xmlns_privilege_legacy && options.legacy))) {
-				return child;
+				privilege = privilege ?? child;
+				found = found + 1;
 			}
 		}
-		return undefined;
+		return $multi(privilege, found);
 	}
 
 	return (event: StanzaEvent): Handled => {
 		const origin = event.origin;
 		const stanza = event.stanza;
-		const privilege = privilege_of(stanza);
+		const [privilege, privileges] = privilege_of(stanza);
 		const entity = privilege && stanza.attr.type !== "error" ? entities.of(origin) : undefined;
 		if (!privilege || !entity) {
 			return undefined;
@@ -66,7 +70,7 @@ export function create_message(host: string, accounts: Accounts, options: Option
 		if (entity.permissions.message !== "outgoing") {
 			return refuse(entity, origin, stanza, refusals.message);
 		}
-		const message = stanza.tags.length === 1 ? forwarded_message(privilege, origin) : undefined;
+		const message = privileges === 1 ? forwarded_message(privilege, origin) : undefined;
 		if (!message) {
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}

@@ -1,0 +1,147 @@
+-- The table of what was measured.
+
+local environment = require "spec.support.environment";
+local measure = require "bench.measure";
+
+local report = {};
+
+local titles = { native = "Without", module = "This module", community = "Community module" };
+local order = { "native", "module", "community" };
+
+-- A number with as many digits as tell something
+local function round(number)
+	return (number >= 100 and "%.0f" or number >= 10 and "%.1f" or "%.2f"):format(number);
+end
+
+-- { median, least, greatest } of a list
+local function summary(list)
+	return list and { measure.summary(list) };
+end
+
+--- Makes the result of a work.
+-- @param work see bench.works
+-- @param figures [variant] = list of a figure for each round
+-- @return table: work; figures and ratios, [variant] = { median, least, greatest }; is_good, whether the target is met, nil if there is none
+function report.result(work, figures)
+	local result = { work = work, figures = {}, ratios = {} };
+	if work.beside then
+		for i, figure in ipairs(figures[work.beside]) do
+			figures.module[i] = figures.module[i] - figure;
+		end
+		figures[work.beside] = nil;
+	end
+	for variant, list in pairs(figures) do
+		if work.pieces then
+			for i, figure in ipairs(list) do
+				list[i] = figure / work.pieces;
+			end
+		end
+		result.figures[variant] = summary(list);
+		if work.basis and variant ~= work.basis then
+			result.ratios[variant] = summary(measure.ratios(list, figures[work.basis]));
+		end
+	end
+	if work.target then
+		result.is_good = result.ratios.module[1] <= work.target;
+	elseif work.limit then
+		result.is_good = result.figures.module[1] <= work.limit;
+	end
+	return result;
+end
+
+local function spread(values)
+	if values[2] == values[3] then
+		return round(values[1]);
+	end
+	return ("%s (%s–%s)"):format(round(values[1]), round(values[2]), round(values[3]));
+end
+
+-- A figure as it stands in the table
+local function figure_cell(result, variant)
+	local values = result.figures[variant];
+	return values and spread(values) .. " " .. (result.work.unit or "µs") or "";
+end
+
+local basis_names = { native = "without", community = "community" };
+
+-- A ratio as it stands in the table
+local function ratio_cell(result, variant)
+	local values = result.ratios[variant];
+	return values and spread(values) .. " × " .. basis_names[result.work.basis] or "";
+end
+
+local function target_cell(result)
+	local work = result.work;
+	if not work.target and not work.limit then
+		return "";
+	end
+	local goal = work.target and ("≤ %.2f"):format(work.target) or ("≤ %d %s"):format(work.limit, work.unit);
+	return goal .. (result.is_good and ", met" or ", **missed**");
+end
+
+--- Says in a few words what a work's result is.
+function report.brief(result)
+	local text = result.work.basis and ratio_cell(result, "module") or figure_cell(result, "module");
+	local target = target_cell(result);
+	return target ~= "" and text .. ", " .. target or text;
+end
+
+-- Characters, not bytes
+local function width(text)
+	return select(2, text:gsub("[^\128-\191]", ""));
+end
+
+-- A table in Markdown whose columns line up
+local function lay_out(rows)
+	local widths = {};
+	for _, row in ipairs(rows) do
+		for i, cell in ipairs(row) do
+			widths[i] = math.max(widths[i] or 3, width(cell));
+		end
+	end
+	local lines = {};
+	for n, row in ipairs(rows) do
+		local cells, rules = {}, {};
+		for i, cell in ipairs(row) do
+			local padding = (" "):rep(widths[i] - width(cell));
+			cells[i] = i == 1 and cell .. padding or padding .. cell;
+			rules[i] = ("-"):rep(widths[i] - (i == 1 and 0 or 1)) .. (i == 1 and "" or ":");
+		end
+		table.insert(lines, "| " .. table.concat(cells, " | ") .. " |");
+		if n == 1 then
+			table.insert(lines, "| " .. table.concat(rules, " | ") .. " |");
+		end
+	end
+	return table.concat(lines, "\n");
+end
+
+-- What all this was measured on
+local function circumstances(rounds)
+	local version = environment.read_file(environment.source_folder .. "/prosody.version") or "unknown";
+	local model = (environment.read_file "/proc/cpuinfo" or ""):match "model name%s*:%s*([^\n]+)" or "an unknown processor";
+	return ("Prosody %s on %s, %s. Medians of %d rounds, least and greatest in brackets."):format(
+		version:match "%S+", _VERSION, model, rounds);
+end
+
+--- Writes the table, with what is needed to read it, as Markdown.
+-- @param results list of what report.result gave
+-- @param rounds how many were made
+-- @return the text
+function report.text(results, rounds)
+	local rows = { { "Work", titles.native, titles.module, titles.community, "Ratio", "Community module's ratio", "Target" } };
+	for _, result in ipairs(results) do
+		local row = { result.work.name };
+		for _, variant in ipairs(order) do
+			table.insert(row, figure_cell(result, variant));
+		end
+		table.insert(row, ratio_cell(result, "module"));
+		table.insert(row, ratio_cell(result, "community"));
+		table.insert(row, target_cell(result));
+		table.insert(rows, row);
+	end
+	return circumstances(rounds) .. "\n"
+		.. "Times are the server's own processor time for a piece of the work, \"without\" is the same work without a privilege and without the module.\n\n"
+		.. lay_out(rows) .. "\n";
+end
+
+return report;
