@@ -14,43 +14,6 @@ local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
 
--- ==== src/accounts.ts ====
-
---- Seconds for which an account that was found is not looked up again: many storages read a file for it.
-local account_span = 10
-
-local function create_accounts(host)
-	local found = {}
-	local forget_at = 0
-
-	return {
-		exists = function(username)
-			if prosody.hosts[host].sessions[username] ~= nil then
-				return true
-			end
-			local now = os.time()
-			if now >= forget_at then
-				found = {}
-				forget_at = now + account_span
-			end
-			if found[username] ~= nil then
-				return true
-			end
-			if usermanager.user_exists(username, host) then
-				found[username] = true
-				return true
-			end
-			return false
-		end,
-		deleted = function(event)
-			if event.host == host then
-				found[event.username] = nil
-			end
-			return nil
-		end,
-	}
-end
-
 -- ==== src/acts.ts ====
 
 local function no_counts()
@@ -1435,6 +1398,14 @@ local function create_act_as(host, log)
 	end
 end
 
+-- ==== src/accounts.ts ====
+
+--- Whether there is an account of that name on a host.
+local function account_exists(username, host)
+	-- Who is online needs no look into the storage.
+	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
+end
+
 -- ==== src/refusals.ts ====
 
 local function forbidden(text)
@@ -1571,7 +1542,7 @@ end
 
 --- @param entities of this host
 -- @param is_entity_elsewhere whether another host granted a session something
-local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local queries = {}
 	local counts = {}
 	local first
@@ -1696,7 +1667,7 @@ local function create_iq(host, accounts, entities, is_entity_elsewhere, act_as, 
 		end
 		local user = stanza.attr.to or origin.username .. "@" .. host
 		local username = jid.split(user)
-		if not accounts.exists(username) then
+		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local iq, refusal = encapsulated_iq(stanza, origin)
@@ -1800,7 +1771,7 @@ local function forwarded_message(privilege, session)
 end
 
 --- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, accounts, options, entities, act_as, refuse, acts, bounces)
+local function create_message(host, options, entities, act_as, refuse, acts, bounces)
 	--- What the server answers the sender's client: a bare JID gets no such errors.
 	local function discard()
 		return true
@@ -1845,7 +1816,7 @@ local function create_message(host, accounts, options, entities, act_as, refuse,
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end
 		local username, sender_host, resource = jid.prepped_split(message.attr.from)
-		if sender_host ~= host or resource ~= nil or username ~= nil and not accounts.exists(username) then
+		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.message_sender)
 		end
 		message.attr.from = username ~= nil and username .. "@" .. host or host
@@ -1959,7 +1930,7 @@ local function updated_item(element, old)
 	return item
 end
 
-local function create_roster(host, accounts, entities, act_as, refuse, acts)
+local function create_roster(host, entities, act_as, refuse, acts)
 	--- The entity that asks for somebody else's roster. Requests for one's own have no
 	-- 'to' here, and those of others are not this module's.
 	local function requester(event)
@@ -1977,7 +1948,7 @@ local function create_roster(host, accounts, entities, act_as, refuse, acts)
 			return refuse(entity, origin, stanza, refusals.roster_get)
 		end
 		local username = jid.split(stanza.attr.to)
-		if not accounts.exists(username) then
+		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local roster = read_roster(username, host)
@@ -2058,7 +2029,7 @@ local function create_roster(host, accounts, entities, act_as, refuse, acts)
 			return refuse(entity, origin, stanza, refusals.roster_set)
 		end
 		local username = jid.split(stanza.attr.to)
-		if not accounts.exists(username) then
+		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
@@ -2090,7 +2061,7 @@ local function create_roster(host, accounts, entities, act_as, refuse, acts)
 	return { get = get, set = set }
 end
 
--- ==== src/roster_push.ts ====
+-- ==== src/roster_store.ts ====
 
 local function same_groups(a, b)
 	for group in pairs(a.groups) do
@@ -2121,37 +2092,19 @@ local function item_of(roster, key)
 	return item and is_contact(key, item) and item.persist ~= false and item or nil
 end
 
---- Has roster changes pushed (XEP-0356, 4.4).
---
--- All changes, whoever makes them, are saved through a store opened for it. What
+--- All changes, whoever makes them, are saved through a store opened for it. What
 -- they change is found by comparing with what the storage has, since that is the state
--- that entities were told last.
-local function create_roster_push(host, serving, acts)
-	--- The connections that are told. A store may outlive the module that wrapped it.
-	local function receivers()
-		local entities = serving()
-		return entities and entities.receivers("push") or {}
-	end
-
-	local function push(username, contact, item, version)
-		local start = "<iq type='set'" .. attribute("id", uuid.generate()) .. attribute("from", username .. "@" .. host)
-		local rest = "><query xmlns='jabber:iq:roster'" .. attribute("ver", version ~= nil and version ~= true and tostring(version) or nil)
-			.. ">" .. item_text(contact, item) .. "</query></iq>"
-		for _, connection in ipairs(receivers()) do
-			if is_connected(connection) then
-				send_text(connection.session, start .. connection.to .. rest)
-				acts.count(connection.entity, "pushes")
-			end
-		end
-	end
-
-	local function push_changes(username, before, after)
+-- that was told last.
+--
+-- @param is_watched whether anybody wants to know
+local function create_roster_stores(is_watched, changed)
+	local function compare(username, before, after)
 		local metadata = after and after[false]
 		local version = metadata and metadata.version
 		if before then
 			for contact in pairs(before) do
 				if item_of(before, contact) and not item_of(after, contact) then
-					push(username, contact, nil, version)
+					changed(username, contact, nil, version)
 				end
 			end
 		end
@@ -2159,14 +2112,10 @@ local function create_roster_push(host, serving, acts)
 			for contact in pairs(after) do
 				local item = item_of(after, contact)
 				if item and not same_item(item_of(before, contact), item) then
-					push(username, contact, item, version)
+					changed(username, contact, item, version)
 				end
 			end
 		end
-	end
-
-	local function is_watched()
-		return #receivers() > 0
 	end
 
 	--- A store of whole rosters: what is saved is compared with what is there.
@@ -2187,7 +2136,7 @@ local function create_roster_push(host, serving, acts)
 				local before = store:get(username)
 				local ok, err = store:set(username, roster)
 				if ok then
-					push_changes(username, before, roster)
+					compare(username, before, roster)
 				end
 				return ok, err
 			end,
@@ -2195,59 +2144,60 @@ local function create_roster_push(host, serving, acts)
 		return setmetatable(wrapper, { __index = store })
 	end
 
-	--- A store of single items: of those it saves, the ones that are not what is there.
-	local function wrap_map(store)
-		local keyval_store = type(store.keyval_store) == "table" and store.keyval_store or nil
+	--- Tells those of some saved items that are not what was there.
+	local function compare_keys(username, before, keys, removed)
+		local after = {}
+		for key, item in pairs(keys) do
+			if item ~= removed then
+				after[key] = item
+			end
+		end
+		compare(username, before, after)
+	end
 
-		--- Notes the items of a roster that are about to be saved.
-		local function copy_items(keys, from, to)
-			for key in pairs(keys) do
-				if key ~= false and from then
-					to[key] = from[key]
+	--- Tells that a contact was removed from all rosters that had it.
+	local function tell_removals(contact, before)
+		if before then
+			for username, item in pairs(before) do
+				if is_contact(contact, item) then
+					changed(username, contact, nil, nil)
 				end
 			end
 		end
+	end
 
+	local function single_key(key, item, removed)
+		local keys = {}
+		keys[key] = item or removed
+		return keys
+	end
+
+	--- A store of single items: those that are saved are compared with what is there.
+	local function wrap_map(store)
+		local keyval_store = type(store.keyval_store) == "table" and store.keyval_store or nil
 		local wrapper = {
-			delete_all = function(self, key)
-				local before
-				-- One that is built upon a store of whole rosters saves through that.
-				if not keyval_store and is_watched() and store.get_all then
-					before = (store:get_all(key))
-				end
-				local ok, err = store:delete_all(key)
-				if ok and before then
-					for username, item in pairs(before) do
-						if is_contact(key, item) then
-							push(username, key, nil, nil)
-						end
-					end
-				end
-				return ok, err
-			end,
 			set = function(self, username, key, item)
-				local keys = {}
-				keys[key] = item or store.remove
-				return self:set_keys(username, keys)
+				return self:set_keys(username, single_key(key, item, store.remove))
 			end,
 			set_keys = function(self, username, keys)
 				if not is_watched() then
 					return store:set_keys(username, keys)
 				end
 				local before = {}
-				local after = {}
-				for key, item in pairs(keys) do
-					if item ~= store.remove then
-						after[key] = item
-					end
-					if key ~= false and not keyval_store then
-						before[key] = (store:get(username, key))
-					end
-				end
 				if keyval_store then
 					-- It reads the roster anyway: look at that.
 					keyval_store.on_read = function(roster)
-						copy_items(keys, roster, before)
+						for key in pairs(keys) do
+							if key ~= false and roster then
+								before[key] = roster[key]
+							end
+						end
+					end
+				else
+					for key in pairs(keys) do
+						if key ~= false then
+							before[key] = (store:get(username, key))
+						end
 					end
 				end
 				local ok, err = store:set_keys(username, keys)
@@ -2255,7 +2205,69 @@ local function create_roster_push(host, serving, acts)
 					keyval_store.on_read = false
 				end
 				if ok then
-					push_changes(username, before, after)
+					compare_keys(username, before, keys, store.remove)
+				end
+				return ok, err
+			end,
+		}
+		-- One that is built upon a store of whole rosters saves through that.
+		if store.delete_all and not keyval_store then
+			wrapper.delete_all = function(self, key)
+				local before
+				if is_watched() then
+					before = (store:get_all(key))
+				end
+				local ok, err = store:delete_all(key)
+				if ok then
+					tell_removals(key, before)
+				end
+				return ok, err
+			end
+		end
+		return setmetatable(wrapper, { __index = store })
+	end
+
+	--- A store of both.
+	local function wrap_combined(store)
+		local wrapper = {
+			set = function(self, username, roster)
+				if not is_watched() then
+					return store:set(username, roster)
+				end
+				local before = store:get(username)
+				local ok, err = store:set(username, roster)
+				if ok then
+					compare(username, before, roster)
+				end
+				return ok, err
+			end,
+			set_key = function(self, username, key, item)
+				return self:set_keys(username, single_key(key, item, store.remove))
+			end,
+			set_keys = function(self, username, keys)
+				if not is_watched() then
+					return store:set_keys(username, keys)
+				end
+				local before = {}
+				for key in pairs(keys) do
+					if key ~= false then
+						before[key] = (store:get_key(username, key))
+					end
+				end
+				local ok, err = store:set_keys(username, keys)
+				if ok then
+					compare_keys(username, before, keys, store.remove)
+				end
+				return ok, err
+			end,
+			delete_key_from_all = function(self, key)
+				local before
+				if is_watched() then
+					before = (store:get_key_from_all(key))
+				end
+				local ok, err = store:delete_key_from_all(key)
+				if ok then
+					tell_removals(key, before)
 				end
 				return ok, err
 			end,
@@ -2263,10 +2275,12 @@ local function create_roster_push(host, serving, acts)
 		return setmetatable(wrapper, { __index = store })
 	end
 
-	local function store_opened(event)
+	local function opened(event)
 		if event.store_name == "roster" then
 			if event.store_type == "map" then
 				event.store = wrap_map(event.store)
+			elseif event.store_type == "keyval+" then
+				event.store = wrap_combined(event.store)
 			elseif event.store_type == nil or event.store_type == "keyval" then
 				event.store = wrap_keyval(event.store)
 			end
@@ -2274,15 +2288,45 @@ local function create_roster_push(host, serving, acts)
 		return nil
 	end
 
+	return { opened = opened, compare = compare }
+end
+
+-- ==== src/roster_push.ts ====
+
+--- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
+local function create_roster_push(host, serving, acts)
+	local function receivers()
+		local entities = serving()
+		return entities and entities.receivers("push") or {}
+	end
+
+	local function is_watched()
+		return #receivers() > 0
+	end
+
+	local function push(username, contact, item, version)
+		local start = "<iq type='set'" .. attribute("id", uuid.generate()) .. attribute("from", username .. "@" .. host)
+		local rest = "><query xmlns='jabber:iq:roster'" .. attribute("ver", version ~= nil and version ~= true and tostring(version) or nil)
+			.. ">" .. item_text(contact, item) .. "</query></iq>"
+		for _, connection in ipairs(receivers()) do
+			if is_connected(connection) then
+				send_text(connection.session, start .. connection.to .. rest)
+				acts.count(connection.entity, "pushes")
+			end
+		end
+	end
+
+	local stores = create_roster_stores(is_watched, push)
+
 	--- The roster of a deleted user goes without being saved once more.
 	local function user_deleted(event)
 		if event.host == host and is_watched() then
-			push_changes(event.username, read_roster(event.username, host), nil)
+			stores.compare(event.username, read_roster(event.username, host), nil)
 		end
 		return nil
 	end
 
-	return { store_opened = store_opened, user_deleted = user_deleted }
+	return { store_opened = stores.opened, user_deleted = user_deleted }
 end
 
 -- ==== src/shell.ts ====
@@ -2407,15 +2451,14 @@ local function serve_host()
 	end
 
 	local acts = create_acts(module, options)
-	local accounts = create_accounts(host)
 	local refuse = create_refuse(log, add_timer, acts)
 	local act_as = create_act_as(host, log)
 	local memory = create_contact_memory()
-	local roster = create_roster(host, accounts, entities, act_as, refuse, acts)
+	local roster = create_roster(host, entities, act_as, refuse, acts)
 	local roster_push = create_roster_push(host, function() return everywhere[host] end, acts)
 	local bounces = create_bounces()
-	local message = create_message(host, accounts, options, entities, act_as, refuse, acts, bounces)
-	local iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+	local message = create_message(host, options, entities, act_as, refuse, acts, bounces)
+	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
 	local presence = create_managed_presence(host, entities, add_timer, acts)
 	local contacts = create_contact_presence(host, entities, memory, add_timer, options, acts)
 
@@ -2544,7 +2587,6 @@ local function serve_host()
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
 	module:hook("store-opened", roster_push.store_opened)
 	module:hook_global("user-deleted", roster_push.user_deleted)
-	module:hook_global("user-deleted", accounts.deleted)
 	-- Messages
 	module:hook("message/host", message, 1)
 	module:hook("message/bare", bounces.receive, 1)

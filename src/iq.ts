@@ -1,7 +1,7 @@
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
-import type { Accounts } from "./accounts";
+import { account_exists } from "./accounts";
 import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { Entities, Entity } from "./entities";
@@ -87,7 +87,7 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
  * @param is_entity_elsewhere whether another host granted a session something
  */
 export function create_iq(
-	host: string, accounts: Accounts, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
+	host: string, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
 	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, acts: Acts,
 ): IqHandlers {
 	const queries = new LuaTable<string, Query>();
@@ -214,7 +214,7 @@ export function create_iq(
 		}
 		const user = stanza.attr.to ?? origin.username! + "@" + host;
 		const [username] = jid.split(user);
-		if (!accounts.exists(username!)) {
+		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const [iq, refusal] = encapsulated_iq(stanza, origin);

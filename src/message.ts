@@ -1,5 +1,5 @@
 import * as jid from "util.jid";
-import type { Accounts } from "./accounts";
+import { account_exists } from "./accounts";
 import type { Acts } from "./acts";
 import type { Bounces } from "./bounces";
 import type { Options } from "./config";
@@ -30,7 +30,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 }
 
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, accounts: Accounts, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts, bounces: Bounces) {
+export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts, bounces: Bounces) {
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
@@ -75,7 +75,7 @@ export function create_message(host: string, accounts: Accounts, options: Option
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
 		const [username, sender_host, resource] = jid.prepped_split(message.attr.from);
-		if (sender_host !== host || resource !== undefined || (username !== undefined && !accounts.exists(username))) {
+		if (sender_host !== host || resource !== undefined || (username !== undefined && !account_exists(username, host))) {
 			return refuse(entity, origin, stanza, refusals.message_sender);
 		}
 		message.attr.from = username !== undefined ? username + "@" + host : host;

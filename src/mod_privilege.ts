@@ -2,7 +2,6 @@ import * as configmanager from "core.configmanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
-import { create_accounts } from "./accounts";
 import { create_acts } from "./acts";
 import { privilege_element } from "./advertisement";
 import { create_arrivals } from "./arrivals";
@@ -72,15 +71,14 @@ function serve_host(): void {
 	}
 
 	const acts = create_acts(module, options);
-	const accounts = create_accounts(host);
 	const refuse = create_refuse(log, add_timer, acts);
 	const act_as = create_act_as(host, log);
 	const memory = create_contact_memory();
-	const roster = create_roster(host, accounts, entities, act_as, refuse, acts);
+	const roster = create_roster(host, entities, act_as, refuse, acts);
 	const roster_push = create_roster_push(host, () => everywhere.get(host), acts);
 	const bounces = create_bounces();
-	const message = create_message(host, accounts, options, entities, act_as, refuse, acts, bounces);
-	const iq = create_iq(host, accounts, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
+	const message = create_message(host, options, entities, act_as, refuse, acts, bounces);
+	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
 	const presence = create_managed_presence(host, entities, add_timer, acts);
 	const contacts = create_contact_presence(host, entities, memory, add_timer, options, acts);
 
@@ -209,7 +207,6 @@ function serve_host(): void {
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
 	module.hook("store-opened", roster_push.store_opened);
 	module.hook_global("user-deleted", roster_push.user_deleted);
-	module.hook_global("user-deleted", accounts.deleted);
 	// Messages
 	module.hook("message/host", message, 1);
 	module.hook("message/bare", bounces.receive, 1);

@@ -1,7 +1,7 @@
 import * as rostermanager from "core.rostermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
-import type { Accounts } from "./accounts";
+import { account_exists } from "./accounts";
 import type { Acts } from "./acts";
 import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
@@ -110,7 +110,7 @@ export interface RosterHandlers {
 	set: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_roster(host: string, accounts: Accounts, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
+export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
@@ -130,7 +130,7 @@ export function create_roster(host: string, accounts: Accounts, entities: Entiti
 			return refuse(entity, origin, stanza, refusals.roster_get);
 		}
 		const [username] = jid.split(stanza.attr.to);
-		if (!accounts.exists(username!)) {
+		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const roster = read_roster(username!, host);
@@ -207,7 +207,7 @@ export function create_roster(host: string, accounts: Accounts, entities: Entiti
 			return refuse(entity, origin, stanza, refusals.roster_set);
 		}
 		const [username] = jid.split(stanza.attr.to);
-		if (!accounts.exists(username!)) {
+		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
