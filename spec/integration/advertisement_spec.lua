@@ -82,7 +82,7 @@ describe("B3 advertisement:", function ()
 		xml.assert_same(message, ("<message from='%s' to='%s' id='%s'>%s</message>"):format(host, stream.jid, message.attr.id, privilege));
 	end
 
-	describe("B3.1 a component", function ()
+	describe("a component", function ()
 		it("B3.1 is told as soon as it has authenticated, once per granting host", function ()
 			local stream = component "all";
 			-- it has sent nothing yet
@@ -145,7 +145,7 @@ describe("B3 advertisement:", function ()
 		end
 	end);
 
-	describe("B3.1 a privileged user", function ()
+	describe("a privileged user", function ()
 		local granted = { "capulet.lit: roster=get push=true message=outgoing", "verona.lit: iq(urn:a)=set" };
 
 		it("B3.1 is told at the initial presence of each client, at its full JID, once per granting host", function ()
@@ -160,6 +160,16 @@ describe("B3 advertisement:", function ()
 			first:send "<presence><show>away</show></presence>";
 			first:nothing { name = "message" };
 			second:nothing { name = "message" };
+		end);
+
+		it("B3.1 is told at the initial presence after having been unavailable, and nothing meanwhile", function ()
+			local romeo = client "romeo@montague.lit/orchard";
+			told(romeo);
+			romeo:send("<presence type='unavailable'/>"):sync();
+			server:reload_module "privilege";
+			romeo:nothing { name = "message" };
+			romeo:send "<presence/>";
+			assert.is_same(granted, (told(romeo)));
 		end);
 
 		it("B3.1 is told nothing when there is nothing", function ()
@@ -177,7 +187,7 @@ describe("B3 advertisement:", function ()
 		end);
 	end);
 
-	describe("B3.2 the form:", function ()
+	describe("the form:", function ()
 		it("B3.2 has one perm of each kind, with the namespaces as sorted siblings in that of iqs", function ()
 			local stream = component "all";
 			assert_next(stream, "capulet.lit", [[
@@ -207,7 +217,7 @@ describe("B3 advertisement:", function ()
 		end
 	end);
 
-	describe("B3.3 the legacy namespace:", function ()
+	describe("the legacy namespace:", function ()
 		it("B3.3 has a second message with the same but iqs and pushes", function ()
 			local stream = component "all";
 			stream:expect(is_from "capulet.lit");

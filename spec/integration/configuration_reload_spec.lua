@@ -222,7 +222,7 @@ describe("B1.6 living configuration:", function ()
 		grant '["pubsub.capulet.lit"] = { roster = "get", presence = "roster" }';
 		assert.is_same({ "capulet.lit: roster=get push=true presence=roster" }, (told(pubsub)));
 		-- those of contacts come last
-		local romeo = guest "romeo@montague.lit/orchard";
+		guest "romeo@montague.lit/orchard";
 		pubsub:expect(presence_of "romeo@montague.lit/orchard");
 		pubsub:nothing();
 	end);

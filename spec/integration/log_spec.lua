@@ -49,7 +49,8 @@ describe("B10.1 the log:", function ()
 	local function be_refused(stream, count, what)
 		for i = 1, count do
 			if what == "message" then
-				stream:send(("<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>"):format(stream.jid, i));
+				stream:send(("<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>")
+					:format(stream.jid, i));
 			else
 				stream:send(("<iq type='set' from='%s' to='nurse@capulet.lit' id='%d'><query xmlns='jabber:iq:roster'/></iq>"):format(stream.jid, i));
 			end

@@ -1,6 +1,5 @@
 -- B1.7: the options next to privileged_entities, and their like in B1.3.
 
-local socket = require "socket";
 local prosody = require "spec.support.prosody";
 local grants = require "spec.support.grants";
 local privileged = require "spec.support.privileged";
@@ -35,27 +34,40 @@ local function ask(pubsub, host)
 	return { name = "iq", id = id };
 end
 
--- Sets the clock that the module goes by forward
+-- Sets the clock that the module goes by forward, and has it look at it
 local function set_clock(server, host, seconds)
-	server:eval(("prosody.test_clock = %d"):format(seconds), host);
+	server:eval(([[
+		prosody.test_clock = %d;
+		for _, callback in ipairs(module.environment.spec_timers) do
+			callback();
+		end
+	]]):format(seconds), host);
 end
 
 -- Shows that an iq is given up after so many seconds and not before
 local function assert_timeout(server, pubsub, host, seconds)
-	server:eval([[
+	server:eval [[
 		local time = require "util.time";
 		if not prosody.test_clock then
 			local now = time.now;
 			time.now = function () return now() + prosody.test_clock; end
 		end
 		prosody.test_clock = 0;
-	]], host);
+	]];
 	server:reload_module("privilege", host);
+	pubsub:sync();
+	server:eval([[
+		local api = require "core.modulemanager".get_module(module.host, "privilege").module;
+		local add_timer = api.add_timer;
+		module.environment.spec_timers = {};
+		function api:add_timer(delay, callback)
+			table.insert(module.environment.spec_timers, callback);
+			return add_timer(self, delay, callback);
+		end
+	]], host);
 	local answer = ask(pubsub, host);
 	pubsub:sync();
 	set_clock(server, host, seconds - 5);
-	-- the module looks every second
-	socket.sleep(1.2);
 	pubsub:nothing(answer);
 	set_clock(server, host, seconds);
 	assert.is_equal("remote-server-timeout", outcome(pubsub:expect(answer, 3)));
@@ -181,7 +193,8 @@ describe("B1.7 options of the global section:", function ()
 	local config, users = write_config(hosts);
 
 	setup(function ()
-		server = prosody.start { config = config, users = users, global = entities .. "privilege_legacy_namespace = false\nprivilege_iq_timeout = 200" };
+		local global = entities .. "privilege_legacy_namespace = false\nprivilege_iq_timeout = 200";
+		server = prosody.start { config = config, users = users, global = global };
 		pubsub = server:component "pubsub.lit";
 		server:component "silent.lit";
 	end);
@@ -203,11 +216,14 @@ describe("B1.7 options of the global section:", function ()
 		assert_timeout(server, pubsub, "own.lit", 60);
 	end);
 
-	it("B1.6 reads the options again", function ()
+	it("B1.6 reads the options again, and tells of the legacy namespace", function ()
+		grants.told(pubsub);
 		server:reload_config(nil, entities .. "privilege_legacy_namespace = true\nprivilege_iq_timeout = 400");
+		assert.is_same({ {}, { "plain.lit: " .. granted_legacy } }, { grants.told(pubsub) });
 		assert.is_equal("result", attempt(pubsub, "user@plain.lit").legacy_message);
 		hosts["own.lit"] = "privilege_legacy_namespace = false\n\tprivilege_iq_timeout = 300";
 		server:reload_config((write_config(hosts)));
+		assert.is_same({ {}, { "own.lit: roster=none message=none presence=none" } }, { grants.told(pubsub) });
 		assert.is_equal("service-unavailable", attempt(pubsub, "user@own.lit").legacy_message);
 		assert_timeout(server, pubsub, "plain.lit", 400);
 		assert_timeout(server, pubsub, "own.lit", 300);
