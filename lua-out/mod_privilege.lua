@@ -39,12 +39,12 @@ local function create_acts(api, options)
 
 	return {
 		count = count,
-		record = function(entity, act, what, user, whom, id)
+		record = function(entity, act, what, jid1, jid2, id)
 			count(entity, act)
 			if options.log_acts then
 				-- The id is the entity's own: it must not make up lines.
 				local shown_id = string.gsub(id or "none", "%c", "?")
-				api:log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom or user, shown_id)
+				api:log("info", "%s " .. what .. ", id %s", entity.jid, jid1, jid2, shown_id)
 			end
 		end,
 	}
@@ -1704,7 +1704,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 			previous = nil,
 			following = nil,
 		})
-		acts.record(entity, "iqs", "sent an iq", user, asked, iq.attr.id)
+		acts.record(entity, "iqs", "sent an iq as %s to %s", user, asked, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
@@ -1832,7 +1832,7 @@ local function create_message(host, options, entities, act_as, refuse, acts, bou
 		if username ~= nil then
 			bounces.sent(message)
 		end
-		acts.record(entity, "messages", "sent a message", message.attr.from, message.attr.to, message.attr.id)
+		acts.record(entity, "messages", "sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
 		send(message, username)
 		return true
 	end
@@ -2052,7 +2052,7 @@ local function create_roster(host, entities, act_as, refuse, acts)
 		if removal and old then
 			end_subscriptions(username, roster, contact, old)
 		end
-		acts.record(entity, "roster_sets", removal and "removed a contact" or "set a contact", stanza.attr.to, contact, stanza.attr.id)
+		acts.record(entity, "roster_sets", removal and "removed contact %s from the roster of %s" or "set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
 		origin.send(st.reply(stanza))
 		rostermanager.roster_push(username, host, contact)
 		return true
@@ -2393,7 +2393,7 @@ local function add_shell_command(api, everywhere)
 				end
 			end
 			print_table(self.session.print, titles, rows)
-			return true, tostring(#rows) .. " entities"
+			return true, #rows == 1 and "1 entity" or tostring(#rows) .. " entities"
 		end,
 	}
 	local help = {
@@ -2520,7 +2520,7 @@ local function serve_host()
 			granted = granted + 1
 			connected = connected + (#entity.connections > 0 and 1 or 0)
 		end
-		local text = tostring(granted) .. " entities granted, " .. tostring(connected) .. " connected"
+		local text = tostring(granted) .. " granted, " .. tostring(connected) .. " connected"
 		if problem_count > 0 then
 			module:set_status("error", text .. "; " .. tostring(problem_count) .. " errors in the configuration, see the log", true)
 		else

@@ -17,12 +17,10 @@ export interface Acts {
 	/**
 	 * Counts something that was done in a user's name, and logs it with `privilege_log_acts`.
 	 *
-	 * @param what in words: "sent a message"
-	 * @param user in whose name, a bare JID
-	 * @param whom addressee or contact, nil for the user's own account
+	 * @param what in words, with %s for two JIDs: "sent a message as %s to %s"
 	 * @param id of the stanza
 	 */
-	record: (this: void, entity: Entity, act: Act, what: string, user: string, whom: string | undefined, id: string | undefined) => void;
+	record: (this: void, entity: Entity, act: Act, what: string, jid1: string, jid2: string, id: string | undefined) => void;
 }
 
 export function create_acts(api: Module, options: Options): Acts {
@@ -44,12 +42,12 @@ export function create_acts(api: Module, options: Options): Acts {
 
 	return {
 		count: count,
-		record: (entity, act, what, user, whom, id) => {
+		record: (entity, act, what, jid1, jid2, id) => {
 			count(entity, act);
 			if (options.log_acts) {
 				// The id is the entity's own: it must not make up lines.
 				const [shown_id] = string.gsub(id ?? "none", "%c", "?");
-				api.log("info", "%s %s as %s to %s, id %s", entity.jid, what, user, whom ?? user, shown_id);
+				api.log("info", "%s " + what + ", id %s", entity.jid, jid1, jid2, shown_id);
 			}
 		},
 	};

@@ -230,7 +230,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		if (removal && old) {
 			end_subscriptions(username!, roster, contact, old);
 		}
-		acts.record(entity, "roster_sets", removal ? "removed a contact" : "set a contact", stanza.attr.to!, contact, stanza.attr.id);
+		acts.record(entity, "roster_sets", removal ? "removed contact %s from the roster of %s" : "set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
 		origin.send(st.reply(stanza));
 		rostermanager.roster_push(username!, host, contact);
 		return true;

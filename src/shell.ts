@@ -63,7 +63,7 @@ export function add_shell_command(api: Module, everywhere: EntitiesByHost): void
 				}
 			}
 			print_table(this.session.print, titles, rows);
-			return $multi(true, rows.length + " entities");
+			return $multi(true, rows.length === 1 ? "1 entity" : tostring(rows.length) + " entities");
 		},
 	};
 	const help = {

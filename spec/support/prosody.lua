@@ -332,8 +332,9 @@ local function launch(self)
 		socket.sleep(0.005);
 		self.pid = self.pid or tonumber((environment.read_file(self.dir .. "/pid")));
 		ok, err = pcall(control, self);
-	until ok or socket.gettime() > deadline or self.pid and not is_alive(self);
-	if not ok then
+		-- On a busy machine the server may answer before the shell has written its process id
+	until ok and self.pid or socket.gettime() > deadline or self.pid and not is_alive(self);
+	if not (ok and self.pid) then
 		local text = ("Prosody did not start: %s\n%s\n%s"):format(tostring(err), output(self), self:log():sub(-5000));
 		release(self);
 		forget(self);
