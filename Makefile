@@ -42,7 +42,7 @@ test: lint test-unit test-integration ## lint, then all tests
 test-unit: debian-unit ## the pure parts, on every Lua
 	@for lua in $(LUAS); do echo "$$lua"; $$lua spec/unit/run.lua || exit 1; done
 
-test-integration: debian-integration ## against a real Prosody
+test-integration: node debian-integration ## against a real Prosody
 	@busted --lua=$(PROSODY_LUA) --pattern=_spec spec/integration
 
 test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12 or 13 alone

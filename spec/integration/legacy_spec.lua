@@ -1,0 +1,54 @@
+-- B3.3, B6.1: a component that was written for the old namespace, with a library of others, works unchanged
+-- beside one of the new namespace.
+
+local prosody = require "spec.support.prosody";
+
+local has_node = os.execute "node -e 0 >/dev/null 2>&1 && test -d node_modules/@xmpp/component";
+has_node = has_node == true or has_node == 0;
+
+describe("a component of urn:xmpp:privilege:1", function ()
+	local server;
+
+	setup(function ()
+		server = prosody.start {
+			config = [[
+VirtualHost "capulet.lit"
+	privileged_entities = {
+		["old.capulet.lit"] = {
+			roster = "get"; message = "outgoing"; presence = "managed_entity"; iq = { ["http://jabber.org/protocol/pubsub"] = "set" };
+		};
+		["new.capulet.lit"] = { roster = "get"; message = "outgoing"; iq = { ["http://jabber.org/protocol/pubsub"] = "set" } };
+	}
+Component "old.capulet.lit"
+	component_secret = "secret"
+Component "new.capulet.lit"
+	component_secret = "secret"
+]];
+			users = { "juliet@capulet.lit", "romeo@capulet.lit" };
+			rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } } };
+		};
+	end);
+
+	teardown(function ()
+		server:stop();
+	end);
+
+	it("B3.3 B6.1 works unchanged beside one of the new namespace", function ()
+		if not has_node then
+			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)";
+		end
+		local romeo = server:client "romeo@capulet.lit/orchard";
+		local new = server:component "new.capulet.lit";
+		local program = io.popen("node spec/support/legacy_component.mjs old.capulet.lit secret " .. server.component_port
+			.. " juliet@capulet.lit romeo@capulet.lit 2>&1");
+		local output = program:read "*a";
+		program:close();
+		assert.is_equal("message=outgoing presence=managed_entity roster=get\nroster 1\nmessage\n", output);
+		assert.is_equal("Of old", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body");
+
+		new:send("<message from='new.capulet.lit' to='capulet.lit'><privilege xmlns='urn:xmpp:privilege:2'>"
+			.. "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@capulet.lit'>"
+			.. "<body>Of late</body></message></forwarded></privilege></message>");
+		assert.is_equal("Of late", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body");
+	end);
+end);
