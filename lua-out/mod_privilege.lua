@@ -1131,20 +1131,20 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
 	end
 
-	local function send_presences_of(connection, username)
+	local function send_presences_of(connection, heard, username)
 		local user = prosody.hosts[host].sessions[username]
 		if not user or probes_itself(connection, username) then
 			return
 		end
 		for _, session in pairs(user.sessions) do
-			if session.presence and connection.heard and connection.heard[session.full_jid] == nil then
+			if session.presence and heard[session.full_jid] == nil then
 				send_presence(connection, presence_rest(session.presence))
 				acts.count(connection.entity, "presences")
 			end
 		end
 	end
 
-	local function catch_up(connection, done)
+	local function catch_up(connection, heard, done)
 		local usernames = {}
 		for username in pairs(prosody.hosts[host].sessions) do
 			usernames[#usernames + 1] = username
@@ -1153,7 +1153,7 @@ local function create_managed_presence(host, entities, add_timer, acts)
 			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
 				return false
 			end
-			send_presences_of(connection, username)
+			send_presences_of(connection, heard, username)
 			return true
 		end, done)
 	end
@@ -1239,13 +1239,13 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		return nil
 	end
 
-	local function send_remembered(connection, contact, presences)
+	local function send_remembered(connection, heard, contact, presences)
 		local _, contact_host = jid.split(contact)
 		if hears_anyway(connection, contact, contact_host) then
 			return
 		end
 		for from, form in pairs(presences) do
-			if connection.heard and connection.heard[from] == nil then
+			if heard[from] == nil then
 				acts.count(connection.entity, "presences")
 				send_presence(connection, attribute("from", from) .. presence_of(form))
 			end
@@ -1317,7 +1317,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		return usernames
 	end
 
-	local function catch_up(connection, done)
+	local function catch_up(connection, heard, done)
 		local seen = {}
 		local known = memory.contacts()
 
@@ -1335,7 +1335,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 					local _, contact_host = jid.split(contact)
 					local presences = memory.of(contact)
 					if presences then
-						send_remembered(connection, contact, presences)
+						send_remembered(connection, heard, contact, presences)
 					elseif probe_from ~= nil and contact_host ~= host then
 						queue_probe(contact, probe_from)
 					end
@@ -2469,19 +2469,22 @@ local function serve_host()
 		if after == "none" or before.presence ~= "none" and not contacts_too then
 			return
 		end
-		connection.heard = {}
+		local heard = {}
+		connection.heard = heard
 		local function done()
-			connection.heard = nil
+			if connection.heard == heard then
+				connection.heard = nil
+			end
 		end
 		local function then_contacts()
 			if contacts_too then
-				contacts.catch_up(connection, done)
+				contacts.catch_up(connection, heard, done)
 			else
 				done()
 			end
 		end
 		if before.presence == "none" then
-			presence.catch_up(connection, then_contacts)
+			presence.catch_up(connection, heard, then_contacts)
 		else
 			then_contacts()
 		end

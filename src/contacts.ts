@@ -25,7 +25,7 @@ export interface ContactPresence {
 	/** Handles a presence that a contact sends to a user. */
 	receive: (this: void, event: StanzaEvent) => Handled;
 	/** Tells an entity which contacts are online, and probes those of whom nothing is known. */
-	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
+	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
 	/** Begins to remember when an entity may see contacts, and forgets all when none may any more. */
 	configured: (this: void) => void;
 }
@@ -103,13 +103,13 @@ export function create_contact_presence(
 		return undefined;
 	}
 
-	function send_remembered(connection: Connection, contact: string, presences: LuaTable<string, string>): void {
+	function send_remembered(connection: Connection, heard: LuaTable<string, true>, contact: string, presences: LuaTable<string, string>): void {
 		const [, contact_host] = jid.split(contact);
 		if (hears_anyway(connection, contact, contact_host)) {
 			return;
 		}
 		for (const [from, form] of pairs(presences)) {
-			if (connection.heard && !connection.heard.has(from)) {
+			if (!heard.has(from)) {
 				acts.count(connection.entity, "presences");
 				send_presence(connection, attribute("from", from) + presence_of(form));
 			}
@@ -181,7 +181,7 @@ export function create_contact_presence(
 		return usernames;
 	}
 
-	function catch_up(connection: Connection, done: (this: void) => void): void {
+	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
 		const seen = new LuaTable<string, true>();
 		const known = memory.contacts();
 
@@ -199,7 +199,7 @@ export function create_contact_presence(
 					const [, contact_host] = jid.split(contact);
 					const presences = memory.of(contact);
 					if (presences) {
-						send_remembered(connection, contact, presences);
+						send_remembered(connection, heard, contact, presences);
 					} else if (probe_from !== undefined && contact_host !== host) {
 						queue_probe(contact, probe_from);
 					}

@@ -89,19 +89,22 @@ function serve_host(): void {
 		if (after === "none" || (before.presence !== "none" && !contacts_too)) {
 			return;
 		}
-		connection.heard = new LuaTable();
+		const heard = new LuaTable<string, true>();
+		connection.heard = heard;
 		const done = (): void => {
-			connection.heard = undefined;
+			if (connection.heard === heard) {
+				connection.heard = undefined;
+			}
 		};
 		const then_contacts = (): void => {
 			if (contacts_too) {
-				contacts.catch_up(connection, done);
+				contacts.catch_up(connection, heard, done);
 			} else {
 				done();
 			}
 		};
 		if (before.presence === "none") {
-			presence.catch_up(connection, then_contacts);
+			presence.catch_up(connection, heard, then_contacts);
 		} else {
 			then_contacts();
 		}

@@ -26,8 +26,11 @@ export function send_presence(connection: Connection, rest: string): void {
 export interface ManagedPresence {
 	/** Handles the presence that a client broadcasts. */
 	broadcast: (this: void, event: StanzaEvent) => Handled;
-	/** Tells an entity who is online, and then calls back. */
-	catch_up: (this: void, connection: Connection, done: (this: void) => void) => void;
+	/**
+	 * Tells an entity who is online, and then calls back.
+	 * @param heard the full JIDs that it has heard of since that began
+	 */
+	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
 }
 
 export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer, acts: Acts): ManagedPresence {
@@ -77,20 +80,20 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		return user === connection.entity.jid || (item !== undefined && (item.subscription === "both" || item.subscription === "to"));
 	}
 
-	function send_presences_of(connection: Connection, username: string): void {
+	function send_presences_of(connection: Connection, heard: LuaTable<string, true>, username: string): void {
 		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
 		if (!user || probes_itself(connection, username)) {
 			return;
 		}
 		for (const [, session] of pairs(user.sessions)) {
-			if (session.presence && connection.heard && !connection.heard.has(session.full_jid!)) {
+			if (session.presence && !heard.has(session.full_jid!)) {
 				send_presence(connection, presence_rest(session.presence));
 				acts.count(connection.entity, "presences");
 			}
 		}
 	}
 
-	function catch_up(connection: Connection, done: (this: void) => void): void {
+	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
 		const usernames: string[] = [];
 		for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
 			usernames.push(username);
@@ -99,7 +102,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 			if (!is_connected(connection) || connection.entity.permissions.presence === "none") {
 				return false;
 			}
-			send_presences_of(connection, username);
+			send_presences_of(connection, heard, username);
 			return true;
 		}, done);
 	}
