@@ -8,10 +8,11 @@ LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
-PROSODY_LUA = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v prosody)")")
+lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
+PROSODY_LUA = $(call lua_of,prosody)
 
 .DEFAULT_GOAL := help
-.PHONY: help node build lint test test-unit test-integration test-docker demo serve install patch unpatch clean debian-lint debian-unit debian-integration debian-demo
+.PHONY: help node build lint test test-unit test-integration test-docker demo serve bench install patch unpatch clean debian-lint debian-unit debian-integration debian-demo debian-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,11 +22,13 @@ node:
 debian-lint:
 	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-check
 debian-unit:
-	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit
+	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit prosody
 debian-integration:
 	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp patch
 debian-demo:
 	@scripts/setup debian prosody
+debian-bench:
+	@scripts/setup debian prosody prosody-modules lua-filesystem lua-socket lua-sec lua-expat lua-unbound
 
 build: node ## make lua-out/mod_privilege.lua out of src/
 	@node scripts/build.mjs
@@ -55,6 +58,10 @@ demo: node debian-demo ## play through what the module does, against a real Pros
 serve: node debian-demo ## run a Prosody with the module until interrupted
 	@$(BIN)/tsc -p demo
 	@node build/demo/serve.js
+
+bench: debian-bench ## what the module costs; QUICK=1, OUT=FILE for Markdown, PLOT=FILE for SVG, PROSODY=PROGRAM
+	@PROSODY_BIN="$(or $(PROSODY),prosody)" QUICK="$(QUICK)" OUT="$(OUT)" PLOT="$(PLOT)" ONLY="$(ONLY)" \
+		$(call lua_of,$(or $(PROSODY),prosody)) bench/run.lua
 
 install: ## copy the module to PLUGINS=DIR
 	@install -d "$(DESTDIR)$(PLUGINS)"

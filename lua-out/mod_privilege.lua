@@ -303,7 +303,7 @@ local since_0_10 = pcall(require, "util.cache")
 
 -- ==== src/bounces.ts ====
 
---- Seconds after which a sent message is forgotten at the earliest, and at the latest twice that.
+--- Seconds for which a sent message is remembered at least.
 local bounce_span = 300
 
 local function key_of(user, recipient, id)
@@ -787,7 +787,7 @@ local function remembered_form(stanza)
 		if child.attr.xmlns ~= "urn:xmpp:delay" then
 			local text = tostring(child)
 			parts[#parts + 1] = text
-			if #text < 100 and (child.name == "show" or child.name == "priority") then
+			if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
 				essence = essence .. text
 			end
 		end

@@ -1,4 +1,4 @@
-/** Seconds after which a sent message is forgotten at the earliest, and at the latest twice that. */
+/** Seconds for which a sent message is remembered at least. */
 const bounce_span = 300;
 
 /**

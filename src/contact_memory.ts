@@ -55,7 +55,7 @@ function remembered_form(stanza: Stanza): string {
 		if (child.attr.xmlns !== "urn:xmpp:delay") {
 			const text = tostring(child);
 			parts.push(text);
-			if (text.length < 100 && (child.name === "show" || child.name === "priority")) {
+			if (essence.length + text.length < 100 && (child.name === "show" || child.name === "priority")) {
 				essence = essence + text;
 			}
 		}

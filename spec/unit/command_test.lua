@@ -1,0 +1,176 @@
+-- The command `prosodyctl mod_privilege check` (behaviour 10.3), over configurations as Prosody reads them.
+
+local luaunit = require "luaunit";
+local support = require "spec.unit.support";
+
+local equal = luaunit.assertEquals;
+local parts = support.parts;
+local test = support.suite "command";
+
+--- Makes sections as Prosody has them: what one has not is looked up in the global one, "*".
+local function sections(given)
+	given["*"] = given["*"] or {};
+	for host, section in pairs(given) do
+		if host ~= "*" then
+			setmetatable(section, { __index = given["*"] });
+		end
+	end
+	return given;
+end
+
+local function component(options)
+	options = options or {};
+	options.component_module = options.component_module or "component";
+	return options;
+end
+
+--- A host that grants pubsub.capulet.lit something, and has the module.
+local function granting(option)
+	return { modules_enabled = { "disco", "privilege" }, privileged_entities = option or { ["pubsub.capulet.lit"] = { roster = "get" } } };
+end
+
+local row = { "capulet.lit", "pubsub.capulet.lit", "get", "yes", "none", "none", "none" };
+
+local function check(given, rows, problems)
+	local report = parts.check_configuration(sections(given));
+	equal(report.problems, problems or {});
+	equal(report.rows, rows);
+end
+
+test("B10.3 nothing is granted, and nothing is wrong", function ()
+	check({}, {});
+	check({ ["capulet.lit"] = {}, ["pubsub.capulet.lit"] = component() }, {});
+	check({ ["capulet.lit"] = { modules_enabled = { "privilege" } } }, {});
+end);
+
+test("B10.3 shows what is granted, sorted", function ()
+	check({
+		["montaigu.lit"] = granting { ["juliet@capulet.lit"] = { message = "outgoing" } },
+		["capulet.lit"] = granting {
+			["pubsub.capulet.lit"] = { roster = "both", roster_push = false, presence = "roster", iq = { ["urn:b"] = "get", ["urn:a"] = "set" } },
+			["Romeo@montaigu.lit"] = {},
+		},
+		["pubsub.capulet.lit"] = component(),
+	}, {
+		{ "capulet.lit", "pubsub.capulet.lit", "both", "no", "none", "roster", "urn:a=set urn:b=get" },
+		{ "capulet.lit", "romeo@montaigu.lit", "none", "no", "none", "none", "none" },
+		{ "montaigu.lit", "juliet@capulet.lit", "none", "no", "outgoing", "none", "none" },
+	});
+end);
+
+test("B10.3 tells every problem of 1.3, and shows the rest", function ()
+	check({ ["capulet.lit"] = granting { ["pubsub.capulet.lit"] = { roster = "get", message = "outgoin" }, [17] = {} }, ["pubsub.capulet.lit"] = component() },
+		{ row }, {
+			'VirtualHost "capulet.lit": entity "17": privileged_entities = 17 grants nothing, allowed is a domain or a bare JID as key',
+			'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = "outgoin" grants nothing, allowed is "none" or "outgoing" (was "outgoing" meant?)',
+		});
+	check({ ["capulet.lit"] = granting "all" }, {}, {
+		'VirtualHost "capulet.lit": privileged_entities = "all" grants nothing, allowed is a table of entities, { ["JID"] = { … } }',
+	});
+end);
+
+test("B1.5 the global section serves the hosts that have none of their own", function ()
+	local other = { ["pubsub.capulet.lit"] = { message = "outgoing" } };
+	check({
+		["*"] = granting(), ["capulet.lit"] = {}, ["montaigu.lit"] = { privileged_entities = other }, ["verona.lit"] = { privileged_entities = {} },
+		["pubsub.capulet.lit"] = component(),
+	}, { row, { "montaigu.lit", "pubsub.capulet.lit", "none", "no", "outgoing", "none", "none" } });
+end);
+
+test("B10.3 finds the module where the server does", function ()
+	local granted = { ["pubsub.capulet.lit"] = { roster = "get" } };
+	local missing = 'VirtualHost "capulet.lit": privileged_entities grants nothing, "privilege" is not in modules_enabled';
+	local function with(global, host, expected, problems)
+		host.privileged_entities = granted;
+		check({ ["*"] = global, ["capulet.lit"] = host, ["pubsub.capulet.lit"] = component() }, expected, problems);
+	end
+	with({}, { modules_enabled = { "privilege" } }, { row });
+	with({ modules_enabled = { "privilege" } }, {}, { row });
+	with({ modules_enabled = { "privilege" } }, { modules_enabled = { "disco" } }, { row });
+	with({}, { modules_enabled = "privilege" }, { row });
+	with({}, {}, {}, { missing });
+	with({ modules_enabled = { "disco" } }, { modules_enabled = { "privileges" } }, {}, { missing });
+	with({ modules_enabled = { "privilege" } }, { modules_disabled = { "privilege" } }, {}, { missing });
+end);
+
+test("B10.3 says where a global option serves nobody", function ()
+	check({ ["*"] = { privileged_entities = {} }, ["capulet.lit"] = {}, ["pubsub.capulet.lit"] = component { modules_enabled = { "privilege" } } }, {}, {
+		'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost',
+	});
+end);
+
+test("B1.2, B10.3 a component may enable the module, and grants nothing", function ()
+	check({ ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component { modules_enabled = { "privilege" } } }, { row });
+	check({ ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component { privileged_entities = {} } }, { row }, {
+		'Component "pubsub.capulet.lit": privileged_entities grants nothing here, it belongs to a VirtualHost',
+	});
+end);
+
+test("B10.3 says where there is no such entity", function ()
+	local function with(entity, problem)
+		check({
+			["capulet.lit"] = granting { [entity] = { roster = "get" } }, ["montaigu.lit"] = {},
+			["pubsub.capulet.lit"] = component(), ["muc.capulet.lit"] = component { component_module = "muc" },
+		}, { { "capulet.lit", entity, "get", "yes", "none", "none", "none" } }, problem and {
+			'VirtualHost "capulet.lit": entity "' .. entity .. '": ' .. problem,
+		});
+	end
+	with("pubsub.capulet.lit", nil);
+	with("romeo@montaigu.lit", nil);
+	with("juliet@capulet.lit", nil);
+	with("pubsb.capulet.lit", 'there is no such Component in this configuration (was "pubsub.capulet.lit" meant?)');
+	with("gateway.verona.lit", "there is no such Component in this configuration");
+	with("montaigu.lit", "it is a VirtualHost, an entity is a Component or a user");
+	with("muc.capulet.lit", "it is part of the server itself, an entity is an external Component");
+	with("romeo@montagu.lit", 'montagu.lit is no VirtualHost of this configuration (was "montaigu.lit" meant?)');
+	with("romeo@verona.org", "verona.org is no VirtualHost of this configuration");
+	with("romeo@pubsub.capulet.lit", "pubsub.capulet.lit is no VirtualHost of this configuration");
+end);
+
+test("B10.3 looks at the further options, in every section", function ()
+	check({
+		["*"] = { privilege_iq_timeout = "soon", privilege_entities = {} },
+		["capulet.lit"] = { privileged_entitys = {}, privilege_probe_rate = {}, privilege_legacy_namespace = "maybe" },
+		["pubsub.capulet.lit"] = component { privilege_log_act = true },
+	}, {}, {
+		"global section: there is no option privilege_entities (was \"privileged_entities\" meant?)",
+		'global section: privilege_iq_timeout = "soon" is not understood, allowed is a number',
+		'VirtualHost "capulet.lit": privilege_legacy_namespace = "maybe" is not understood, allowed is a boolean',
+		'VirtualHost "capulet.lit": privilege_probe_rate = a table is not understood, allowed is a number',
+		"VirtualHost \"capulet.lit\": there is no option privileged_entitys (was \"privileged_entities\" meant?)",
+		"Component \"pubsub.capulet.lit\": there is no option privilege_log_act (was \"privilege_log_acts\" meant?)",
+	});
+	for _, good in ipairs {
+		{ privilege_iq_timeout = 10, privilege_probe_rate = 0 }, { privilege_iq_timeout = "10" },
+		{ privilege_legacy_namespace = true, privilege_log_acts = false }, { privilege_legacy_namespace = "false", privilege_log_acts = 1 },
+		{ admins = {}, log = "*syslog", pidfile = "x", storage = "internal" },
+	} do
+		check({ ["*"] = good, ["capulet.lit"] = {} }, {});
+	end
+end);
+
+--- Runs the command; its exit status, and what it prints.
+local function run(args, given)
+	local lines = {};
+	local loaded = support.load { print = function (line) table.insert(lines, line); end };
+	local status = loaded.run_command(args, function () return sections(given); end);
+	return status, table.concat(lines, "\n");
+end
+
+test("B10.3 the exit status says whether anything is wrong", function ()
+	local status, text = run({ "check" }, { ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component() });
+	equal(status, 0);
+	equal(text, "Host\tEntity\tRoster\tPushes\tMessage\tPresence\tIQ namespaces\n" .. table.concat(row, "\t"));
+	status, text = run({ "check" }, { ["capulet.lit"] = granting() });
+	equal(status, 1);
+	luaunit.assertStrContains(text, table.concat(row, "\t") .. '\n\nVirtualHost "capulet.lit": entity "pubsub.capulet.lit": there is no such Component');
+	equal({ run({ "check" }, {}) }, { 0, "No entity is granted anything." });
+end);
+
+test("B10.3 other words get help, and an error where help was not asked for", function ()
+	for word, expected in pairs { help = 0, ["--help"] = 0, chekc = 1, [false] = 0 } do
+		local status, text = run({ word or nil }, {});
+		equal(status, expected);
+		luaunit.assertStrContains(text, "Usage: prosodyctl mod_privilege check");
+	end
+end);

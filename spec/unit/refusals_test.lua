@@ -1,0 +1,136 @@
+-- Refusals, what the log says of them, and of what is done (behaviours 10.1, 10.2).
+
+local luaunit = require "luaunit";
+local support = require "spec.unit.support";
+
+local equal = luaunit.assertEquals;
+local parts, st = support.parts, support.st;
+local test = support.suite "refusals";
+
+--- A refuser, with what came of it: `lines` of the log, `sent` answers, `counted` acts; `go_off` the timer.
+local function setup()
+	local made = { lines = {}, sent = {}, counted = {} };
+	local add_timer, go_off, timers = support.timers();
+	made.go_off, made.timers = go_off, timers;
+	made.session = { send = function (stanza) table.insert(made.sent, stanza); end };
+	local refuse = parts.create_refuse(function (level, format, ...)
+		table.insert(made.lines, level .. ": " .. format:format(...));
+	end, add_timer, {
+		count = function (entity, act)
+			table.insert(made.counted, entity.jid .. " " .. act);
+		end,
+	});
+	made.refuse = function (jid, reason)
+		local stanza = st.iq({ type = "get", id = "1", from = jid, to = "juliet@capulet.lit" });
+		return refuse({ jid = jid }, made.session, stanza, parts.refusals[reason]);
+	end;
+	return made;
+end
+
+test("B7.4 a refused request is answered with one error, and counted", function ()
+	local made = setup();
+	equal(made.refuse("a.lit", "iq_timeout"), true);
+	equal(#made.sent, 1);
+	local reply = made.sent[1];
+	equal(reply.attr, { type = "error", id = "1", from = "juliet@capulet.lit", to = "a.lit" });
+	equal({ reply:get_error() }, { "wait", "remote-server-timeout", "There was no answer" });
+	equal(made.counted, { "a.lit refusals" });
+	for _ = 1, 4 do
+		made.refuse("a.lit", "iq_timeout");
+	end
+	equal({ #made.sent, #made.counted }, { 5, 5 });
+end);
+
+test("B10.1 a refused request is a warning that says whose and why", function ()
+	local made = setup();
+	made.refuse("a.lit", "roster_get");
+	equal(made.lines, { "warn: Refused a request of a.lit: Reading rosters is not granted" });
+	equal(#made.timers, 1);
+	equal(made.timers[1].delay, 1);
+end);
+
+test("B10.1 there is one line a second, with the count of those left out", function ()
+	local made = setup();
+	for _ = 1, 4 do
+		made.refuse("a.lit", "roster_get");
+	end
+	equal(#made.lines, 1);
+	equal(#made.timers, 1);
+	equal(made.go_off(), 1);
+	equal(made.lines[2], "warn: Refused 3 more requests of a.lit: Reading rosters is not granted");
+	-- In the second after that line it goes on.
+	made.refuse("a.lit", "roster_get");
+	equal(#made.lines, 2);
+	equal(made.go_off(), 1);
+	equal(made.lines[3], "warn: Refused 1 more requests of a.lit: Reading rosters is not granted");
+	-- A second without: the next one has its own line again.
+	equal(made.go_off(), nil);
+	equal({ #made.lines, #made.timers }, { 3, 0 });
+	made.refuse("a.lit", "roster_get");
+	equal(made.lines[4], made.lines[1]);
+end);
+
+test("B10.1 each entity and each reason has its own line", function ()
+	local made = setup();
+	for _ = 1, 2 do
+		made.refuse("a.lit", "roster_get");
+		made.refuse("a.lit", "roster_set");
+		made.refuse("b.lit", "roster_get");
+	end
+	equal(made.lines, {
+		"warn: Refused a request of a.lit: Reading rosters is not granted",
+		"warn: Refused a request of a.lit: Changing rosters is not granted",
+		"warn: Refused a request of b.lit: Reading rosters is not granted",
+	});
+	made.go_off();
+	made.go_off();
+	made.go_off();
+	equal(made.lines[6], "warn: Refused 1 more requests of b.lit: Reading rosters is not granted");
+	equal(#made.lines, 6);
+end);
+
+local function setup_acts(log_acts, has_metrics)
+	local made = { lines = {}, measured = {}, entity = { jid = "a.lit", counts = parts.no_counts() } };
+	local api = {
+		log = function (_, level, format, ...)
+			table.insert(made.lines, level .. ": " .. format:format(...));
+		end,
+	};
+	if has_metrics then
+		api.measure = function (_, name, kind)
+			equal(kind, "counter");
+			return function (amount)
+				made.measured[name] = (made.measured[name] or 0) + amount;
+			end;
+		end;
+	end
+	made.options = { log_acts = log_acts };
+	made.acts = parts.create_acts(api, made.options);
+	return made;
+end
+
+test("B10.2 acts are counted, for the entity and in the metrics, where there are some", function ()
+	for _, has_metrics in ipairs { true, false } do
+		local made = setup_acts(false, has_metrics);
+		made.acts.count(made.entity, "pushes");
+		made.acts.record(made.entity, "iqs", "sent an iq as %s to %s", "juliet@capulet.lit", "romeo@montaigu.lit", "1");
+		made.acts.count(made.entity, "pushes");
+		equal({ made.entity.counts.pushes, made.entity.counts.iqs, made.entity.counts.messages }, { 2, 1, 0 });
+		equal(made.measured, has_metrics and { pushes = 2, iqs = 1 } or {});
+		equal(made.lines, {});
+	end
+end);
+
+test("B10.1 acts are logged where that is wanted, and an id makes up no lines", function ()
+	local made = setup_acts(true, true);
+	local function record(id)
+		made.acts.record(made.entity, "iqs", "sent an iq as %s to %s", "juliet@capulet.lit", "romeo@montaigu.lit", id);
+		return made.lines[#made.lines];
+	end
+	equal(record("x1"), "info: a.lit sent an iq as juliet@capulet.lit to romeo@montaigu.lit, id x1");
+	equal(record(nil), "info: a.lit sent an iq as juliet@capulet.lit to romeo@montaigu.lit, id none");
+	equal(record("a\nb\27%s"), "info: a.lit sent an iq as juliet@capulet.lit to romeo@montaigu.lit, id a?b?%s");
+	made.options.log_acts = false;
+	record("x2");
+	equal(#made.lines, 3);
+end);
