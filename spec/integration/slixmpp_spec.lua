@@ -2,6 +2,10 @@
 
 local prosody = require "spec.support.prosody";
 
+-- slixmpp 1.7 of Debian 11 has no such plugin.
+local has_plugin = os.execute "/usr/bin/python3 -c 'import slixmpp.plugins.xep_0356' 2>/dev/null";
+has_plugin = has_plugin == true or has_plugin == 0;
+
 describe("slixmpp's XEP-0356 plugin", function ()
 	local server;
 
@@ -33,6 +37,9 @@ Component "gateway.capulet.lit"
 	end);
 
 	it("is told its privileges and uses them", function ()
+		if not has_plugin then
+			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)";
+		end
 		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
 		local romeo = server:client("romeo@capulet.lit/orchard");
 

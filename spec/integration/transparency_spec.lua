@@ -252,6 +252,7 @@ local function perform(modules)
 	send("peter", "<presence/>");
 	send("mercutio", "<presence/>");
 	send("juliet", item("jid='tybalt@verona.lit' name='Tybalt'"));
+	send("tybalt", "<presence type='unavailable'/>");
 	scene "entities leave, and all goes on";
 	play.entity("pubsub", server:component "pubsub.capulet.lit");
 	play.entity("prince", server:client "prince@verona.lit/x");
