@@ -306,8 +306,9 @@ local since_0_10 = pcall(require, "util.cache")
 --- Seconds for which a sent message is remembered at least.
 local bounce_span = 300
 
-local function key_of(user, recipient, id)
-	return user .. "\n" .. (recipient or user) .. "\n" .. (id or "")
+local function is_sender(senders, id, user)
+	local sender = senders[id]
+	return sender == true or sender == user
 end
 
 local function create_bounces()
@@ -328,16 +329,18 @@ local function create_bounces()
 	return {
 		sent = function(message)
 			turn()
-			recent[key_of(message.attr.from, message.attr.to, message.attr.id)] = true
+			local id = message.attr.id or ""
+			local user = message.attr.from
+			recent[id] = (recent[id] == nil or recent[id] == user) and user or true
 		end,
 		receive = function(event)
 			local attr = event.stanza.attr
-			if attr.type ~= "error" or attr.to == nil or attr.from == nil then
+			if attr.type ~= "error" or attr.to == nil then
 				return nil
 			end
 			turn()
-			local key = key_of(attr.to, attr.from, attr.id)
-			return (recent[key] ~= nil or earlier[key] ~= nil) and true or nil
+			local id = attr.id or ""
+			return is_sender(recent, id, attr.to) or is_sender(earlier, id, attr.to) or nil
 		end,
 	}
 end
@@ -1508,6 +1511,14 @@ local function is_client_stanza(element, name, session)
 		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
 end
 
+--- A JID prepared, nil where it is none. What the server has under it is so already.
+local function prepared(address)
+	if prosody.bare_sessions[address] ~= nil or prosody.hosts[address] ~= nil or prosody.full_sessions[address] ~= nil then
+		return address
+	end
+	return jid.prep(address)
+end
+
 -- ==== src/iq.ts ====
 
 --- util.time came with Prosody 0.10.
@@ -1681,7 +1692,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		if iq.attr.from ~= nil and jid.prep(iq.attr.from) ~= user then
 			return refuse(entity, origin, stanza, refusals.iq_sender)
 		end
-		local asked = jid.prep(iq.attr.to or user)
+		local asked = prepared(iq.attr.to or user)
 		if asked == nil then
 			return refuse(entity, origin, stanza, refusals.malformed_recipient)
 		end
@@ -1815,13 +1826,13 @@ local function create_message(host, options, entities, act_as, refuse, acts, bou
 		if not message then
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end
-		local username, sender_host, resource = jid.prepped_split(message.attr.from)
+		local username, sender_host, resource = jid.split(message.attr.from ~= nil and prepared(message.attr.from) or nil)
 		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.message_sender)
 		end
 		message.attr.from = username ~= nil and username .. "@" .. host or host
 		if message.attr.to ~= nil then
-			message.attr.to = jid.prep(message.attr.to)
+			message.attr.to = prepared(message.attr.to)
 			if message.attr.to == nil then
 				return refuse(entity, origin, stanza, refusals.malformed_recipient)
 			end

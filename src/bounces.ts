@@ -5,7 +5,8 @@ const bounce_span = 300;
  * Keeps bounces of messages that were sent in users' names from the users' clients.
  *
  * Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
- * some modules tell clients of it (mod_carbons copies errors).
+ * some modules tell clients of it (mod_carbons copies errors). It is told by the message's id; the
+ * server discards errors to bare JIDs anyway.
  */
 export interface Bounces {
 	/** Notes a message. */
@@ -14,13 +15,17 @@ export interface Bounces {
 	receive: (this: void, event: StanzaEvent) => Handled;
 }
 
-function key_of(user: string, recipient: string | undefined, id: string | undefined): string {
-	return user + "\n" + (recipient ?? user) + "\n" + (id ?? "");
+/** By id, "" for none: whose message it was, true where several users' had the same. */
+type Senders = LuaTable<string, string | true>;
+
+function is_sender(senders: Senders, id: string, user: string): boolean {
+	const sender = senders.get(id) as string | true | undefined;
+	return sender === true || sender === user;
 }
 
 export function create_bounces(): Bounces {
-	let recent = new LuaTable<string, true>();
-	let earlier = recent;
+	let recent: Senders = new LuaTable();
+	let earlier: Senders = recent;
 	let turn_at = 0;
 
 	/** Forgets the older half when it is time. */
@@ -36,16 +41,18 @@ export function create_bounces(): Bounces {
 	return {
 		sent: (message) => {
 			turn();
-			recent.set(key_of(message.attr.from!, message.attr.to, message.attr.id), true);
+			const id = message.attr.id ?? "";
+			const user = message.attr.from!;
+			recent.set(id, !recent.has(id) || recent.get(id) === user ? user : true);
 		},
 		receive: (event) => {
 			const attr = event.stanza.attr;
-			if (attr.type !== "error" || attr.to === undefined || attr.from === undefined) {
+			if (attr.type !== "error" || attr.to === undefined) {
 				return undefined;
 			}
 			turn();
-			const key = key_of(attr.to, attr.from, attr.id);
-			return recent.has(key) || earlier.has(key) ? true : undefined;
+			const id = attr.id ?? "";
+			return is_sender(recent, id, attr.to) || is_sender(earlier, id, attr.to) || undefined;
 		},
 	};
 }

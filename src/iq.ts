@@ -12,7 +12,7 @@ import { covers } from "./permissions";
 import { answer_error, refusals } from "./refusals";
 import type { Refusal, Refuse } from "./refusals";
 import type { AddTimer } from "./slices";
-import { is_client_stanza, strip_client_namespace } from "./stanzas";
+import { is_client_stanza, prepared, strip_client_namespace } from "./stanzas";
 
 /** util.time came with Prosody 0.10. */
 const [has_time, time_module] = pcall(require, "util.time");
@@ -228,7 +228,7 @@ export function create_iq(
 		if (iq.attr.from !== undefined && jid.prep(iq.attr.from) !== user) {
 			return refuse(entity, origin, stanza, refusals.iq_sender);
 		}
-		const asked = jid.prep(iq.attr.to ?? user);
+		const asked = prepared(iq.attr.to ?? user);
 		if (asked === undefined) {
 			return refuse(entity, origin, stanza, refusals.malformed_recipient);
 		}

@@ -8,7 +8,7 @@ import type { ActAs } from "./impersonation";
 import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
 import { refusals } from "./refusals";
 import type { Refuse } from "./refusals";
-import { is_client_stanza, strip_client_namespace } from "./stanzas";
+import { is_client_stanza, prepared, strip_client_namespace } from "./stanzas";
 
 /** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
 function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {
@@ -74,13 +74,13 @@ export function create_message(host: string, options: Options, entities: Entitie
 		if (!message) {
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
-		const [username, sender_host, resource] = jid.prepped_split(message.attr.from);
+		const [username, sender_host, resource] = jid.split(message.attr.from !== undefined ? prepared(message.attr.from) : undefined);
 		if (sender_host !== host || resource !== undefined || (username !== undefined && !account_exists(username, host))) {
 			return refuse(entity, origin, stanza, refusals.message_sender);
 		}
 		message.attr.from = username !== undefined ? username + "@" + host : host;
 		if (message.attr.to !== undefined) {
-			message.attr.to = jid.prep(message.attr.to);
+			message.attr.to = prepared(message.attr.to);
 			if (message.attr.to === undefined) {
 				return refuse(entity, origin, stanza, refusals.malformed_recipient);
 			}

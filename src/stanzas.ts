@@ -1,3 +1,4 @@
+import * as jid from "util.jid";
 import { xmlns_client } from "./namespaces";
 
 /**
@@ -20,4 +21,12 @@ export function strip_client_namespace(element: Stanza): void {
 export function is_client_stanza(element: Stanza | undefined, name: string, session: Session): boolean {
 	return element !== undefined && element.name === name
 		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"));
+}
+
+/** A JID prepared, nil where it is none. What the server has under it is so already. */
+export function prepared(address: string): string | undefined {
+	if (prosody.bare_sessions.has(address) || prosody.hosts.has(address) || prosody.full_sessions.has(address)) {
+		return address;
+	}
+	return jid.prep(address);
 }
