@@ -25,6 +25,12 @@ print(`      kill -HUP ${server.pid}`);
 print();
 print(`What it does is in ${server.log_file}`);
 
+// Here this is how it ends.
+process.prependListener("SIGINT", () => {
+	print("\nStopped, and nothing is left.");
+	process.exit(0);
+});
+
 await server.ended;
 print(red(["Prosody has ended.", ...server.complaints()].join("\n")));
 process.exit(1);

@@ -112,25 +112,35 @@ const meanings: Record<string, string> = {
 	"message outgoing": "it may send messages in all users' names",
 	"presence managed_entity": "it sees all users' presences",
 	"presence roster": "it sees all users' and their contacts' presences",
-	"iq get": "it may ask in all users' names, in namespace",
-	"iq set": "it may request changes in all users' names, in namespace",
-	"iq both": "it may ask and request changes in all users' names, in namespace",
+	"iq get": "it may ask in all users' names",
+	"iq set": "it may request changes in all users' names",
+	"iq both": "it may ask and request changes in all users' names",
 };
 
-function privilege_of(access: string, element: Element, details = ""): { permission: string; meaning: string } {
-	const type = String(element.attrs["type"]);
-	const permission = `${access} ${type}`;
-	const meaning = type === "none" ? "no more" : meanings[permission] ?? "";
-	return { permission, meaning: `${meaning}${details}` };
+export interface Privilege {
+	/** Such as "roster both". */
+	permission: string;
+	/** Of iqs. */
+	namespace: string;
+	meaning: string;
 }
 
 /** The permissions in a `<privilege/>`, and what they mean. */
-export function privileges_of(message: Element): { permission: string; meaning: string }[] {
+export function privileges_of(message: Element): Privilege[] {
+	const privilege_of = (access: string, element: Element, namespace: string, more: string): Privilege => {
+		const type = String(element.attrs["type"]);
+		const permission = `${access} ${type}`;
+		const meaning = type === "none" ? "no more" : meanings[permission] ?? "";
+		return { permission, namespace, meaning: `${meaning}${more}` };
+	};
 	const perms = message.getChild("privilege", xmlns_privilege)?.getChildren("perm") ?? [];
 	return perms.flatMap((perm) => {
 		const access = String(perm.attrs["access"]);
-		if (access === "iq") return perm.getChildren("namespace").map((namespace) => privilege_of(access, namespace, ` ${String(namespace.attrs["ns"])}`));
-		return privilege_of(access, perm, perm.attrs["push"] === "true" ? ", and is told of changes" : "");
+		if (access !== "iq") return privilege_of(access, perm, "", perm.attrs["push"] === "true" ? ", and is told of changes" : "");
+		return perm.getChildren("namespace").map((element) => {
+			const namespace = String(element.attrs["ns"]);
+			return privilege_of(access, element, namespace, `: ${namespace}`);
+		});
 	});
 }
 
