@@ -164,6 +164,12 @@ local function privilege_element(permissions, before, xmlns)
 	return #privilege.tags > 0 and privilege or nil
 end
 
+-- ==== src/compatibility.ts ====
+
+--- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
+-- `store-opened` and `roster-item-removed`, which cannot be asked for.
+local since_0_10 = pcall(require, "util.cache")
+
 -- ==== src/arrivals.ts ====
 
 --- Seconds after a handshake in which the server must have said that a component is authenticated.
@@ -194,10 +200,21 @@ local function create_arrivals(api, entities, arrived, unavailable, gone)
 		return nil
 	end
 
-	--- A client that broadcasts that it is unavailable.
-	local function client_unavailable(event)
-		if event.stanza.attr.type == "unavailable" and event.stanza.attr.to == nil and entities.of(event.origin) then
-			unavailable(event.origin)
+	--- A client that broadcasts its presence.
+	local function client_broadcast(event)
+		local session = event.origin
+		local attr = event.stanza.attr
+		if attr.to ~= nil or not entities.of(session) then
+			return nil
+		end
+		if attr.type == "unavailable" then
+			unavailable(session)
+		elseif not since_0_10 and attr.type == nil and not session.presence then
+			-- 0.9 has no presence/initial; look again when it is available.
+			api:add_timer(0, function()
+				authenticated(session)
+				return nil
+			end)
 		end
 		return nil
 	end
@@ -234,7 +251,7 @@ local function create_arrivals(api, entities, arrived, unavailable, gone)
 		["component-authenticated"] = component_authenticated,
 		["component-disconnected"] = left,
 		["presence/initial"] = client_available,
-		["presence/bare"] = client_unavailable,
+		["presence/bare"] = client_broadcast,
 		["resource-unbind"] = left,
 		["stanza/jabber:component:accept:handshake"] = component_handshake,
 	}
@@ -294,12 +311,6 @@ local function create_arrivals(api, entities, arrived, unavailable, gone)
 	api:hook_global("host-deactivated", unwatch)
 	return { watch = watch, find = find }
 end
-
--- ==== src/compatibility.ts ====
-
---- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
--- `store-opened` and `roster-item-removed`, which cannot be asked for.
-local since_0_10 = pcall(require, "util.cache")
 
 -- ==== src/bounces.ts ====
 

@@ -1,4 +1,5 @@
 import * as jid from "util.jid";
+import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
 import { grants_anything } from "./permissions";
 
@@ -44,10 +45,21 @@ export function create_arrivals(
 		return undefined;
 	}
 
-	/** A client that broadcasts that it is unavailable. */
-	function client_unavailable(event: StanzaEvent): Handled {
-		if (event.stanza.attr.type === "unavailable" && event.stanza.attr.to === undefined && entities.of(event.origin)) {
-			unavailable(event.origin);
+	/** A client that broadcasts its presence. */
+	function client_broadcast(event: StanzaEvent): Handled {
+		const session = event.origin;
+		const attr = event.stanza.attr;
+		if (attr.to !== undefined || !entities.of(session)) {
+			return undefined;
+		}
+		if (attr.type === "unavailable") {
+			unavailable(session);
+		} else if (!since_0_10 && attr.type === undefined && !session.presence) {
+			// 0.9 has no presence/initial; look again when it is available.
+			api.add_timer(0, () => {
+				authenticated(session);
+				return undefined;
+			});
 		}
 		return undefined;
 	}
@@ -84,7 +96,7 @@ export function create_arrivals(
 		"component-authenticated": component_authenticated,
 		"component-disconnected": left,
 		"presence/initial": client_available,
-		"presence/bare": client_unavailable,
+		"presence/bare": client_broadcast,
 		"resource-unbind": left,
 		"stanza/jabber:component:accept:handshake": component_handshake,
 	};
