@@ -7,7 +7,7 @@ local traffic = require "bench.traffic";
 
 local catch_up = {};
 
-local timeout = 60;
+local timeout = 30;
 
 --- Has users be online, with sessions that are made up inside the server.
 -- @param server the server
@@ -100,13 +100,19 @@ function component:read()
 	until err == "timeout";
 end
 
+function component:check_time(deadline, count)
+	if socket.gettime() > deadline then
+		error(("%s got the presences of %d users only, not of %d"):format(self.jid, self.presences, count), 0);
+	end
+end
+
 --- Reads until so many presences have come.
 function component:wait(count)
 	local deadline = socket.gettime() + timeout;
 	repeat
 		socket.select({ self.conn }, nil, 1);
 		self:read();
-		assert(socket.gettime() < deadline, "the presences of the users did not come");
+		self:check_time(deadline, count);
 	until self.presences >= count;
 end
 
@@ -152,7 +158,7 @@ function catch_up.longest_wait(server, jid, count, client)
 					stream:read();
 				end
 			end
-			assert(socket.gettime() < deadline, "the presences of the users did not come");
+			stream:check_time(deadline, count);
 		until answered;
 	until stream.presences >= count;
 	stream:close(count);

@@ -17,12 +17,13 @@ end
 
 -- Waits until the server is at rest, and gives its processor time then
 local function at_rest(server)
-	local before, after = -1, measure.now(server);
+	local before;
+	local now = measure.now(server);
 	repeat
 		socket.sleep(0.0005);
-		before, after = after, measure.now(server);
-	until before == after;
-	return after;
+		before, now = now, measure.now(server);
+	until now == before;
+	return now;
 end
 
 -- One turn: the processor time that a part of a work takes
@@ -36,33 +37,36 @@ local function turn(task, first, last)
 	return spent;
 end
 
--- Does a round of a work for all its tasks, in alternating turns
-local function round(work, tasks, position, count)
-	local spent = {};
+local function collect_garbage(tasks)
 	for _, task in ipairs(tasks) do
-		spent[task.variant] = 0;
 		task.server:eval "collectgarbage() collectgarbage()";
 	end
+end
+
+-- Does a round of a work for all its tasks, in alternating turns; gives for each variant the list of its turns' times
+local function round(work, tasks, position, count)
+	local times = {};
+	for _, task in ipairs(tasks) do
+		times[task.variant] = {};
+	end
+	collect_garbage(tasks);
 	local turns = 0;
 	for first = position + 1, position + count, work.slice do
 		for i = 1, #tasks do
 			local task = tasks[(i + turns) % #tasks + 1];
-			spent[task.variant] = spent[task.variant] + turn(task, first, first + work.slice - 1);
+			table.insert(times[task.variant], turn(task, first, first + work.slice - 1) / work.slice);
 		end
 		turns = turns + 1;
 	end
-	for variant, time in pairs(spent) do
-		spent[variant] = time / count;
-	end
-	return spent;
+	return times;
 end
 
 -- Does a round of a work that gives its figure itself
 local function figures(tasks)
 	local found = {};
+	collect_garbage(tasks);
 	for _, task in ipairs(tasks) do
-		task.server:eval "collectgarbage() collectgarbage()";
-		found[task.variant] = task.run();
+		found[task.variant] = { task.run() };
 	end
 	return found;
 end
@@ -73,7 +77,7 @@ end
 -- @param rounds how many
 -- @param count pieces of work in a round
 -- @param progress called after each round
--- @return [variant] = list of figures, one for each round: microseconds a piece, or what the work gives itself
+-- @return list of rounds, each [variant] = list of a figure for each turn: microseconds a piece, or what the work gives itself
 function measure.rounds(work, tasks, rounds, count, progress)
 	local found = {};
 	local position = 0;
@@ -86,30 +90,35 @@ function measure.rounds(work, tasks, rounds, count, progress)
 	if work.slice then
 		do_round(math.min(count, 3 * work.slice));
 	end
-	for _ = 1, rounds do
-		for variant, figure in pairs(do_round(count)) do
-			found[variant] = found[variant] or {};
-			table.insert(found[variant], figure);
-		end
+	for i = 1, rounds do
+		found[i] = do_round(count);
 	end
 	return found;
 end
 
 --- Gives the median, the least and the greatest of a list of numbers.
 function measure.summary(list)
-	local sorted = { (table.unpack or unpack)(list) };
+	local sorted = { table.unpack(list) };
 	table.sort(sorted);
 	local middle = (#sorted + 1) / 2;
 	return (sorted[math.floor(middle)] + sorted[math.ceil(middle)]) / 2, sorted[1], sorted[#sorted];
 end
 
---- Divides the figures of each round by each other.
-function measure.ratios(figures_of_one, figures_of_other)
-	local ratios = {};
-	for i, figure in ipairs(figures_of_one) do
-		ratios[i] = figure / figures_of_other[i];
+--- Sums up each round's turns by their median: it leaves out those that something else got in the way of.
+-- @param rounds what measure.rounds gave
+-- @param variant the variant
+-- @param basis another one, for the ratios to the turns of that one, which were next to these; or nil
+-- @return a list of a number for each round
+function measure.medians(rounds, variant, basis)
+	local medians = {};
+	for i, found in ipairs(rounds) do
+		local values = {};
+		for j, figure in ipairs(found[variant]) do
+			values[j] = basis and figure / found[basis][j] or figure;
+		end
+		medians[i] = (measure.summary(values));
 	end
-	return ratios;
+	return medians;
 end
 
 return measure;

@@ -13,35 +13,26 @@ local function round(number)
 	return (number >= 100 and "%.0f" or number >= 10 and "%.1f" or "%.2f"):format(number);
 end
 
--- { median, least, greatest } of a list
-local function summary(list)
-	return list and { measure.summary(list) };
+local function summary(list, divisor)
+	local median, least, greatest = measure.summary(list);
+	return { median / divisor, least / divisor, greatest / divisor };
 end
 
 --- Makes the result of a work.
 -- @param work see bench.works
--- @param figures [variant] = list of a figure for each round
+-- @param rounds see measure.rounds
 -- @return table: work; figures and ratios, [variant] = { median, least, greatest }; is_good, whether the target is met, nil if there is none
-function report.result(work, figures)
+function report.result(work, rounds)
 	local result = { work = work, figures = {}, ratios = {} };
-	if work.beside then
-		for i, figure in ipairs(figures[work.beside]) do
-			figures.module[i] = figures.module[i] - figure;
-		end
-		figures[work.beside] = nil;
-	end
-	for variant, list in pairs(figures) do
-		if work.pieces then
-			for i, figure in ipairs(list) do
-				list[i] = figure / work.pieces;
+	for _, variant in ipairs(work.variants) do
+		if rounds[1][variant] then
+			result.figures[variant] = summary(measure.medians(rounds, variant), work.pieces or 1);
+			if work.basis and variant ~= work.basis and rounds[1][work.basis] then
+				result.ratios[variant] = summary(measure.medians(rounds, variant, work.basis), 1);
 			end
 		end
-		result.figures[variant] = summary(list);
-		if work.basis and variant ~= work.basis then
-			result.ratios[variant] = summary(measure.ratios(list, figures[work.basis]));
-		end
 	end
-	if work.target then
+	if work.target and result.ratios.module then
 		result.is_good = result.ratios.module[1] <= work.target;
 	elseif work.limit then
 		result.is_good = result.figures.module[1] <= work.limit;
@@ -59,6 +50,13 @@ end
 -- A figure as it stands in the table
 local function figure_cell(result, variant)
 	local values = result.figures[variant];
+	if not values then
+		for _, wanted in ipairs(result.work.variants) do
+			if wanted == variant then
+				return "fails";
+			end
+		end
+	end
 	return values and spread(values) .. " " .. (result.work.unit or "µs") or "";
 end
 
@@ -76,12 +74,15 @@ local function target_cell(result)
 		return "";
 	end
 	local goal = work.target and ("≤ %.2f"):format(work.target) or ("≤ %d %s"):format(work.limit, work.unit);
+	if result.is_good == nil then
+		return goal;
+	end
 	return goal .. (result.is_good and ", met" or ", **missed**");
 end
 
 --- Says in a few words what a work's result is.
 function report.brief(result)
-	local text = result.work.basis and ratio_cell(result, "module") or figure_cell(result, "module");
+	local text = result.ratios.module and ratio_cell(result, "module") or figure_cell(result, "module");
 	local target = target_cell(result);
 	return target ~= "" and text .. ", " .. target or text;
 end

@@ -6,7 +6,7 @@ local st = require "util.stanza";
 
 local traffic = {};
 
-local timeout = 60;
+local timeout = 30;
 local xmlns_disco_info = "http://jabber.org/protocol/disco#info";
 
 --- Sends stanzas in one go.
@@ -49,7 +49,9 @@ function traffic.receive(expected)
 			return;
 		end
 		if socket.gettime() > deadline then
-			error(("%s did not get what it should: %d stanzas are missing"):format(expected[1][1].jid, left[1]), 0);
+			for i, entry in ipairs(expected) do
+				assert(left[i] == 0, ("%s did not get what it should: %d stanzas are missing"):format(entry[1].jid, left[i]));
+			end
 		end
 		socket.select(waiting, nil, 1);
 	end
@@ -88,7 +90,7 @@ end
 --- Makes a check for presences with a status that begins in some way.
 function traffic.is_presence(status)
 	return function (stanza)
-		return stanza.name == "presence" and stanza.attr.type == nil and stanza:get_child_text "status":sub(1, #status) == status;
+		return stanza.name == "presence" and stanza.attr.type == nil and (stanza:get_child_text "status" or ""):sub(1, #status) == status;
 	end
 end
 

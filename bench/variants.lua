@@ -46,7 +46,7 @@ end
 --- Starts a server for a work.
 -- @param variant the variant's name
 -- @param work table: entities, [name] = text of its permissions; components, a list of names; users, a list of names;
--- rosters, function that gets the host and gives [name] = roster; s2s
+-- rosters, function that gets the host and gives [name] = roster; s2s and storage, see prosody.start
 -- @return the server
 function variants.start(variant, work)
 	local host = variants.hosts[variant];
@@ -61,6 +61,7 @@ function variants.start(variant, work)
 		rosters = at_host(host, work.rosters and work.rosters(host));
 		log_level = "info";
 		s2s = work.s2s;
+		storage = work.storage;
 	};
 end
 

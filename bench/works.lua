@@ -1,11 +1,12 @@
 -- The works that are measured.
 --
--- A work is a table: name; variants, a list; basis, the variant that the others are compared with;
+-- A work is a table: name; short, the same for a picture; key; variants, a list; basis, the variant that the others are compared with;
 -- target, the greatest ratio that is wanted of this module; count, how many pieces of work a round has, and slice, how
 -- many of these are done in a turn; what bench.variants needs to start the servers; and open, a function that gets
 -- a server and the variant's name and gives the function that does the pieces numbered first to last. That one
 -- checks that all has been done, and may return a function that cleans up.
 --
+-- Further: pieces, by how many the figures are divided; rounds, quick_rounds and quick_count, where they are not as usual.
 -- A work without slice gives its figure itself: unit is what it is in, limit the greatest figure that is wanted.
 
 local catch_up = require "bench.catch_up";
@@ -52,7 +53,7 @@ local function privileged_message(server)
 	end
 end
 
-local function send_messages(server, from, sink, make, sender)
+local function send_messages(from, sink, make, sender)
 	local check = is_message(sender);
 	return function (first, last)
 		traffic.send(from, first, last, make);
@@ -62,6 +63,7 @@ end
 
 table.insert(works, {
 	name = "Privileged message to a component";
+	short = "Message";
 	key = "message";
 	variants = three, basis = "native", target = 1.45;
 	count = 4000, slice = 200;
@@ -72,9 +74,9 @@ table.insert(works, {
 		local juliet = server:client("juliet@" .. server.host .. "/balcony");
 		local pubsub, sink = table.unpack(open_components(server, { "pubsub", "sink" }));
 		if variant == "native" then
-			return send_messages(server, juliet, sink, plain_message(server), juliet.jid);
+			return send_messages(juliet, sink, plain_message(server), juliet.jid);
 		end
-		return send_messages(server, pubsub, sink, privileged_message(server), "juliet@" .. server.host);
+		return send_messages(pubsub, sink, privileged_message(server), "juliet@" .. server.host);
 	end;
 });
 
@@ -82,6 +84,7 @@ table.insert(works, {
 
 table.insert(works, {
 	name = "Privileged iq to the host";
+	short = "Iq";
 	key = "iq";
 	variants = three, basis = "native", target = 1.6;
 	count = 3000, slice = 150;
@@ -138,6 +141,7 @@ end
 
 table.insert(works, {
 	name = "Roster get of 1000 items";
+	short = "Roster get, 1000 items";
 	key = "roster-get";
 	variants = three, basis = "native", target = 0.8;
 	count = 40, slice = 4;
@@ -171,13 +175,14 @@ local function is_result(stanza)
 end
 
 -- The module pushes to the entity too what has changed, unless told not to
-local function roster_set(name, key, permissions, pushes)
+local function roster_set(name, key, permissions, pushes, storage)
 	return {
-		name = name;
+		name = name, short = name;
 		key = key;
 		variants = three, basis = "community", target = 0.6;
 		count = 300, slice = 20;
 		users = { "juliet" };
+		storage = storage;
 		rosters = function () return { juliet = roster(100, "contact%d@montague.lit") }; end;
 		components = { "pubsub" };
 		entities = { pubsub = permissions };
@@ -207,7 +212,8 @@ local function roster_set(name, key, permissions, pushes)
 end
 
 table.insert(works, roster_set("Roster set", "roster-set", "roster = 'both', roster_push = false", false));
-table.insert(works, roster_set("Roster set, pushed to the entity too", "roster-push", "roster = 'both'", true));
+table.insert(works, roster_set("Roster set, SQL", "roster-sql", "roster = 'both', roster_push = false", false, "sql"));
+table.insert(works, roster_set("Roster set, pushed to the entity", "roster-push", "roster = 'both'", true));
 
 -- Presences
 
@@ -215,6 +221,7 @@ local watchers = { "pubsub", "gateway", "archive", "games" };
 
 table.insert(works, {
 	name = "Presence change seen by four entities";
+	short = "Presence, to 4 entities";
 	key = "presence";
 	variants = three, basis = "native", target = 0.8;
 	count = 1500, slice = 75;
@@ -279,10 +286,11 @@ local function remote_user_names()
 end
 
 table.insert(works, {
-	name = "A remote contact's presence, to 50 users and one entity";
+	name = "A remote contact's presence to 50 users, each";
+	short = "Contact's presence, to 50 users";
 	key = "contact";
 	variants = three, basis = "native";
-	count = 40, slice = 4, pieces = 50, piece = "user";
+	count = 40, slice = 4, pieces = remote_users;
 	s2s = true;
 	users = remote_user_names();
 	rosters = function (host)
@@ -349,10 +357,11 @@ table.insert(works, {
 
 local function catch_up_work(users, count)
 	return {
-		name = ("Catch-up with %d users who are online"):format(users);
+		name = ("Catch-up with %d users who are online, each"):format(users);
+		short = ("Catch-up, %d users, each"):format(users);
 		key = "catch-up-" .. users;
 		variants = { "module", "community" }, basis = "community", target = 0.5;
-		count = count, slice = users, piece = "user";
+		count = count, slice = users, quick_rounds = users > 1000 and 1 or nil;
 		components = { "pubsub" };
 		entities = { pubsub = "presence = 'managed_entity'" };
 		open = function (server)
@@ -377,7 +386,7 @@ table.insert(works, {
 	name = "Longest wait of a ping while 10000 users are caught up with";
 	key = "wait";
 	variants = { "module", "community" };
-	unit = "ms", limit = 50;
+	unit = "ms", limit = 50, quick_rounds = 1;
 	users = { "romeo" };
 	components = { "pubsub" };
 	entities = { pubsub = "presence = 'managed_entity'" };
@@ -403,7 +412,7 @@ table.insert(works, {
 	name = "The same with the contacts of these and of 1000 users who are offline";
 	key = "wait-contacts";
 	variants = { "module", "community" };
-	unit = "ms", limit = 50;
+	unit = "ms", limit = 50, quick_rounds = 1;
 	users = account_names(11000);
 	rosters = function (host)
 		local rosters = {};
@@ -428,16 +437,17 @@ table.insert(works, {
 
 table.insert(works, {
 	name = "A bystander's message to a component";
+	short = "Bystander's message";
 	key = "bystander";
 	variants = three, basis = "native", target = 1.03;
-	count = 4000, slice = 100;
-	users = { "juliet", "romeo" };
+	count = 4000, slice = 50, quick_count = 3000;
+	users = { "juliet" };
 	components = { "pubsub", "sink" };
 	entities = { pubsub = "roster = 'both', message = 'outgoing', presence = 'managed_entity', iq = { ['urn:xmpp:ping'] = 'both' }" };
 	open = function (server)
 		local juliet = server:client("juliet@" .. server.host .. "/balcony");
 		local sink = open_components(server, { "sink", "pubsub" })[1];
-		return send_messages(server, juliet, sink, plain_message(server), juliet.jid);
+		return send_messages(juliet, sink, plain_message(server), juliet.jid);
 	end;
 });
 
@@ -470,7 +480,7 @@ table.insert(works, {
 					local origin = { type = "s2sin", from_host = "other-server.example", to_host = module.host, log = module._log,
 						hosts = {}, send = function () return true; end };
 					for i = %d, %d do
-						local stanza = xml.parse((%q):gsub("NUMBER", tostring(i)));
+						local stanza = xml.parse((string.gsub(%q, "NUMBER", tostring(i))));
 						stanza.attr.from, stanza.attr.to = "contact" .. i .. "@other-server.example/Conversations.x2Fq", "juliet@" .. module.host;
 						prosody.core_post_stanza(origin, stanza);
 					end

@@ -408,7 +408,8 @@ local known_options = {
 --- A value of the configuration as the admin would recognise it.
 local function show_value(value)
 	if type(value) == "string" then
-		return string.format("%q", value)
+		-- In one line, also where the value has more.
+		return (string.gsub(string.format("%q", value), "\n", "n"))
 	end
 	if type(value) == "table" then
 		return "a table"
@@ -859,7 +860,8 @@ local function create_contact_memory()
 				return true
 			end
 			if resources[from] == nil then
-				return false
+				-- It may be one too many to be remembered, and was told.
+				return count(resources) >= max_resources
 			end
 			resources[from] = nil
 			if next(resources) == nil then

@@ -49,7 +49,8 @@ const known_options: Choices<"roster" | "roster_push" | "message" | "presence" |
 /** A value of the configuration as the admin would recognise it. */
 export function show_value(value: unknown): string {
 	if (type(value) === "string") {
-		return string.format("%q", value);
+		// In one line, also where the value has more.
+		return string.gsub(string.format("%q", value), "\n", "n")[0];
 	}
 	if (type(value) === "table") {
 		return "a table";

@@ -113,7 +113,8 @@ export function create_contact_memory(): ContactMemory {
 				return true;
 			}
 			if (!resources.has(from)) {
-				return false;
+				// It may be one too many to be remembered, and was told.
+				return count(resources) >= max_resources;
 			}
 			resources.delete(from);
 			if (next(resources)[0] === undefined) {
