@@ -314,13 +314,8 @@ end
 
 -- ==== src/bounces.ts ====
 
---- Seconds for which a sent message is remembered at least.
+--- Seconds for which a user counts as a sender at least.
 local bounce_span = 300
-
-local function is_sender(senders, id, user)
-	local sender = senders[id]
-	return sender == true or sender == user
-end
 
 local function create_bounces()
 	local recent = {}
@@ -338,11 +333,9 @@ local function create_bounces()
 	end
 
 	return {
-		sent = function(message)
+		sent = function(user)
 			turn()
-			local id = message.attr.id or ""
-			local user = message.attr.from
-			recent[id] = (recent[id] == nil or recent[id] == user) and user or true
+			recent[user] = true
 		end,
 		receive = function(event)
 			local attr = event.stanza.attr
@@ -350,8 +343,7 @@ local function create_bounces()
 				return nil
 			end
 			turn()
-			local id = attr.id or ""
-			return is_sender(recent, id, attr.to) or is_sender(earlier, id, attr.to) or nil
+			return recent[attr.to] ~= nil or earlier[attr.to] ~= nil or nil
 		end,
 	}
 end
@@ -1854,7 +1846,7 @@ local function create_message(host, options, entities, act_as, refuse, acts, bou
 		end
 		strip_client_namespace(message)
 		if username ~= nil then
-			bounces.sent(message)
+			bounces.sent(message.attr.from)
 		end
 		acts.record(entity, "messages", "sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
 		send(message, username)

@@ -1,31 +1,24 @@
-/** Seconds for which a sent message is remembered at least. */
+/** Seconds for which a user counts as a sender at least. */
 const bounce_span = 300;
 
 /**
  * Keeps bounces of messages that were sent in users' names from the users' clients.
  *
  * Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
- * some modules tell clients of it (mod_carbons copies errors). It is told by the message's id; the
- * server discards errors to bare JIDs anyway.
+ * some modules tell clients of it (mod_carbons copies errors). It is told by the user: errors that come
+ * to the bare JID of one who sent nothing this way go where they always went, which is nowhere
+ * but for such modules, since the server discards them.
  */
 export interface Bounces {
-	/** Notes a message. */
-	sent: (this: void, message: Stanza) => void;
+	/** Notes that a message was sent in a user's name. */
+	sent: (this: void, user: string) => void;
 	/** Handles messages to bare JIDs. */
 	receive: (this: void, event: StanzaEvent) => Handled;
 }
 
-/** By id, "" for none: whose message it was, true where several users' had the same. */
-type Senders = LuaTable<string, string | true>;
-
-function is_sender(senders: Senders, id: string, user: string): boolean {
-	const sender = senders.get(id) as string | true | undefined;
-	return sender === true || sender === user;
-}
-
 export function create_bounces(): Bounces {
-	let recent: Senders = new LuaTable();
-	let earlier: Senders = recent;
+	let recent = new LuaTable<string, true>();
+	let earlier = recent;
 	let turn_at = 0;
 
 	/** Forgets the older half when it is time. */
@@ -39,11 +32,9 @@ export function create_bounces(): Bounces {
 	}
 
 	return {
-		sent: (message) => {
+		sent: (user) => {
 			turn();
-			const id = message.attr.id ?? "";
-			const user = message.attr.from!;
-			recent.set(id, !recent.has(id) || recent.get(id) === user ? user : true);
+			recent.set(user, true);
 		},
 		receive: (event) => {
 			const attr = event.stanza.attr;
@@ -51,8 +42,7 @@ export function create_bounces(): Bounces {
 				return undefined;
 			}
 			turn();
-			const id = attr.id ?? "";
-			return is_sender(recent, id, attr.to) || is_sender(earlier, id, attr.to) || undefined;
+			return recent.has(attr.to) || earlier.has(attr.to) || undefined;
 		},
 	};
 }

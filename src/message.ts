@@ -89,7 +89,7 @@ export function create_message(host: string, options: Options, entities: Entitie
 		}
 		strip_client_namespace(message);
 		if (username !== undefined) {
-			bounces.sent(message);
+			bounces.sent(message.attr.from);
 		}
 		acts.record(entity, "messages", "sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
 		send(message, username);
