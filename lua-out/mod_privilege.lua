@@ -922,6 +922,33 @@ local function send_text(session, text)
 	session.send((session.type == "component" or not has_xml) and text or xml.parse(text))
 end
 
+--- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
+local batch_size = 20
+
+local function create_batch(session)
+	local texts = {}
+
+	local function flush()
+		if #texts > 0 then
+			session.send(table.concat(texts))
+			texts = {}
+		end
+	end
+
+	local function add(text)
+		if session.type ~= "component" then
+			send_text(session, text)
+			return
+		end
+		texts[#texts + 1] = text
+		if #texts == batch_size then
+			flush()
+		end
+	end
+
+	return { add = add, flush = flush }
+end
+
 -- ==== src/entities.ts ====
 
 --- Whether the entity is still there: its stream stands and, for a user, the client is available.
@@ -1047,24 +1074,31 @@ end
 
 -- ==== src/slices.ts ====
 
+--- Processor time that a slice takes, in seconds.
+local slice_time = 0.001
+
 --- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
 local slice_pause = 0.001
 
 --- Goes through a list in slices, so that the server is never kept busy for long.
 --
--- @param size how many items a slice has
 -- @param each called with each item; false ends it all
+-- @param slice_end called after each slice
 -- @param done called after the last one
-local function in_slices(add_timer, list, size, each, done)
+local function in_slices(add_timer, list, each, slice_end, done)
 	local position = 0
 	add_timer(slice_pause, function()
-		local slice_end = math.min(position + size, #list)
-		while position < slice_end do
+		local stop_at = os.clock() + slice_time
+		while position < #list do
 			if not each(list[position + 1]) then
 				return nil
 			end
 			position = position + 1
+			if os.clock() >= stop_at then
+				break
+			end
 		end
+		slice_end()
 		if position < #list then
 			return slice_pause
 		end
@@ -1075,21 +1109,28 @@ end
 
 -- ==== src/presence.ts ====
 
---- How many users a slice of a catch-up has.
-local catch_up_slice = 100
+--- A presence as XML text with another 'to'.
+local function text_with_to(stanza, address)
+	local to = stanza.attr.to
+	stanza.attr.to = address
+	local text = tostring(stanza)
+	stanza.attr.to = to
+	return text
+end
 
 --- A presence as XML text, from behind "<presence" on and without its 'to'.
 local function presence_rest(stanza)
-	local to = stanza.attr.to
-	stanza.attr.to = nil
-	local text = tostring(stanza)
-	stanza.attr.to = to
-	return string.sub(text, #"<presence" + 1)
+	return string.sub(text_with_to(stanza, nil), #"<presence" + 1)
 end
 
---- Sends an entity a presence, of which `rest` is what `presence_rest` has.
+--- A presence to an entity as XML text, of which `rest` is what `presence_rest` has.
+local function presence_text(connection, rest)
+	return "<presence" .. connection.to .. rest
+end
+
+--- Sends an entity such a presence.
 local function send_presence(connection, rest)
-	send_text(connection.session, "<presence" .. connection.to .. rest)
+	send_text(connection.session, presence_text(connection, rest))
 end
 
 local function create_managed_presence(host, entities, add_timer, acts)
@@ -1139,14 +1180,14 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
 	end
 
-	local function send_presences_of(connection, heard, username)
+	local function send_presences_of(connection, batch, heard, username)
 		local user = prosody.hosts[host].sessions[username]
 		if not user or probes_itself(connection, username) then
 			return
 		end
 		for _, session in pairs(user.sessions) do
 			if session.presence and heard[session.full_jid] == nil then
-				send_presence(connection, presence_rest(session.presence))
+				batch.add(text_with_to(session.presence, connection.address))
 				acts.count(connection.entity, "presences")
 			end
 		end
@@ -1157,22 +1198,20 @@ local function create_managed_presence(host, entities, add_timer, acts)
 		for username in pairs(prosody.hosts[host].sessions) do
 			usernames[#usernames + 1] = username
 		end
-		in_slices(add_timer, usernames, catch_up_slice, function(username)
+		local batch = create_batch(connection.session)
+		in_slices(add_timer, usernames, function(username)
 			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
 				return false
 			end
-			send_presences_of(connection, heard, username)
+			send_presences_of(connection, batch, heard, username)
 			return true
-		end, done)
+		end, batch.flush, done)
 	end
 
 	return { broadcast = broadcast, catch_up = catch_up }
 end
 
 -- ==== src/contacts.ts ====
-
---- How many users' rosters a slice of a catch-up has; an offline user's is read from the storage.
-local roster_slice = 20
 
 --- Seconds between two batches of probes.
 local probe_pause = 0.1
@@ -1247,7 +1286,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		return nil
 	end
 
-	local function send_remembered(connection, heard, contact, presences)
+	local function send_remembered(connection, batch, heard, contact, presences)
 		local _, contact_host = jid.split(contact)
 		if hears_anyway(connection, contact, contact_host) then
 			return
@@ -1255,7 +1294,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		for from, form in pairs(presences) do
 			if heard[from] == nil then
 				acts.count(connection.entity, "presences")
-				send_presence(connection, attribute("from", from) .. presence_of(form))
+				batch.add(presence_text(connection, attribute("from", from) .. presence_of(form)))
 			end
 		end
 	end
@@ -1328,6 +1367,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 	local function catch_up(connection, heard, done)
 		local seen = {}
 		local known = memory.contacts()
+		local batch = create_batch(connection.session)
 
 		local function contacts_of(username)
 			local user = username .. "@" .. host
@@ -1343,7 +1383,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 					local _, contact_host = jid.split(contact)
 					local presences = memory.of(contact)
 					if presences then
-						send_remembered(connection, heard, contact, presences)
+						send_remembered(connection, batch, heard, contact, presences)
 					elseif probe_from ~= nil and contact_host ~= host then
 						queue_probe(contact, probe_from)
 					end
@@ -1351,13 +1391,13 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 			end
 		end
 
-		in_slices(add_timer, users_online_first(), roster_slice, function(username)
+		in_slices(add_timer, users_online_first(), function(username)
 			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
 				return false
 			end
 			contacts_of(username)
 			return true
-		end, function()
+		end, batch.flush, function()
 			for _, contact in ipairs(known) do
 				if seen[contact] == nil then
 					memory.forget(contact)

@@ -9,13 +9,11 @@ import type { ContactMemory } from "./contact_memory";
 import { presence_of } from "./contact_memory";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
-import { attribute } from "./output";
-import { presence_rest, send_presence } from "./presence";
+import { attribute, create_batch } from "./output";
+import type { Batch } from "./output";
+import { presence_rest, presence_text, send_presence } from "./presence";
 import { in_slices } from "./slices";
 import type { AddTimer } from "./slices";
-
-/** How many users' rosters a slice of a catch-up has; an offline user's is read from the storage. */
-const roster_slice = 20;
 
 /** Seconds between two batches of probes. */
 const probe_pause = 0.1;
@@ -103,7 +101,7 @@ export function create_contact_presence(
 		return undefined;
 	}
 
-	function send_remembered(connection: Connection, heard: LuaTable<string, true>, contact: string, presences: LuaTable<string, string>): void {
+	function send_remembered(connection: Connection, batch: Batch, heard: LuaTable<string, true>, contact: string, presences: LuaTable<string, string>): void {
 		const [, contact_host] = jid.split(contact);
 		if (hears_anyway(connection, contact, contact_host)) {
 			return;
@@ -111,7 +109,7 @@ export function create_contact_presence(
 		for (const [from, form] of pairs(presences)) {
 			if (!heard.has(from)) {
 				acts.count(connection.entity, "presences");
-				send_presence(connection, attribute("from", from) + presence_of(form));
+				batch.add(presence_text(connection, attribute("from", from) + presence_of(form)));
 			}
 		}
 	}
@@ -184,6 +182,7 @@ export function create_contact_presence(
 	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
 		const seen = new LuaTable<string, true>();
 		const known = memory.contacts();
+		const batch = create_batch(connection.session);
 
 		function contacts_of(username: string): void {
 			const user = username + "@" + host;
@@ -199,7 +198,7 @@ export function create_contact_presence(
 					const [, contact_host] = jid.split(contact);
 					const presences = memory.of(contact);
 					if (presences) {
-						send_remembered(connection, heard, contact, presences);
+						send_remembered(connection, batch, heard, contact, presences);
 					} else if (probe_from !== undefined && contact_host !== host) {
 						queue_probe(contact, probe_from);
 					}
@@ -207,13 +206,13 @@ export function create_contact_presence(
 			}
 		}
 
-		in_slices(add_timer, users_online_first(), roster_slice, (username) => {
+		in_slices(add_timer, users_online_first(), (username) => {
 			if (!is_connected(connection) || connection.entity.permissions.presence !== "roster") {
 				return false;
 			}
 			contacts_of(username);
 			return true;
-		}, () => {
+		}, batch.flush, () => {
 			for (const [, contact] of ipairs(known)) {
 				if (!seen.has(contact)) {
 					memory.forget(contact);

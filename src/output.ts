@@ -18,3 +18,37 @@ export function attribute(name: string, value: string | undefined): string {
 export function send_text(session: Session, text: string): void {
 	session.send(session.type === "component" || !has_xml ? text : xml.parse(text)!);
 }
+
+/** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
+const batch_size = 20;
+
+/** Collects stanzas that are XML text for a session, to write several in one go. */
+export interface Batch {
+	add: (this: void, text: string) => void;
+	/** Writes what is left. */
+	flush: (this: void) => void;
+}
+
+export function create_batch(session: Session): Batch {
+	let texts: string[] = [];
+
+	function flush(): void {
+		if (texts.length > 0) {
+			session.send(table.concat(texts));
+			texts = [];
+		}
+	}
+
+	function add(text: string): void {
+		if (session.type !== "component") {
+			send_text(session, text);
+			return;
+		}
+		texts.push(text);
+		if (texts.length === batch_size) {
+			flush();
+		}
+	}
+
+	return { add: add, flush: flush };
+}

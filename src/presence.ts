@@ -1,25 +1,33 @@
 import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
-import { send_text } from "./output";
+import { create_batch, send_text } from "./output";
+import type { Batch } from "./output";
 import { in_slices } from "./slices";
 import type { AddTimer } from "./slices";
 
-/** How many users a slice of a catch-up has. */
-const catch_up_slice = 100;
+/** A presence as XML text with another 'to'. */
+function text_with_to(stanza: Stanza, address: string | undefined): string {
+	const to = stanza.attr.to;
+	stanza.attr.to = address;
+	const text = tostring(stanza);
+	stanza.attr.to = to;
+	return text;
+}
 
 /** A presence as XML text, from behind "<presence" on and without its 'to'. */
 export function presence_rest(stanza: Stanza): string {
-	const to = stanza.attr.to;
-	stanza.attr.to = undefined;
-	const text = tostring(stanza);
-	stanza.attr.to = to;
-	return string.sub(text, "<presence".length + 1);
+	return string.sub(text_with_to(stanza, undefined), "<presence".length + 1);
 }
 
-/** Sends an entity a presence, of which `rest` is what `presence_rest` has. */
+/** A presence to an entity as XML text, of which `rest` is what `presence_rest` has. */
+export function presence_text(connection: Connection, rest: string): string {
+	return "<presence" + connection.to + rest;
+}
+
+/** Sends an entity such a presence. */
 export function send_presence(connection: Connection, rest: string): void {
-	send_text(connection.session, "<presence" + connection.to + rest);
+	send_text(connection.session, presence_text(connection, rest));
 }
 
 /** The presences of the host's users (XEP-0356, 7.1). */
@@ -80,14 +88,14 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		return user === connection.entity.jid || (item !== undefined && (item.subscription === "both" || item.subscription === "to"));
 	}
 
-	function send_presences_of(connection: Connection, heard: LuaTable<string, true>, username: string): void {
+	function send_presences_of(connection: Connection, batch: Batch, heard: LuaTable<string, true>, username: string): void {
 		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
 		if (!user || probes_itself(connection, username)) {
 			return;
 		}
 		for (const [, session] of pairs(user.sessions)) {
 			if (session.presence && !heard.has(session.full_jid!)) {
-				send_presence(connection, presence_rest(session.presence));
+				batch.add(text_with_to(session.presence, connection.address));
 				acts.count(connection.entity, "presences");
 			}
 		}
@@ -98,13 +106,14 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
 			usernames.push(username);
 		}
-		in_slices(add_timer, usernames, catch_up_slice, (username) => {
+		const batch = create_batch(connection.session);
+		in_slices(add_timer, usernames, (username) => {
 			if (!is_connected(connection) || connection.entity.permissions.presence === "none") {
 				return false;
 			}
-			send_presences_of(connection, heard, username);
+			send_presences_of(connection, batch, heard, username);
 			return true;
-		}, done);
+		}, batch.flush, done);
 	}
 
 	return { broadcast: broadcast, catch_up: catch_up };

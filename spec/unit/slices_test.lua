@@ -6,18 +6,25 @@ local support = require "spec.unit.support";
 local equal = luaunit.assertEquals;
 local test = support.suite "slices";
 
---- Begins to go through the numbers up to a count; `stop_at` is the one that ends it.
-local function setup(count, size, stop_at)
-	local made = { seen = {}, done = 0 };
+--- Begins to go through the numbers up to a count, each of which takes so many milliseconds; `stop_at` is the one that ends it.
+local function setup(count, milliseconds, stop_at)
+	local made = { seen = {}, slices = 0, done = 0 };
 	local list = {};
 	for i = 1, count do
 		list[i] = i;
 	end
+	local time = 1000;
+	local parts = support.load {
+		os = setmetatable({ clock = function () return time / 1000; end }, { __index = os }),
+	};
 	local add_timer, go_off, timers = support.timers();
 	made.go_off, made.timers = go_off, timers;
-	support.parts.in_slices(add_timer, list, size, function (item)
+	parts.in_slices(add_timer, list, function (item)
 		table.insert(made.seen, item);
+		time = time + milliseconds;
 		return item ~= stop_at;
+	end, function ()
+		made.slices = made.slices + 1;
 	end, function ()
 		made.done = made.done + 1;
 	end);
@@ -25,38 +32,38 @@ local function setup(count, size, stop_at)
 end
 
 test("B11 does nothing at once", function ()
-	local made = setup(3, 10);
-	equal({ #made.seen, made.done, #made.timers }, { 0, 0, 1 });
+	local made = setup(3, 1);
+	equal({ #made.seen, made.slices, made.done, #made.timers }, { 0, 0, 0, 1 });
 end);
 
-test("B11 does a slice at a time, in the order of the list, and then is done", function ()
-	local made = setup(5, 2);
+test("B11 works for some milliseconds at a time, in the order of the list, and then is done", function ()
+	local made = setup(5, 3);
 	luaunit.assertTrue(made.go_off() > 0);
-	equal({ made.seen, made.done }, { { 1, 2 }, 0 });
+	equal({ made.seen, made.slices, made.done }, { { 1, 2 }, 1, 0 });
 	luaunit.assertTrue(made.go_off() > 0);
-	equal({ made.seen, made.done }, { { 1, 2, 3, 4 }, 0 });
+	equal({ made.seen, made.slices, made.done }, { { 1, 2, 3, 4 }, 2, 0 });
 	equal(made.go_off(), nil);
-	equal({ made.seen, made.done }, { { 1, 2, 3, 4, 5 }, 1 });
+	equal({ made.seen, made.slices, made.done }, { { 1, 2, 3, 4, 5 }, 3, 1 });
 	equal(#made.timers, 0);
 end);
 
-test("B11 is done with the last whole slice", function ()
-	local made = setup(4, 2);
+test("B11 gets on however long an item takes", function ()
+	local made = setup(2, 100);
 	made.go_off();
-	equal(made.done, 0);
+	equal({ made.seen, made.done }, { { 1 }, 0 });
 	equal(made.go_off(), nil);
-	equal({ made.seen, made.done }, { { 1, 2, 3, 4 }, 1 });
+	equal({ made.seen, made.done }, { { 1, 2 }, 1 });
 end);
 
 test("B11 is done at once with nothing", function ()
-	local made = setup(0, 2);
+	local made = setup(0, 1);
 	equal(made.go_off(), nil);
 	equal({ #made.seen, made.done }, { 0, 1 });
 end);
 
 test("B8.5 ends where it is told to, and is not done", function ()
 	for stop_at, seen in pairs { [1] = { 1 }, [2] = { 1, 2 }, [3] = { 1, 2, 3 }, [5] = { 1, 2, 3, 4, 5 } } do
-		local made = setup(5, 2, stop_at);
+		local made = setup(5, 3, stop_at);
 		while #made.timers > 0 do
 			made.go_off();
 		end
