@@ -8,6 +8,7 @@
 
 local configmanager = require("core.configmanager")
 local rostermanager = require("core.rostermanager")
+local storagemanager = require("core.storagemanager")
 local usermanager = require("core.usermanager")
 local hashes = require("util.hashes")
 local jid = require("util.jid")
@@ -1495,9 +1496,11 @@ local refusals = {
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
---- Answers a request with an error.
+--- Answers a request with an error, if the stream that it came over still stands.
 local function answer_error(session, stanza, refusal)
-	session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
+	if not session.destroyed then
+		session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
+	end
 end
 
 --- Makes the function that refuses.
@@ -1633,9 +1636,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		while first and first.deadline <= time do
 			local query = first
 			remove(query)
-			if not query.session.destroyed then
-				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout)
-			end
+			answer_error(query.session, st.iq(query.outer), refusals.iq_timeout)
 		end
 	end
 
@@ -1986,7 +1987,7 @@ local function updated_item(element, old)
 	return item
 end
 
-local function create_roster(host, entities, act_as, refuse, acts)
+local function create_roster(host, entities, saves, act_as, refuse, acts)
 	--- The entity that asks for somebody else's roster. Requests for one's own have no
 	-- 'to' here, and those of others are not this module's.
 	local function requester(event)
@@ -2007,6 +2008,7 @@ local function create_roster(host, entities, act_as, refuse, acts)
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
+		saves.settle(username)
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
@@ -2029,27 +2031,6 @@ local function create_roster(host, entities, act_as, refuse, acts)
 		reply[#reply + 1] = "</query></iq>"
 		send_text(origin, table.concat(reply))
 		return true
-	end
-
-	--- Puts an item into a roster and saves that, or leaves the roster as it was and returns false.
-	local function save(username, roster, contact, item)
-		local old = roster[contact]
-		local metadata = roster[false] or {}
-		local version = metadata.version
-		local pending = metadata.pending or {}
-		local request = pending[contact]
-		roster[contact] = item
-		-- A contact that is subscribed now asks for nothing more.
-		if item and (item.subscription == "from" or item.subscription == "both") then
-			pending[contact] = nil
-		end
-		if rostermanager.save_roster(username, host, roster, contact) then
-			return true
-		end
-		roster[contact] = old
-		pending[contact] = request
-		metadata.version = version
-		return false
 	end
 
 	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
@@ -2092,6 +2073,7 @@ local function create_roster(host, entities, act_as, refuse, acts)
 		if contact == nil then
 			return refuse(entity, origin, stanza, refusal)
 		end
+		saves.settle(username, contact)
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
@@ -2102,15 +2084,20 @@ local function create_roster(host, entities, act_as, refuse, acts)
 		if removal and not old then
 			return refuse(entity, origin, stanza, refusals.roster_no_item)
 		end
-		if not save(username, roster, contact, not removal and updated_item(element, old) or nil) then
-			return refuse(entity, origin, stanza, refusals.roster_not_saved)
-		end
-		if removal and old then
-			end_subscriptions(username, roster, contact, old)
-		end
-		acts.record(entity, "roster_sets", removal and "removed contact %s from the roster of %s" or "set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
-		origin.send(st.reply(stanza))
-		rostermanager.roster_push(username, host, contact)
+		saves.put(username, roster, contact, not removal and updated_item(element, old) or nil, function(saved)
+			if not saved then
+				refuse(entity, origin, stanza, refusals.roster_not_saved)
+				return
+			end
+			if removal and old then
+				end_subscriptions(username, roster, contact, old)
+			end
+			acts.record(entity, "roster_sets", removal and "removed contact %s from the roster of %s" or "set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
+			if not origin.destroyed then
+				origin.send(st.reply(stanza))
+			end
+			rostermanager.roster_push(username, host, contact)
+		end)
 		return true
 	end
 
@@ -2155,12 +2142,11 @@ end
 -- @param is_watched whether anybody wants to know
 local function create_roster_stores(is_watched, changed)
 	local function compare(username, before, after)
-		local metadata = after and after[false]
-		local version = metadata and metadata.version
+		local contacts = {}
 		if before then
 			for contact in pairs(before) do
 				if item_of(before, contact) and not item_of(after, contact) then
-					changed(username, contact, nil, version)
+					contacts[#contacts + 1] = contact
 				end
 			end
 		end
@@ -2168,9 +2154,16 @@ local function create_roster_stores(is_watched, changed)
 			for contact in pairs(after) do
 				local item = item_of(after, contact)
 				if item and not same_item(item_of(before, contact), item) then
-					changed(username, contact, item, version)
+					contacts[#contacts + 1] = contact
 				end
 			end
+		end
+		local metadata = after and after[false]
+		local version = metadata and metadata.version
+		for i, contact in ipairs(contacts) do
+			-- Who has not heard of all of them yet does not have that version.
+			local earlier = i < #contacts and type(version) == "number"
+			changed(username, contact, item_of(after, contact), earlier and version - 1 or version)
 		end
 	end
 
@@ -2385,6 +2378,114 @@ local function create_roster_push(host, serving, acts)
 	return { store_opened = stores.opened, user_deleted = user_deleted }
 end
 
+-- ==== src/roster_saves.ts ====
+
+--- A storage that has whole rosters only reads and writes all of one for each item that is saved. What
+-- comes in one go, a gateway's whole contact list perhaps, is therefore saved in one go, and answered then.
+--
+-- Until then, which is before the server reads on, the roster in memory is ahead of the storage.
+local function create_roster_saves(host, add_timer)
+	local waiting = {}
+	local by_user = {}
+
+	--- Saves the changes as `save_roster` saves one.
+	local function save_all(changes, metadata)
+		if not since_0_10 then
+			-- There are no stores of single items.
+			return rostermanager.save_roster(changes.username, host, changes.roster)
+		end
+		if #changes.list == 1 then
+			return rostermanager.save_roster(changes.username, host, changes.roster, changes.list[1].contact)
+		end
+		if not account_exists(changes.username, host) then
+			return false
+		end
+		if metadata.version ~= true then
+			metadata.version = (metadata.version or 0) + #changes.list
+		end
+		local store = storagemanager.open(host, "roster", "map")
+		local keys = {}
+		keys[false] = metadata
+		for _, change in ipairs(changes.list) do
+			keys[change.contact] = changes.roster[change.contact] or store.remove
+		end
+		return (store:set_keys(changes.username, keys))
+	end
+
+	local function save(changes)
+		local list = changes.list
+		local metadata = changes.roster[false] or {}
+		local version = metadata.version
+		local saved = save_all(changes, metadata) == true
+		if not saved then
+			metadata.version = version
+			for i = #list, 1, -1 do
+				local change = list[i]
+				changes.roster[change.contact] = change.old
+				if metadata.pending then
+					metadata.pending[change.contact] = change.request
+				end
+			end
+		end
+		for i, change in ipairs(list) do
+			if saved and type(version) == "number" then
+				-- What a client is told of each has a version of its own.
+				metadata.version = version + i
+			end
+			change.done(saved)
+		end
+	end
+
+	local function flush()
+		local all = waiting
+		waiting = {}
+		by_user = {}
+		for _, changes in ipairs(all) do
+			save(changes)
+		end
+		return nil
+	end
+
+	local function settle(username, contact)
+		local changes = by_user[username]
+		if not changes then
+			return
+		end
+		for _, change in ipairs(changes.list) do
+			if contact == nil or change.contact == contact then
+				return flush()
+			end
+		end
+	end
+
+	return {
+		put = function(username, roster, contact, item, done)
+			local pending = (roster[false] or {}).pending
+			local changes = by_user[username]
+			if changes and changes.roster ~= roster then
+				flush()
+				changes = nil
+			end
+			if not changes then
+				changes = { username = username, roster = roster, list = {} }
+				by_user[username] = changes
+				waiting[#waiting + 1] = changes
+				if #waiting == 1 then
+					add_timer(0, flush)
+				end
+			end
+			table.insert(changes.list, { contact = contact, old = roster[contact], request = pending and pending[contact], done = done })
+			roster[contact] = item
+			-- A contact that is subscribed now asks for nothing more.
+			if pending and item and (item.subscription == "from" or item.subscription == "both") then
+				pending[contact] = nil
+			end
+		end,
+		settle = settle,
+		flush = flush,
+	}
+end
+
 -- ==== src/shell.ts ====
 
 local titles = {
@@ -2510,7 +2611,8 @@ local function serve_host()
 	local refuse = create_refuse(log, add_timer, acts)
 	local act_as = create_act_as(host, log)
 	local memory = create_contact_memory()
-	local roster = create_roster(host, entities, act_as, refuse, acts)
+	local roster_saves = create_roster_saves(host, add_timer)
+	local roster = create_roster(host, entities, roster_saves, act_as, refuse, acts)
 	local roster_push = create_roster_push(host, function() return everywhere[host] end, acts)
 	local bounces = create_bounces()
 	local message = create_message(host, options, entities, act_as, refuse, acts, bounces)
@@ -2644,6 +2746,7 @@ local function serve_host()
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
+	module:hook("resource-unbind", roster_saves.flush, 100)
 	module:hook("store-opened", roster_push.store_opened)
 	module:hook_global("user-deleted", roster_push.user_deleted)
 	-- Messages
@@ -2671,6 +2774,7 @@ local function serve_host()
 		end
 	end
 	module.unload = function()
+		roster_saves.flush()
 		iq.give_up()
 		everywhere[host] = nil
 		if next(everywhere) == nil then

@@ -124,9 +124,7 @@ export function create_iq(
 		while (first && first.deadline <= time) {
 			const query = first;
 			remove(query);
-			if (!query.session.destroyed) {
-				answer_error(query.session, st.iq(query.outer), refusals.iq_timeout);
-			}
+			answer_error(query.session, st.iq(query.outer), refusals.iq_timeout);
 		}
 	}
 

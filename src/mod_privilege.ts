@@ -25,6 +25,7 @@ import { create_managed_presence } from "./presence";
 import { create_refuse } from "./refusals";
 import { create_roster } from "./roster";
 import { create_roster_push } from "./roster_push";
+import { create_roster_saves } from "./roster_saves";
 import { add_shell_command, remove_shell_command } from "./shell";
 import type { EntitiesByHost } from "./shell";
 import type { AddTimer } from "./slices";
@@ -74,7 +75,8 @@ function serve_host(): void {
 	const refuse = create_refuse(log, add_timer, acts);
 	const act_as = create_act_as(host, log);
 	const memory = create_contact_memory();
-	const roster = create_roster(host, entities, act_as, refuse, acts);
+	const roster_saves = create_roster_saves(host, add_timer);
+	const roster = create_roster(host, entities, roster_saves, act_as, refuse, acts);
 	const roster_push = create_roster_push(host, () => everywhere.get(host), acts);
 	const bounces = create_bounces();
 	const message = create_message(host, options, entities, act_as, refuse, acts, bounces);
@@ -208,6 +210,7 @@ function serve_host(): void {
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
+	module.hook("resource-unbind", roster_saves.flush, 100);
 	module.hook("store-opened", roster_push.store_opened);
 	module.hook_global("user-deleted", roster_push.user_deleted);
 	// Messages
@@ -233,6 +236,7 @@ function serve_host(): void {
 		}
 	};
 	module.unload = () => {
+		roster_saves.flush();
 		iq.give_up();
 		everywhere.delete(host);
 		if (next(everywhere)[0] === undefined) {

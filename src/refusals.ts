@@ -49,9 +49,11 @@ export const refusals = {
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 
-/** Answers a request with an error. */
+/** Answers a request with an error, if the stream that it came over still stands. */
 export function answer_error(session: Session, stanza: Stanza, refusal: Refusal): void {
-	session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text));
+	if (!session.destroyed) {
+		session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text));
+	}
 }
 
 /** Refuses a request: answers it with an error and logs that. Returns true, for handlers. */

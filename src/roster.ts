@@ -11,6 +11,7 @@ import { attribute, send_text } from "./output";
 import { covers } from "./permissions";
 import { refusals } from "./refusals";
 import type { Refusal, Refuse } from "./refusals";
+import type { RosterSaves } from "./roster_saves";
 
 type Subscription = RosterItem["subscription"];
 
@@ -110,7 +111,7 @@ export interface RosterHandlers {
 	set: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_roster(host: string, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
+export function create_roster(host: string, entities: Entities, saves: RosterSaves, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
@@ -133,6 +134,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
+		saves.settle(username!);
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
@@ -155,27 +157,6 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		reply.push("</query></iq>");
 		send_text(origin, table.concat(reply));
 		return true;
-	}
-
-	/** Puts an item into a roster and saves that, or leaves the roster as it was and returns false. */
-	function save(username: string, roster: Roster, contact: string, item: RosterItem | undefined): boolean {
-		const old = roster.get(contact) as RosterItem | undefined;
-		const metadata = roster.get(false) ?? {};
-		const version = metadata.version;
-		const pending = metadata.pending ?? new LuaTable<string, unknown>();
-		const request = pending.get(contact);
-		roster.set(contact, item as RosterItem);
-		// A contact that is subscribed now asks for nothing more.
-		if (item && (item.subscription === "from" || item.subscription === "both")) {
-			pending.set(contact, undefined);
-		}
-		if (rostermanager.save_roster(username, host, roster, contact)) {
-			return true;
-		}
-		roster.set(contact, old as RosterItem);
-		pending.set(contact, request);
-		metadata.version = version as number;
-		return false;
 	}
 
 	/** Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2). */
@@ -214,6 +195,7 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		if (contact === undefined) {
 			return refuse(entity, origin, stanza, refusal);
 		}
+		saves.settle(username!, contact);
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
@@ -224,15 +206,20 @@ export function create_roster(host: string, entities: Entities, act_as: ActAs, r
 		if (removal && !old) {
 			return refuse(entity, origin, stanza, refusals.roster_no_item);
 		}
-		if (!save(username!, roster, contact, removal ? undefined : updated_item(element, old))) {
-			return refuse(entity, origin, stanza, refusals.roster_not_saved);
-		}
-		if (removal && old) {
-			end_subscriptions(username!, roster, contact, old);
-		}
-		acts.record(entity, "roster_sets", removal ? "removed contact %s from the roster of %s" : "set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
-		origin.send(st.reply(stanza));
-		rostermanager.roster_push(username!, host, contact);
+		saves.put(username!, roster, contact, removal ? undefined : updated_item(element, old), (saved) => {
+			if (!saved) {
+				refuse(entity, origin, stanza, refusals.roster_not_saved);
+				return;
+			}
+			if (removal && old) {
+				end_subscriptions(username!, roster, contact, old);
+			}
+			acts.record(entity, "roster_sets", removal ? "removed contact %s from the roster of %s" : "set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
+			if (!origin.destroyed) {
+				origin.send(st.reply(stanza));
+			}
+			rostermanager.roster_push(username!, host, contact);
+		});
 		return true;
 	}
 

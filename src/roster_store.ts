@@ -100,12 +100,11 @@ export interface RosterStores {
  */
 export function create_roster_stores(is_watched: (this: void) => boolean, changed: Changed): RosterStores {
 	function compare(username: string, before: StoredRoster, after: StoredRoster): void {
-		const metadata = after && after.get(false);
-		const version = metadata && metadata.version;
+		const contacts: string[] = [];
 		if (before) {
 			for (const [contact] of pairs(before as LuaTable<string, RosterItem>)) {
 				if (item_of(before, contact) && !item_of(after, contact)) {
-					changed(username, contact, undefined, version);
+					contacts.push(contact);
 				}
 			}
 		}
@@ -113,9 +112,16 @@ export function create_roster_stores(is_watched: (this: void) => boolean, change
 			for (const [contact] of pairs(after as LuaTable<string, RosterItem>)) {
 				const item = item_of(after, contact);
 				if (item && !same_item(item_of(before, contact), item)) {
-					changed(username, contact, item, version);
+					contacts.push(contact);
 				}
 			}
+		}
+		const metadata = after && after.get(false);
+		const version = metadata && metadata.version;
+		for (const [i, contact] of ipairs(contacts)) {
+			// Who has not heard of all of them yet does not have that version.
+			const earlier = i < contacts.length && type(version) === "number";
+			changed(username, contact, item_of(after, contact), earlier ? (version as number) - 1 : version);
 		}
 	}
 

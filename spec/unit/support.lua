@@ -76,6 +76,7 @@ end
 local libraries = {
 	["core.configmanager"] = { getconfig = function () return {}; end },
 	["core.rostermanager"] = {},
+	["core.storagemanager"] = {},
 	["core.usermanager"] = {},
 	["util.encodings"] = {
 		utf8 = { valid = function () return true; end },
