@@ -2380,12 +2380,16 @@ end
 
 -- ==== src/roster_saves.ts ====
 
---- A storage that has whole rosters only reads and writes all of one for each item that is saved. What
--- comes in one go, a gateway's whole contact list perhaps, is therefore saved in one go, and answered then.
+--- How many changes of a roster wait at most.
+local most_waiting = 100
+
+--- A change is saved at once, but those that follow it before the server has handled what it read
+-- wait, and are saved in one go: a storage of whole rosters reads and writes all of one
+-- for each item that is saved, and a gateway may set its whole contact list.
 --
--- Until then, which is before the server reads on, the roster in memory is ahead of the storage.
+-- While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
 local function create_roster_saves(host, add_timer)
-	local waiting = {}
+	local recent = {}
 	local by_user = {}
 
 	--- Saves the changes as `save_roster` saves one.
@@ -2414,9 +2418,13 @@ local function create_roster_saves(host, add_timer)
 
 	local function save(changes)
 		local list = changes.list
+		if #list == 0 then
+			return
+		end
 		local metadata = changes.roster[false] or {}
 		local version = metadata.version
 		local saved = save_all(changes, metadata) == true
+		changes.list = {}
 		if not saved then
 			metadata.version = version
 			for i = #list, 1, -1 do
@@ -2437,8 +2445,8 @@ local function create_roster_saves(host, add_timer)
 	end
 
 	local function flush()
-		local all = waiting
-		waiting = {}
+		local all = recent
+		recent = {}
 		by_user = {}
 		for _, changes in ipairs(all) do
 			save(changes)
@@ -2448,37 +2456,44 @@ local function create_roster_saves(host, add_timer)
 
 	local function settle(username, contact)
 		local changes = by_user[username]
-		if not changes then
-			return
-		end
-		for _, change in ipairs(changes.list) do
+		for _, change in ipairs(changes and changes.list or {}) do
 			if contact == nil or change.contact == contact then
-				return flush()
+				return save(changes)
 			end
 		end
 	end
 
+	--- Where the changes of a user's roster are noted.
+	local function changes_of(username, roster)
+		local known = by_user[username]
+		if known and known.roster == roster then
+			return known
+		end
+		if known then
+			save(known)
+		end
+		local changes = { username = username, roster = roster, list = {} }
+		by_user[username] = changes
+		recent[#recent + 1] = changes
+		if #recent == 1 then
+			add_timer(0, flush)
+		end
+		return changes
+	end
+
 	return {
 		put = function(username, roster, contact, item, done)
+			local is_first = by_user[username] == nil
+			local changes = changes_of(username, roster)
 			local pending = (roster[false] or {}).pending
-			local changes = by_user[username]
-			if changes and changes.roster ~= roster then
-				flush()
-				changes = nil
-			end
-			if not changes then
-				changes = { username = username, roster = roster, list = {} }
-				by_user[username] = changes
-				waiting[#waiting + 1] = changes
-				if #waiting == 1 then
-					add_timer(0, flush)
-				end
-			end
 			table.insert(changes.list, { contact = contact, old = roster[contact], request = pending and pending[contact], done = done })
 			roster[contact] = item
 			-- A contact that is subscribed now asks for nothing more.
 			if pending and item and (item.subscription == "from" or item.subscription == "both") then
 				pending[contact] = nil
+			end
+			if is_first or #changes.list == most_waiting then
+				save(changes)
 			end
 		end,
 		settle = settle,

@@ -14,7 +14,10 @@ interface Change {
 	done: (this: void, saved: boolean) => void;
 }
 
-/** The changes of a user's roster, in the order in which they were made. */
+/** How many changes of a roster wait at most. */
+const most_waiting = 100;
+
+/** What waits of a user's roster, in the order in which it was changed. */
 interface Changes {
 	username: string;
 	roster: Roster;
@@ -24,27 +27,28 @@ interface Changes {
 /** Saves changes of rosters. */
 export interface RosterSaves {
 	/**
-	 * Puts an item into a roster, undefined for none. Calls back soon: when it is saved, or
+	 * Puts an item into a roster, undefined for none. Calls back when it is saved, or
 	 * when that failed and the roster is as it was.
 	 */
 	put: (
 		this: void, username: string, roster: Roster, contact: string, item: RosterItem | undefined,
 		done: (this: void, saved: boolean) => void,
 	) => void;
-	/** Saves at once what there is of a user's, or of a contact of theirs. */
+	/** Saves at once what waits of a user's, or if a contact of theirs does. */
 	settle: (this: void, username: string, contact?: string) => void;
-	/** Saves at once all that there is. */
+	/** Saves at once all that waits. */
 	flush: (this: void) => undefined;
 }
 
 /**
- * A storage that has whole rosters only reads and writes all of one for each item that is saved. What
- * comes in one go, a gateway's whole contact list perhaps, is therefore saved in one go, and answered then.
+ * A change is saved at once, but those that follow it before the server has handled what it read
+ * wait, and are saved in one go: a storage of whole rosters reads and writes all of one
+ * for each item that is saved, and a gateway may set its whole contact list.
  *
- * Until then, which is before the server reads on, the roster in memory is ahead of the storage.
+ * While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
  */
 export function create_roster_saves(host: string, add_timer: AddTimer): RosterSaves {
-	let waiting: Changes[] = [];
+	let recent: Changes[] = [];
 	let by_user = new LuaTable<string, Changes>();
 
 	/** Saves the changes as `save_roster` saves one. */
@@ -73,9 +77,13 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 
 	function save(changes: Changes): void {
 		const list = changes.list;
+		if (list.length === 0) {
+			return;
+		}
 		const metadata = changes.roster.get(false) ?? {};
 		const version = metadata.version;
 		const saved = save_all(changes, metadata) === true;
+		changes.list = [];
 		if (!saved) {
 			metadata.version = version as number;
 			for (const i of $range(list.length, 1, -1)) {
@@ -96,8 +104,8 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 	}
 
 	function flush(): undefined {
-		const all = waiting;
-		waiting = [];
+		const all = recent;
+		recent = [];
 		by_user = new LuaTable();
 		for (const [, changes] of ipairs(all)) {
 			save(changes);
@@ -107,37 +115,44 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 
 	function settle(username: string, contact?: string): void {
 		const changes = by_user.get(username) as Changes | undefined;
-		if (!changes) {
-			return;
-		}
-		for (const [, change] of ipairs(changes.list)) {
+		for (const [, change] of ipairs(changes ? changes.list : [])) {
 			if (contact === undefined || change.contact === contact) {
-				return flush();
+				return save(changes!);
 			}
 		}
 	}
 
+	/** Where the changes of a user's roster are noted. */
+	function changes_of(username: string, roster: Roster): Changes {
+		const known = by_user.get(username) as Changes | undefined;
+		if (known && known.roster === roster) {
+			return known;
+		}
+		if (known) {
+			save(known);
+		}
+		const changes: Changes = { username: username, roster: roster, list: [] };
+		by_user.set(username, changes);
+		recent.push(changes);
+		if (recent.length === 1) {
+			add_timer(0, flush);
+		}
+		return changes;
+	}
+
 	return {
 		put: (username, roster, contact, item, done) => {
+			const is_first = !by_user.has(username);
+			const changes = changes_of(username, roster);
 			const pending = (roster.get(false) ?? {}).pending;
-			let changes = by_user.get(username) as Changes | undefined;
-			if (changes && changes.roster !== roster) {
-				flush();
-				changes = undefined;
-			}
-			if (!changes) {
-				changes = { username: username, roster: roster, list: [] };
-				by_user.set(username, changes);
-				waiting.push(changes);
-				if (waiting.length === 1) {
-					add_timer(0, flush);
-				}
-			}
 			changes.list.push({ contact: contact, old: roster.get(contact), request: pending && pending.get(contact), done: done });
 			roster.set(contact, item as RosterItem);
 			// A contact that is subscribed now asks for nothing more.
 			if (pending && item && (item.subscription === "from" || item.subscription === "both")) {
 				pending.set(contact, undefined);
+			}
+			if (is_first || changes.list.length === most_waiting) {
+				save(changes);
 			}
 		},
 		settle: settle,
