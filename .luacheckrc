@@ -97,6 +97,7 @@ stds.prosody_module = {
 
 files["lua-out"] = { std = "min+prosody_module" }
 
--- The specs, and the Prosody modules that help them.
+-- The bench, the specs, and the Prosody modules that help them.
+files["bench"] = { std = "max" }
 files["spec"] = { std = "max+busted", globals = { "prosody" } }
 files["spec/**/mod_*.lua"] = { std = "max+prosody_module" }

@@ -116,11 +116,20 @@ local function lay_out(rows)
 	return table.concat(lines, "\n");
 end
 
+local function first_line(command)
+	local pipe = io.popen(command .. " 2>/dev/null");
+	local line = pipe:read "*l";
+	pipe:close();
+	return line ~= "" and line or "unknown";
+end
+
 -- What all this was measured on
 local function circumstances(rounds)
 	local version = environment.read_file(environment.source_folder .. "/prosody.version") or "unknown";
 	local model = (environment.read_file "/proc/cpuinfo" or ""):match "model name%s*:%s*([^\n]+)" or "an unknown processor";
-	return ("Prosody %s on %s, %s. Medians of %d rounds, least and greatest in brackets."):format(
+	return ("%s: mod_privilege %s and the community module of prosody-modules %s, with Prosody %s on %s, %s.\n"
+		.. "Medians of %d rounds, least and greatest in brackets."):format(
+		os.date "%Y-%m-%d", first_line "sed -n '1s/.* //p' lua-out/mod_privilege.lua", first_line "dpkg-query -W -f '${Version}' prosody-modules",
 		version:match "%S+", _VERSION, model, rounds);
 end
 

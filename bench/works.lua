@@ -174,15 +174,17 @@ local function is_result(stanza)
 	return stanza.name == "iq" and stanza.attr.type == "result";
 end
 
--- The module pushes to the entity too what has changed, unless told not to
-local function roster_set(name, key, permissions, pushes, storage)
+-- What is different: target; permissions, storage; pushes, whether the module pushes to the entity too what has changed; and
+-- single, whether each set is sent only when the one before it was answered
+local function roster_set(name, key, different)
+	local pushes, permissions = different.pushes, "roster = 'both', roster_push = " .. tostring(different.pushes or false);
 	return {
 		name = name, short = name;
 		key = key;
-		variants = three, basis = "community", target = 0.6;
+		variants = three, basis = "community", target = different.target;
 		count = 300, slice = 20;
 		users = { "juliet" };
-		storage = storage;
+		storage = different.storage;
 		rosters = function () return { juliet = roster(100, "contact%d@montague.lit") }; end;
 		components = { "pubsub" };
 		entities = { pubsub = permissions };
@@ -195,7 +197,7 @@ local function roster_set(name, key, permissions, pushes, storage)
 			local function is_result_or_push(stanza)
 				return is_result(stanza) or is_push(stanza);
 			end
-			return function (first, last)
+			local function send(first, last)
 				local count = last - first + 1;
 				traffic.send(native and juliet or pubsub, first, last, function (i) return text:format(i, i % 100 + 1, i); end);
 				if native then
@@ -207,13 +209,19 @@ local function roster_set(name, key, permissions, pushes, storage)
 					};
 				end
 			end
+			return not different.single and send or function (first, last)
+				for i = first, last do
+					send(i, i);
+				end
+			end;
 		end;
 	};
 end
 
-table.insert(works, roster_set("Roster set", "roster-set", "roster = 'both', roster_push = false", false));
-table.insert(works, roster_set("Roster set, SQL", "roster-sql", "roster = 'both', roster_push = false", false, "sql"));
-table.insert(works, roster_set("Roster set, pushed to the entity", "roster-push", "roster = 'both'", true));
+table.insert(works, roster_set("Roster set", "roster-set", { target = 0.6 }));
+table.insert(works, roster_set("Roster set, pushed to the entity", "roster-push", { target = 0.6, pushes = true }));
+table.insert(works, roster_set("Roster set, SQL", "roster-sql", { target = 0.6, storage = "sql" }));
+table.insert(works, roster_set("Roster set, one at a time", "roster-single", { single = true }));
 
 -- Presences
 
@@ -412,7 +420,7 @@ table.insert(works, {
 	name = "The same with the contacts of these and of 1000 users who are offline";
 	key = "wait-contacts";
 	variants = { "module", "community" };
-	unit = "ms", limit = 50, quick_rounds = 1;
+	unit = "ms", quick_rounds = 1;
 	users = account_names(11000);
 	rosters = function (host)
 		local rosters = {};
