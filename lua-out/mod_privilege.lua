@@ -45,7 +45,9 @@ local function create_acts(api, options)
 			if options.log_acts then
 				-- The id is the entity's own: it must not make up lines.
 				local shown_id = string.gsub(id or "none", "%c", "?")
-				api:log("info", "%s " .. what .. ", id %s", entity.jid, jid1, jid2, shown_id)
+				api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown_id)
+			else
+				api:log("debug", what, entity.jid, jid1, jid2)
 			end
 		end,
 	}
@@ -1761,7 +1763,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 			previous = nil,
 			following = nil,
 		})
-		acts.record(entity, "iqs", "sent an iq as %s to %s", user, asked, iq.attr.id)
+		acts.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
@@ -1889,7 +1891,7 @@ local function create_message(host, options, entities, act_as, refuse, acts, bou
 		if username ~= nil then
 			bounces.sent(message.attr.from)
 		end
-		acts.record(entity, "messages", "sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
+		acts.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
 		send(message, username)
 		return true
 	end
@@ -2092,7 +2094,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 			if removal and old then
 				end_subscriptions(username, roster, contact, old)
 			end
-			acts.record(entity, "roster_sets", removal and "removed contact %s from the roster of %s" or "set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
+			acts.record(entity, "roster_sets", removal and "%s removed contact %s from the roster of %s" or "%s set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
 			if not origin.destroyed then
 				origin.send(st.reply(stanza))
 			end
@@ -2656,6 +2658,7 @@ local function serve_host()
 				done()
 			end
 		end
+		log("debug", "Telling %s whose presence it may see", connection.address)
 		if before.presence == "none" then
 			presence.catch_up(connection, heard, then_contacts)
 		else

@@ -15,9 +15,9 @@ export function no_counts(): Counts {
 export interface Acts {
 	count: (this: void, entity: Entity, act: Act) => void;
 	/**
-	 * Counts something that was done in a user's name, and logs it with `privilege_log_acts`.
+	 * Counts something that was done in a user's name, and logs it: for all to see with `privilege_log_acts`, else for debugging.
 	 *
-	 * @param what in words, with %s for two JIDs: "sent a message as %s to %s"
+	 * @param what in words, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
 	 * @param id of the stanza
 	 */
 	record: (this: void, entity: Entity, act: Act, what: string, jid1: string, jid2: string, id: string | undefined) => void;
@@ -47,7 +47,9 @@ export function create_acts(api: Module, options: Options): Acts {
 			if (options.log_acts) {
 				// The id is the entity's own: it must not make up lines.
 				const [shown_id] = string.gsub(id ?? "none", "%c", "?");
-				api.log("info", "%s " + what + ", id %s", entity.jid, jid1, jid2, shown_id);
+				api.log("info", what + ", id %s", entity.jid, jid1, jid2, shown_id);
+			} else {
+				api.log("debug", what, entity.jid, jid1, jid2);
 			}
 		},
 	};

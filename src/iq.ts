@@ -243,7 +243,7 @@ export function create_iq(
 			deadline: now() + options.iq_timeout,
 			previous: undefined, following: undefined,
 		});
-		acts.record(entity, "iqs", "sent an iq as %s to %s", user, asked, iq.attr.id);
+		acts.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
 		iq.attr.from = user;

@@ -91,7 +91,7 @@ export function create_message(host: string, options: Options, entities: Entitie
 		if (username !== undefined) {
 			bounces.sent(message.attr.from);
 		}
-		acts.record(entity, "messages", "sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
+		acts.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
 		send(message, username);
 		return true;
 	};

@@ -105,6 +105,7 @@ function serve_host(): void {
 				done();
 			}
 		};
+		log("debug", "Telling %s whose presence it may see", connection.address);
 		if (before.presence === "none") {
 			presence.catch_up(connection, heard, then_contacts);
 		} else {

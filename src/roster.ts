@@ -214,7 +214,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 			if (removal && old) {
 				end_subscriptions(username!, roster, contact, old);
 			}
-			acts.record(entity, "roster_sets", removal ? "removed contact %s from the roster of %s" : "set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
+			acts.record(entity, "roster_sets", removal ? "%s removed contact %s from the roster of %s" : "%s set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
 			if (!origin.destroyed) {
 				origin.send(st.reply(stanza));
 			}
