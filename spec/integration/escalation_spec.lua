@@ -171,8 +171,7 @@ describe("Privileges are not got", function ()
 	it("B1.1 by anybody but whom an unprepared key of the configuration is for", function ()
 		-- its first letter is a wide one
 		assert.is_same(all "result", attempt(gateway, "nurse@capulet.lit"));
-		pubsub:drain();
-		nurse:drain();
+		nurse:sync():drain();
 	end);
 
 	-- { address as the entity writes it, the user's as the server sends it or nil where it is refused }
