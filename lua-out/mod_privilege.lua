@@ -906,6 +906,29 @@ local function create_contact_memory()
 	}
 end
 
+-- ==== src/accounts.ts ====
+
+--- Whether there is an account of that name on a host.
+local function account_exists(username, host)
+	-- Who is online needs no look into the storage.
+	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
+end
+
+--- Reads a user's roster; nil where the storage failed, now or when it was first read.
+local function read_roster(username, host)
+	local roster, err = rostermanager.load_roster(username, host)
+	local metadata = roster[false]
+	if err == nil and (metadata and metadata.broken) == nil then
+		return roster
+	end
+	-- The server keeps it as an empty one that cannot be saved, which the user would get who comes online.
+	local kept = prosody.hosts[host].roster_cache
+	if kept then
+		kept:set(username .. "@" .. host, nil)
+	end
+	return nil
+end
+
 -- ==== src/output.ts ====
 
 --- util.xml came with Prosody 0.10.
@@ -1248,8 +1271,8 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 	--- Whether a user has a contact in their roster and sees its presence.
 	local function is_contact_of(user, contact)
 		local username = jid.split(user)
-		local roster = rostermanager.load_roster(username, host)
-		return sees_contact(roster[contact])
+		local roster = read_roster(username, host)
+		return roster ~= nil and sees_contact(roster[contact])
 	end
 
 	local function receive(event)
@@ -1379,7 +1402,10 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
 				probe_from = memory.is_earlier_user(username) and user .. "/" .. uuid.generate() or nil
 			end
-			local roster = rostermanager.load_roster(username, host)
+			local roster = read_roster(username, host)
+			if not roster then
+				return
+			end
 			for contact, item in pairs(roster) do
 				if sees_contact(item) and seen[contact] == nil then
 					seen[contact] = true
@@ -1447,14 +1473,6 @@ local function create_act_as(host, log)
 			log = log,
 		}, metatable)
 	end
-end
-
--- ==== src/accounts.ts ====
-
---- Whether there is an account of that name on a host.
-local function account_exists(username, host)
-	-- Who is online needs no look into the storage.
-	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
 end
 
 -- ==== src/refusals.ts ====
@@ -1929,13 +1947,6 @@ local function roster_version(roster)
 	-- Not the 1 of mod_roster, which is also that of the first change.
 	local version = metadata and metadata.version or 0
 	return version ~= true and tostring(version) or nil
-end
-
---- Reads a user's roster; nil where the storage failed, now or when it was first read.
-local function read_roster(username, host)
-	local roster, err = rostermanager.load_roster(username, host)
-	local metadata = roster[false]
-	return err == nil and (metadata and metadata.broken) == nil and roster or nil
 end
 
 --- The contact that a roster set is about, or why it is refused.

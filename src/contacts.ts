@@ -1,8 +1,8 @@
-import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { read_roster } from "./accounts";
 import type { Acts } from "./acts";
 import type { Options } from "./config";
 import type { ContactMemory } from "./contact_memory";
@@ -60,8 +60,8 @@ export function create_contact_presence(
 	/** Whether a user has a contact in their roster and sees its presence. */
 	function is_contact_of(user: string, contact: string): boolean {
 		const [username] = jid.split(user);
-		const [roster] = rostermanager.load_roster(username!, host);
-		return sees_contact(roster.get(contact));
+		const roster = read_roster(username!, host);
+		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
 	function receive(event: StanzaEvent): Handled {
@@ -191,7 +191,10 @@ export function create_contact_presence(
 				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
 				probe_from = memory.is_earlier_user(username) ? user + "/" + uuid.generate() : undefined;
 			}
-			const [roster] = rostermanager.load_roster(username, host);
+			const roster = read_roster(username, host);
+			if (!roster) {
+				return;
+			}
 			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 				if (sees_contact(item) && !seen.has(contact)) {
 					seen.set(contact, true);

@@ -1,7 +1,7 @@
 import * as rostermanager from "core.rostermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
-import { account_exists } from "./accounts";
+import { account_exists, read_roster } from "./accounts";
 import type { Acts } from "./acts";
 import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
@@ -45,13 +45,6 @@ export function roster_version(roster: Roster): string | undefined {
 	// Not the 1 of mod_roster, which is also that of the first change.
 	const version = (metadata && metadata.version) ?? 0;
 	return version !== true ? tostring(version) : undefined;
-}
-
-/** Reads a user's roster; nil where the storage failed, now or when it was first read. */
-export function read_roster(username: string, host: string): Roster | undefined {
-	const [roster, err] = rostermanager.load_roster(username, host);
-	const metadata = roster.get(false);
-	return err === undefined && (metadata && metadata.broken) === undefined ? roster : undefined;
 }
 
 /** The contact that a roster set is about, or why it is refused. */

@@ -1,9 +1,10 @@
 import * as uuid from "util.uuid";
+import { read_roster } from "./accounts";
 import type { Acts } from "./acts";
 import { is_connected } from "./entities";
 import type { Connection, Entities } from "./entities";
 import { attribute, send_text } from "./output";
-import { item_text, read_roster } from "./roster";
+import { item_text } from "./roster";
 import { create_roster_stores } from "./roster_store";
 import type { StoreEvent } from "./roster_store";
 

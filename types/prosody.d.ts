@@ -64,6 +64,8 @@ interface Host extends Session {
 	sessions?: LuaTable<string, User>;
 	/** The environments of the modules loaded, by name. */
 	modules: LuaTable<string, object>;
+	/** The rosters of users without clients that were read last, by bare JID; a util.cache. 0.10 and later. */
+	roster_cache?: { set(user: string, roster: Roster | undefined): void };
 }
 
 /** @noSelf */

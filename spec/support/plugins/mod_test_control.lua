@@ -3,7 +3,8 @@
 --
 -- On that component's host the module answers queries; on the VirtualHosts it gives the code
 -- that is run there a module object, and makes the storage of rosters fail on demand:
--- prosody.spec_fail = { roster_get = true, roster_set = true }.
+-- prosody.spec_fail = { roster_get = true, roster_set = true }. A function in place of true gets what the storage's
+-- method gets, tells whether it is to fail, and may take its time.
 
 local base64 = require "util.encodings".base64;
 local envload = require "util.envload".envload;
@@ -90,7 +91,11 @@ local function fail_on_demand(store, what, ...)
 		if method then
 			store[name] = function (...)
 				local fail = prosody.spec_fail;
-				if fail and fail[what] then
+				local fails = fail and fail[what];
+				if type(fails) == "function" then
+					fails = fails(...);
+				end
+				if fails then
 					return nil, "spec failure";
 				end
 				return method(...);
