@@ -2084,6 +2084,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
 		if contact == nil then
+			saves.settle(username)
 			return refuse(entity, origin, stanza, refusal)
 		end
 		saves.settle(username, contact)
@@ -2095,6 +2096,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 		local old = roster[contact]
 		local removal = element.attr.subscription == "remove"
 		if removal and not old then
+			saves.settle(username)
 			return refuse(entity, origin, stanza, refusals.roster_no_item)
 		end
 		saves.put(username, roster, contact, not removal and updated_item(element, old) or nil, function(saved)

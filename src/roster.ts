@@ -186,6 +186,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
 		if (contact === undefined) {
+			saves.settle(username!);
 			return refuse(entity, origin, stanza, refusal);
 		}
 		saves.settle(username!, contact);
@@ -197,6 +198,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		const old = roster.get(contact) as RosterItem | undefined;
 		const removal = element.attr.subscription === "remove";
 		if (removal && !old) {
+			saves.settle(username!);
 			return refuse(entity, origin, stanza, refusals.roster_no_item);
 		}
 		saves.put(username!, roster, contact, removal ? undefined : updated_item(element, old), (saved) => {

@@ -34,7 +34,7 @@ export interface RosterSaves {
 		this: void, username: string, roster: Roster, contact: string, item: RosterItem | undefined,
 		done: (this: void, saved: boolean) => void,
 	) => void;
-	/** Saves at once what waits of a user's, or if a contact of theirs does. */
+	/** Saves and answers at once what waits of a user's, or only if a contact of theirs does. */
 	settle: (this: void, username: string, contact?: string) => void;
 	/** Saves at once all that waits. */
 	flush: (this: void) => undefined;
