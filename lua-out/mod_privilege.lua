@@ -2099,7 +2099,9 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 			saves.settle(username)
 			return refuse(entity, origin, stanza, refusals.roster_no_item)
 		end
-		saves.put(username, roster, contact, not removal and updated_item(element, old) or nil, function(saved)
+		-- A client's handlers may wait for the storage, what runs later may not.
+		local alone = origin.type == "c2s"
+		saves.put(username, roster, contact, not removal and updated_item(element, old) or nil, alone, function(saved)
 			if not saved then
 				refuse(entity, origin, stanza, refusals.roster_not_saved)
 				return
@@ -2398,37 +2400,38 @@ end
 --- How many changes of a roster wait at most.
 local most_waiting = 100
 
---- A change is saved at once, but those that follow it before the server has handled what it read
--- wait, and are saved in one go: a storage of whole rosters reads and writes all of one
+--- A change is saved at once, but those of the same roster that follow it before the server has handled what it
+-- read wait, and are saved in one go: a storage of whole rosters reads and writes all of one
 -- for each item that is saved, and a gateway may set its whole contact list.
 --
 -- While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
 local function create_roster_saves(host, add_timer)
-	local recent = {}
-	local by_user = {}
+	--- What was changed last.
+	local current
+	local timer_runs = false
 
-	--- Saves the changes as `save_roster` saves one.
-	local function save_all(changes, metadata)
+	--- Saves changes as `save_roster` saves one.
+	local function save_all(username, roster, list, metadata)
 		if not since_0_10 then
 			-- There are no stores of single items.
-			return rostermanager.save_roster(changes.username, host, changes.roster)
+			return rostermanager.save_roster(username, host, roster)
 		end
-		if #changes.list == 1 then
-			return rostermanager.save_roster(changes.username, host, changes.roster, changes.list[1].contact)
+		if #list == 1 then
+			return rostermanager.save_roster(username, host, roster, list[1].contact)
 		end
-		if not account_exists(changes.username, host) then
+		if not account_exists(username, host) then
 			return false
 		end
 		if metadata.version ~= true then
-			metadata.version = (metadata.version or 0) + #changes.list
+			metadata.version = (metadata.version or 0) + #list
 		end
 		local store = storagemanager.open(host, "roster", "map")
 		local keys = {}
 		keys[false] = metadata
-		for _, change in ipairs(changes.list) do
-			keys[change.contact] = changes.roster[change.contact] or store.remove
+		for _, change in ipairs(list) do
+			keys[change.contact] = roster[change.contact] or store.remove
 		end
-		return (store:set_keys(changes.username, keys))
+		return (store:set_keys(username, keys))
 	end
 
 	local function save(changes)
@@ -2436,10 +2439,10 @@ local function create_roster_saves(host, add_timer)
 		if #list == 0 then
 			return
 		end
+		changes.list = {}
 		local metadata = changes.roster[false] or {}
 		local version = metadata.version
-		local saved = save_all(changes, metadata) == true
-		changes.list = {}
+		local saved = save_all(changes.username, changes.roster, list, metadata) == true
 		if not saved then
 			metadata.version = version
 			for i = #list, 1, -1 do
@@ -2460,46 +2463,44 @@ local function create_roster_saves(host, add_timer)
 	end
 
 	local function flush()
-		local all = recent
-		recent = {}
-		by_user = {}
-		for _, changes in ipairs(all) do
+		local changes = current
+		current = nil
+		if changes then
 			save(changes)
 		end
 		return nil
 	end
 
 	local function settle(username, contact)
-		local changes = by_user[username]
-		for _, change in ipairs(changes and changes.list or {}) do
+		if not current or current.username ~= username then
+			return
+		end
+		for _, change in ipairs(current.list) do
 			if contact == nil or change.contact == contact then
-				return save(changes)
+				return save(current)
 			end
 		end
 	end
 
-	--- Where the changes of a user's roster are noted.
-	local function changes_of(username, roster)
-		local known = by_user[username]
-		if known and known.roster == roster then
-			return known
+	local function begin(changes)
+		current = changes
+		if not timer_runs then
+			timer_runs = true
+			add_timer(0, function()
+				timer_runs = false
+				return flush()
+			end)
 		end
-		if known then
-			save(known)
-		end
-		local changes = { username = username, roster = roster, list = {} }
-		by_user[username] = changes
-		recent[#recent + 1] = changes
-		if #recent == 1 then
-			add_timer(0, flush)
-		end
-		return changes
 	end
 
 	return {
-		put = function(username, roster, contact, item, done)
-			local is_first = by_user[username] == nil
-			local changes = changes_of(username, roster)
+		put = function(username, roster, contact, item, alone, done)
+			local changes = current
+			local follows = changes ~= nil and changes.roster == roster and not alone
+			if not changes or not follows then
+				flush()
+				changes = { username = username, roster = roster, list = {} }
+			end
 			local pending = (roster[false] or {}).pending
 			table.insert(changes.list, { contact = contact, old = roster[contact], request = pending and pending[contact], done = done })
 			roster[contact] = item
@@ -2507,8 +2508,11 @@ local function create_roster_saves(host, add_timer)
 			if pending and item and (item.subscription == "from" or item.subscription == "both") then
 				pending[contact] = nil
 			end
-			if is_first or #changes.list == most_waiting then
+			if not follows or #changes.list == most_waiting then
 				save(changes)
+			end
+			if not follows and not alone then
+				begin(changes)
 			end
 		end,
 		settle = settle,

@@ -201,7 +201,9 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 			saves.settle(username!);
 			return refuse(entity, origin, stanza, refusals.roster_no_item);
 		}
-		saves.put(username!, roster, contact, removal ? undefined : updated_item(element, old), (saved) => {
+		// A client's handlers may wait for the storage, what runs later may not.
+		const alone = origin.type === "c2s";
+		saves.put(username!, roster, contact, removal ? undefined : updated_item(element, old), alone, (saved) => {
 			if (!saved) {
 				refuse(entity, origin, stanza, refusals.roster_not_saved);
 				return;

@@ -29,9 +29,11 @@ export interface RosterSaves {
 	/**
 	 * Puts an item into a roster, undefined for none. Calls back when it is saved, or
 	 * when that failed and the roster is as it was.
+	 *
+	 * @param alone whether it is saved at once, whatever came before
 	 */
 	put: (
-		this: void, username: string, roster: Roster, contact: string, item: RosterItem | undefined,
+		this: void, username: string, roster: Roster, contact: string, item: RosterItem | undefined, alone: boolean,
 		done: (this: void, saved: boolean) => void,
 	) => void;
 	/** Saves and answers at once what waits of a user's, or only if a contact of theirs does. */
@@ -41,38 +43,39 @@ export interface RosterSaves {
 }
 
 /**
- * A change is saved at once, but those that follow it before the server has handled what it read
- * wait, and are saved in one go: a storage of whole rosters reads and writes all of one
+ * A change is saved at once, but those of the same roster that follow it before the server has handled what it
+ * read wait, and are saved in one go: a storage of whole rosters reads and writes all of one
  * for each item that is saved, and a gateway may set its whole contact list.
  *
  * While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
  */
 export function create_roster_saves(host: string, add_timer: AddTimer): RosterSaves {
-	let recent: Changes[] = [];
-	let by_user = new LuaTable<string, Changes>();
+	/** What was changed last. */
+	let current: Changes | undefined;
+	let timer_runs = false;
 
-	/** Saves the changes as `save_roster` saves one. */
-	function save_all(changes: Changes, metadata: RosterMetadata): boolean | undefined {
+	/** Saves changes as `save_roster` saves one. */
+	function save_all(username: string, roster: Roster, list: Change[], metadata: RosterMetadata): boolean | undefined {
 		if (!since_0_10) {
 			// There are no stores of single items.
-			return rostermanager.save_roster(changes.username, host, changes.roster);
+			return rostermanager.save_roster(username, host, roster);
 		}
-		if (changes.list.length === 1) {
-			return rostermanager.save_roster(changes.username, host, changes.roster, changes.list[0]!.contact);
+		if (list.length === 1) {
+			return rostermanager.save_roster(username, host, roster, list[0]!.contact);
 		}
-		if (!account_exists(changes.username, host)) {
+		if (!account_exists(username, host)) {
 			return false;
 		}
 		if (metadata.version !== true) {
-			metadata.version = (metadata.version ?? 0) + changes.list.length;
+			metadata.version = (metadata.version ?? 0) + list.length;
 		}
 		const store = storagemanager.open(host, "roster", "map");
 		const keys = new LuaTable<string | false, unknown>();
 		keys.set(false, metadata);
-		for (const [, change] of ipairs(changes.list)) {
-			keys.set(change.contact, (changes.roster.get(change.contact)) ?? store.remove);
+		for (const [, change] of ipairs(list)) {
+			keys.set(change.contact, (roster.get(change.contact)) ?? store.remove);
 		}
-		return store.set_keys(changes.username, keys)[0];
+		return store.set_keys(username, keys)[0];
 	}
 
 	function save(changes: Changes): void {
@@ -80,10 +83,10 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 		if (list.length === 0) {
 			return;
 		}
+		changes.list = [];
 		const metadata = changes.roster.get(false) ?? {};
 		const version = metadata.version;
-		const saved = save_all(changes, metadata) === true;
-		changes.list = [];
+		const saved = save_all(changes.username, changes.roster, list, metadata) === true;
 		if (!saved) {
 			metadata.version = version as number;
 			for (const i of $range(list.length, 1, -1)) {
@@ -104,46 +107,44 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 	}
 
 	function flush(): undefined {
-		const all = recent;
-		recent = [];
-		by_user = new LuaTable();
-		for (const [, changes] of ipairs(all)) {
+		const changes = current;
+		current = undefined;
+		if (changes) {
 			save(changes);
 		}
 		return undefined;
 	}
 
 	function settle(username: string, contact?: string): void {
-		const changes = by_user.get(username) as Changes | undefined;
-		for (const [, change] of ipairs(changes ? changes.list : [])) {
+		if (!current || current.username !== username) {
+			return;
+		}
+		for (const [, change] of ipairs(current.list)) {
 			if (contact === undefined || change.contact === contact) {
-				return save(changes!);
+				return save(current);
 			}
 		}
 	}
 
-	/** Where the changes of a user's roster are noted. */
-	function changes_of(username: string, roster: Roster): Changes {
-		const known = by_user.get(username) as Changes | undefined;
-		if (known && known.roster === roster) {
-			return known;
+	function begin(changes: Changes): void {
+		current = changes;
+		if (!timer_runs) {
+			timer_runs = true;
+			add_timer(0, () => {
+				timer_runs = false;
+				return flush();
+			});
 		}
-		if (known) {
-			save(known);
-		}
-		const changes: Changes = { username: username, roster: roster, list: [] };
-		by_user.set(username, changes);
-		recent.push(changes);
-		if (recent.length === 1) {
-			add_timer(0, flush);
-		}
-		return changes;
 	}
 
 	return {
-		put: (username, roster, contact, item, done) => {
-			const is_first = !by_user.has(username);
-			const changes = changes_of(username, roster);
+		put: (username, roster, contact, item, alone, done) => {
+			let changes = current;
+			const follows = changes !== undefined && changes.roster === roster && !alone;
+			if (!changes || !follows) {
+				flush();
+				changes = { username: username, roster: roster, list: [] };
+			}
 			const pending = (roster.get(false) ?? {}).pending;
 			changes.list.push({ contact: contact, old: roster.get(contact), request: pending && pending.get(contact), done: done });
 			roster.set(contact, item as RosterItem);
@@ -151,8 +152,11 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 			if (pending && item && (item.subscription === "from" || item.subscription === "both")) {
 				pending.set(contact, undefined);
 			}
-			if (is_first || changes.list.length === most_waiting) {
+			if (!follows || changes.list.length === most_waiting) {
 				save(changes);
+			}
+			if (!follows && !alone) {
+				begin(changes);
 			}
 		},
 		settle: settle,
