@@ -940,12 +940,21 @@ local function attribute(name, value)
 	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
 end
 
+--- Sends a stanza on a stream, if that still stands.
+--
+-- Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
+local function send_stanza(session, stanza)
+	if not session.destroyed then
+		session.send(stanza)
+	end
+end
+
 --- Sends a stanza that is XML text.
 --
 -- To write text is a fraction of the work of building a stanza only to have it written. A component's
 -- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
 local function send_text(session, text)
-	session.send((session.type == "component" or not has_xml) and text or xml.parse(text))
+	send_stanza(session, (session.type == "component" or not has_xml) and text or xml.parse(text))
 end
 
 --- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
@@ -956,7 +965,7 @@ local function create_batch(session)
 
 	local function flush()
 		if #texts > 0 then
-			session.send(table.concat(texts))
+			send_stanza(session, table.concat(texts))
 			texts = {}
 		end
 	end
@@ -1518,9 +1527,7 @@ local refusals = {
 
 --- Answers a request with an error, if the stream that it came over still stands.
 local function answer_error(session, stanza, refusal)
-	if not session.destroyed then
-		session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
-	end
+	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
 end
 
 --- Makes the function that refuses.
@@ -2029,7 +2036,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 		acts.count(entity, "roster_gets")
 		local version = roster_version(roster)
 		if version ~= nil and stanza.tags[1].attr.ver == version then
-			origin.send(st.reply(stanza))
+			send_stanza(origin, st.reply(stanza))
 			return true
 		end
 		local reply = {
@@ -2110,9 +2117,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 				end_subscriptions(username, roster, contact, old)
 			end
 			acts.record(entity, "roster_sets", removal and "%s removed contact %s from the roster of %s" or "%s set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
-			if not origin.destroyed then
-				origin.send(st.reply(stanza))
-			end
+			send_stanza(origin, st.reply(stanza))
 			rostermanager.roster_push(username, host, contact)
 		end)
 		return true
@@ -2688,7 +2693,7 @@ local function serve_host()
 		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
 		if privilege then
 			connection.told[xmlns] = permissions
-			connection.session.send(st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
+			send_stanza(connection.session, st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
 		end
 	end
 
@@ -2725,7 +2730,9 @@ local function serve_host()
 	end
 
 	local function advertise_to(entity)
-		for _, connection in ipairs(entity.connections) do
+		-- From the last one on: one that ends by what it is sent is taken out of the list.
+		for i = #entity.connections, 1, -1 do
+			local connection = entity.connections[i]
 			if is_connected(connection) then
 				advertise(connection)
 			end

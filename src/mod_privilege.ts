@@ -19,6 +19,7 @@ import { create_act_as } from "./impersonation";
 import { create_iq } from "./iq";
 import { create_message } from "./message";
 import { xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
+import { send_stanza } from "./output";
 import { describe_permissions, grants_anything, no_permissions, same_permissions } from "./permissions";
 import type { Permissions } from "./permissions";
 import { create_managed_presence } from "./presence";
@@ -118,7 +119,7 @@ function serve_host(): void {
 		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
 		if (privilege) {
 			connection.told.set(xmlns, permissions);
-			connection.session.send(st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
+			send_stanza(connection.session, st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
 		}
 	}
 
@@ -155,7 +156,9 @@ function serve_host(): void {
 	}
 
 	function advertise_to(entity: Entity): void {
-		for (const [, connection] of ipairs(entity.connections)) {
+		// From the last one on: one that ends by what it is sent is taken out of the list.
+		for (const i of $range(entity.connections.length, 1, -1)) {
+			const connection = entity.connections[i - 1]!;
 			if (is_connected(connection)) {
 				advertise(connection);
 			}

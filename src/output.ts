@@ -10,13 +10,24 @@ export function attribute(name: string, value: string | undefined): string {
 }
 
 /**
+ * Sends a stanza on a stream, if that still stands.
+ *
+ * Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
+ */
+export function send_stanza(session: Session, stanza: Stanza | string): void {
+	if (!session.destroyed) {
+		session.send(stanza);
+	}
+}
+
+/**
  * Sends a stanza that is XML text.
  *
  * To write text is a fraction of the work of building a stanza only to have it written. A component's
  * stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
  */
 export function send_text(session: Session, text: string): void {
-	session.send(session.type === "component" || !has_xml ? text : xml.parse(text)!);
+	send_stanza(session, session.type === "component" || !has_xml ? text : xml.parse(text)!);
 }
 
 /** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
@@ -34,7 +45,7 @@ export function create_batch(session: Session): Batch {
 
 	function flush(): void {
 		if (texts.length > 0) {
-			session.send(table.concat(texts));
+			send_stanza(session, table.concat(texts));
 			texts = [];
 		}
 	}

@@ -1,6 +1,7 @@
 import * as st from "util.stanza";
 import type { Acts } from "./acts";
 import type { Entity } from "./entities";
+import { send_stanza } from "./output";
 import type { AddTimer } from "./slices";
 
 /** A way to say no: the error that the entity gets, and the words for it and for the log. */
@@ -51,9 +52,7 @@ export const refusals = {
 
 /** Answers a request with an error, if the stream that it came over still stands. */
 export function answer_error(session: Session, stanza: Stanza, refusal: Refusal): void {
-	if (!session.destroyed) {
-		session.send(st.error_reply(stanza, refusal.type, refusal.condition, refusal.text));
-	}
+	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text));
 }
 
 /** Refuses a request: answers it with an error and logs that. Returns true, for handlers. */

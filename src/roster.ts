@@ -7,7 +7,7 @@ import { since_0_10 } from "./compatibility";
 import type { Entities, Entity } from "./entities";
 import type { ActAs } from "./impersonation";
 import { xmlns_roster } from "./namespaces";
-import { attribute, send_text } from "./output";
+import { attribute, send_stanza, send_text } from "./output";
 import { covers } from "./permissions";
 import { refusals } from "./refusals";
 import type { Refusal, Refuse } from "./refusals";
@@ -135,7 +135,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		acts.count(entity, "roster_gets");
 		const version = roster_version(roster);
 		if (version !== undefined && stanza.tags[0]!.attr.ver === version) {
-			origin.send(st.reply(stanza));
+			send_stanza(origin, st.reply(stanza));
 			return true;
 		}
 		const reply: string[] = [
@@ -212,9 +212,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 				end_subscriptions(username!, roster, contact, old);
 			}
 			acts.record(entity, "roster_sets", removal ? "%s removed contact %s from the roster of %s" : "%s set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
-			if (!origin.destroyed) {
-				origin.send(st.reply(stanza));
-			}
+			send_stanza(origin, st.reply(stanza));
 			rostermanager.roster_push(username!, host, contact);
 		});
 		return true;
