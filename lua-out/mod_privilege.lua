@@ -6,6 +6,8 @@
 --
 -- Generated from src/ by `make build`; do not edit.
 
+local module_version = "0.1.0"
+
 local configmanager = require("core.configmanager")
 local rostermanager = require("core.rostermanager")
 local storagemanager = require("core.storagemanager")
@@ -755,12 +757,18 @@ end
 -- @param get_sections gives the configuration
 -- @returns the exit status: 1 where something is wrong
 local function run_command(args, get_sections)
+	if args[1] == "version" then
+		print("mod_privilege " .. module_version)
+		return 0
+	end
 	if args[1] ~= "check" then
-		print("mod_privilege: XEP-0356 (Privileged Entity) for Prosody")
+		print("mod_privilege " .. module_version .. ": XEP-0356 (Privileged Entity) for Prosody")
 		print("")
 		print("Usage: prosodyctl mod_privilege check")
+		print("       prosodyctl mod_privilege version")
 		print("")
 		print("  check    shows what the configuration grants to which entities, and what is wrong with it")
+		print("  version  shows the version of the module")
 		return (args[1] == nil or args[1] == "help" or args[1] == "--help") and 0 or 1
 	end
 	local report = check_configuration(get_sections())
@@ -2721,7 +2729,7 @@ local function serve_host()
 			granted = granted + 1
 			connected = connected + (#entity.connections > 0 and 1 or 0)
 		end
-		local text = tostring(granted) .. " granted, " .. tostring(connected) .. " connected"
+		local text = tostring(granted) .. " granted, " .. tostring(connected) .. " connected, version " .. module_version
 		if problem_count > 0 then
 			module:set_status("error", text .. "; " .. tostring(problem_count) .. " errors in the configuration, see the log", true)
 		else

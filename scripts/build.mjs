@@ -66,6 +66,8 @@ function header(root) {
 		"--",
 		"-- Generated from src/ by `make build`; do not edit.",
 		"",
+		`local module_version = "${version}"`,
+		"",
 	].map((line) => `${line}\n`).join("");
 }
 

@@ -188,12 +188,18 @@ export function check_configuration(sections: Sections): Report {
  * @returns the exit status: 1 where something is wrong
  */
 export function run_command(args: string[], get_sections: (this: void) => Sections): number {
+	if (args[0] === "version") {
+		print("mod_privilege " + module_version);
+		return 0;
+	}
 	if (args[0] !== "check") {
-		print("mod_privilege: XEP-0356 (Privileged Entity) for Prosody");
+		print("mod_privilege " + module_version + ": XEP-0356 (Privileged Entity) for Prosody");
 		print("");
 		print("Usage: prosodyctl mod_privilege check");
+		print("       prosodyctl mod_privilege version");
 		print("");
 		print("  check    shows what the configuration grants to which entities, and what is wrong with it");
+		print("  version  shows the version of the module");
 		return args[0] === undefined || args[0] === "help" || args[0] === "--help" ? 0 : 1;
 	}
 	const report = check_configuration(get_sections());

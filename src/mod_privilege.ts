@@ -147,7 +147,7 @@ function serve_host(): void {
 			granted = granted + 1;
 			connected = connected + (entity.connections.length > 0 ? 1 : 0);
 		}
-		const text = tostring(granted) + " granted, " + tostring(connected) + " connected";
+		const text = tostring(granted) + " granted, " + tostring(connected) + " connected, version " + module_version;
 		if (problem_count > 0) {
 			module.set_status("error", text + "; " + problem_count + " errors in the configuration, see the log", true);
 		} else {

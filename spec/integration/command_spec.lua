@@ -1,5 +1,6 @@
 -- B10.3: prosodyctl mod_privilege check, which reads the configuration.
 
+local environment = require "spec.support.environment";
 local prosody = require "spec.support.prosody";
 local console = require "spec.support.console";
 
@@ -299,8 +300,15 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 	it("B10.3 explains itself, and exits with status 1 for words that it does not know", function ()
 		for words, expected in pairs { [""] = 0, [" chekc"] = 1, [" list capulet.lit"] = 1 } do
 			local output, status = server:prosodyctl("mod_privilege" .. words);
+			assert.is_truthy(output:find("mod_privilege " .. environment.module_version() .. ": XEP-0356", 1, true), output);
 			assert.is_truthy(output:find("prosodyctl mod_privilege check", 1, true), output);
 			assert.is_equal(expected, status);
 		end
+	end);
+
+	it("tells its version", function ()
+		local output, status = server:prosodyctl "mod_privilege version";
+		assert.is_equal("mod_privilege " .. environment.module_version(), output:match "mod_privilege [^\n]*");
+		assert.is_equal(0, status);
 	end);
 end);

@@ -1,6 +1,7 @@
 -- B10.3: the list of entities in the console of the running server, and the module's status.
 
 local socket = require "socket";
+local environment = require "spec.support.environment";
 local prosody = require "spec.support.prosody";
 local acts = require "spec.support.acts";
 local console = require "spec.support.console";
@@ -286,6 +287,7 @@ describe("B10.3 prosodyctl shell", function ()
 			local text = status(host);
 			local found = { text:match "^(%a+) (%d+)%D+(%d+)" };
 			assert.is_same({ type, tostring(granted), tostring(connected) }, found, text);
+			assert.is_equal(environment.module_version(), text:match "version ([^;]+)");
 			return text;
 		end
 

@@ -49,6 +49,12 @@ end
 environment.program = assert(environment.find_program(os.getenv "PROSODY_BIN" or "prosody"),
 	"Prosody is not installed; set PROSODY_BIN to the path of its program");
 
+--- The module's version, for the specs that compare it with what is shown.
+-- @return what package.json has
+function environment.module_version()
+	return (assert(assert(environment.read_file "package.json"):match '"version": "([^"]+)"'));
+end
+
 local text = assert(environment.read_file(environment.program));
 
 --- Folder of Prosody's libraries (util, core, net).
