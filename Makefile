@@ -2,17 +2,20 @@
 
 PLUGINS ?= /usr/local/lib/prosody/modules
 DESTDIR ?=
+DIST    ?= build/dist
 
 LUA_OUT := lua-out/mod_privilege.lua
 LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
+DIST_PACKAGES := luarocks lua5.1 liblua5.1-0-dev zip unzip
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
 lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
 PROSODY_LUA = $(call lua_of,prosody)
 
 .DEFAULT_GOAL := help
-.PHONY: help node build lint test test-unit test-integration test-docker demo serve bench install patch unpatch clean debian-lint debian-unit debian-integration debian-demo debian-bench
+.PHONY: help node build check lint test test-unit test-integration test-docker demo serve bench install dist patch unpatch clean \
+	debian-lint debian-unit debian-integration debian-demo debian-bench debian-dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,19 +27,23 @@ debian-lint:
 debian-unit:
 	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit prosody
 debian-integration:
-	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp patch
+	@scripts/setup debian prosody lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp patch $(DIST_PACKAGES)
 debian-demo:
 	@scripts/setup debian prosody
 debian-bench:
 	@scripts/setup debian prosody prosody-modules lua-filesystem lua-socket lua-sec lua-expat lua-unbound
+debian-dist:
+	@scripts/setup debian $(DIST_PACKAGES)
 
 build: node ## make lua-out/mod_privilege.lua out of src/
 	@node scripts/build.mjs
 
-lint: node debian-lint ## check the sources, and that the Lua is what they make
+check: node ## that the Lua is what src/ makes
+	@node scripts/build.mjs --check
+
+lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@$(BIN)/eslint . && echo "eslint: no problems"
 	@if [ -e demo/tsconfig.json ]; then $(BIN)/tsc -p demo --noEmit && echo "tsc: demo/ has no problems"; fi
-	@node scripts/build.mjs --check
 	@scripts/check-lua $(LUA_OUT)
 	@scripts/check-specs
 
@@ -75,6 +82,10 @@ install: ## copy the module to PLUGINS=DIR
 	@echo '        privileged_entities = {'
 	@echo '            ["pubsub.example.com"] = { roster = "get", message = "outgoing", presence = "roster" },'
 	@echo '        }'
+
+dist: $(if $(shell command -v node),check) debian-dist ## make a release of the files as they are, for prosodyctl install too, in DIST=DIR
+	@command -v node >/dev/null || echo "Without Node.js it is not checked that $(LUA_OUT) is what src/ makes." >&2
+	@scripts/dist "$(DIST)"
 
 patch: ## have mod_component of Prosody 0.9.0 to 0.9.8 in PROSODY=DIR tell the module of components
 	@scripts/patch-prosody apply "$(PROSODY)"

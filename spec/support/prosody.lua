@@ -630,8 +630,9 @@ methods.reload_module = module_method "reload";
 
 --- Runs prosodyctl with the server's configuration.
 -- @param arguments text for the shell, or a list of arguments
+-- @param variables more of the environment, as text for the shell
 -- @return its output and its exit status
-function methods:prosodyctl(arguments)
+function methods:prosodyctl(arguments, variables)
 	if type(arguments) == "table" then
 		local quoted = {};
 		for i, argument in ipairs(arguments) do
@@ -639,7 +640,8 @@ function methods:prosodyctl(arguments)
 		end
 		arguments = table.concat(quoted, " ");
 	end
-	return capture(("%s --config %s %s 2>&1 </dev/null"):format(quote(self.program .. "ctl"), quote(self.dir .. "/prosody.cfg.lua"), arguments));
+	return capture(("%s %s --config %s %s 2>&1 </dev/null"):format(
+		variables or "", quote(self.program .. "ctl"), quote(self.dir .. "/prosody.cfg.lua"), arguments));
 end
 
 return prosody;

@@ -1,0 +1,174 @@
+-- What `make dist` makes, and `prosodyctl install` of that, from a web server and from a file.
+
+local environment = require "spec.support.environment";
+local prosody = require "spec.support.prosody";
+local console = require "spec.support.console";
+local privileged = require "spec.support.privileged";
+
+local version = environment.module_version();
+local rock = "mod_privilege-" .. version .. "-1";
+local module_file = ("/share/lua/%s/mod_privilege.lua"):format(_VERSION:match "%d.%d");
+
+local has_installer = (environment.read_file(environment.program .. "ctl") or ""):find("commands.install", 1, true) ~= nil;
+local since_0_12 = console.specs(has_installer, "0.12");
+
+-- Runs commands, and gives what they say, and whether they succeeded
+local function run(commands)
+	local pipe = io.popen(("{ %s\n} 2>&1 </dev/null"):format(commands));
+	local output = pipe:read "*a";
+	return output, (pipe:close() or false);
+end
+
+local function assert_run(commands, ...)
+	local output, ok = run(commands:format(...));
+	assert.is_true(ok, output);
+	return output;
+end
+
+describe("make dist", function ()
+	local folder;
+
+	setup(function ()
+		folder = assert_run "mktemp -d":match "[^\n]+";
+		assert_run("make -s dist -o check DIST='%s/dist'", folder);
+	end);
+
+	teardown(function ()
+		assert_run("rm -rf '%s'", folder);
+	end);
+
+	-- Copies what a release is made from into a folder
+	local function copy_tree()
+		local copy = assert_run("mktemp -d '%s/copy.XXXXXX'", folder):match "[^\n]+";
+		assert_run("umask 077; cp -R Makefile scripts lua-out patches README.md CHANGELOG.md LICENSE package.json '%s'", copy);
+		return copy;
+	end
+
+	local function change(path, pattern, replacement)
+		local text, count = assert(environment.read_file(path)):gsub(pattern, replacement, 1);
+		assert.is_equal(1, count);
+		environment.write_file(path, text);
+	end
+
+	local function assert_refused(copy, said, options)
+		local output, ok = run(("make -s -C '%s' dist DIST=dist %s"):format(copy, options or "-o check"));
+		assert.is_false(ok, output);
+		assert.is_truthy(output:find(said, 1, true), output);
+		assert.is_nil(environment.read_file(copy .. "/dist/" .. rock .. ".rockspec"));
+	end
+
+	it("packs the module, the patches and the papers, and nothing else", function ()
+		local names = {};
+		for name in assert_run("tar -tzf '%s/dist/mod_privilege-%s.tar.gz'", folder, version):gmatch "[^\n]+" do
+			local first, rest = name:match "^([^/]*)/(.*)$";
+			assert.is_equal("mod_privilege-" .. version, first);
+			names[#names + 1] = rest;
+		end
+		table.sort(names);
+		assert.is_same({
+			"CHANGELOG.md", "LICENSE", "README.md", "lua-out/mod_privilege.lua", "patches/README.md",
+			"patches/component-authenticated-status.patch", "patches/component-authenticated.patch",
+		}, names);
+	end);
+
+	it("makes the same bytes of another copy, at another time", function ()
+		local copy = copy_tree();
+		assert_run("TZ=Asia/Tokyo make -s -C '%s' dist -o check DIST=dist", copy);
+		for _, name in ipairs { "mod_privilege-" .. version .. ".tar.gz", rock .. ".rockspec", rock .. ".src.rock", rock .. ".all.rock" } do
+			assert_run("cmp '%s/dist/%s' '%s/dist/%s'", folder, name, copy, name);
+		end
+	end);
+
+	it("refuses a version that CHANGELOG.md does not have", function ()
+		local copy = copy_tree();
+		change(copy .. "/CHANGELOG.md", "%[" .. version:gsub("%p", "%%%0") .. "%]", "[Unreleased]");
+		assert_refused(copy, "CHANGELOG.md");
+	end);
+
+	it("refuses a Lua file of another version", function ()
+		local copy = copy_tree();
+		change(copy .. "/lua-out/mod_privilege.lua", "%d+%.%d+%.%d+", "0.0.1");
+		assert_refused(copy, "lua-out/mod_privilege.lua is not of version " .. version);
+	end);
+
+	local spec = select(2, run "command -v node && test -e node_modules") and it or pending;
+	spec("refuses a Lua file that is not what src/ makes (needs Node.js)", function ()
+		local copy = copy_tree();
+		assert_run("cp -Rp src types tsconfig.json package-lock.json '%s' && ln -s \"$PWD/node_modules\" '%s'", copy, copy);
+		change(copy .. "/lua-out/mod_privilege.lua", "local function ", "%0_");
+		assert_refused(copy, "lua-out/mod_privilege.lua is not what src/ makes", " ");
+	end);
+
+	describe("for prosodyctl", function ()
+		local server, url, tree;
+
+		-- Runs prosodyctl with LuaRocks kept from the user's files, and from all servers but the one that it is told
+		local function ctl(arguments)
+			local output, status = server:prosodyctl(arguments, ("env -u http_proxy HOME='%s' LUAROCKS_CONFIG='%s/luarocks.lua'"):format(folder, folder));
+			assert.is_equal(0, status, output);
+			return output;
+		end
+
+		setup(function ()
+			if not has_installer then
+				return;
+			end
+			local port = prosody.free_port();
+			url, tree = ("http://127.0.0.1:%d/files/"):format(port), folder .. "/plugins";
+			environment.write_file(folder .. "/luarocks.lua", 'rocks_servers = { "file:///nowhere" }');
+			server = prosody.start {
+				users = { privileged.user };
+				modules = { "http_files" };
+				plugin_paths = {};
+				global = ('installer_plugin_path = %q\nhttp_files_dir = %q\nhttp_ports = { %d }\nhttp_interfaces = { "127.0.0.1" }'):format(
+					tree, folder .. "/dist/server", port);
+				config = [[
+					VirtualHost "capulet.lit"
+						http_host = "127.0.0.1"
+						privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }
+					Component "gateway.capulet.lit"
+						component_secret = "secret"
+				]];
+			};
+		end);
+
+		teardown(function ()
+			if server then
+				server:stop();
+			end
+		end);
+
+		since_0_12("installs the module, which serves, is listed and removed", function ()
+			assert.is_nil(ctl "list":find "mod_privilege");
+			ctl { "install", "--server=" .. url, "mod_privilege" };
+			assert.is_equal(environment.read_file "lua-out/mod_privilege.lua", environment.read_file(tree .. module_file));
+			assert.is_truthy(ctl "list":match("mod_privilege%s+" .. version:gsub("%p", "%%%0") .. "%-1 %(installed%)"));
+			assert.is_truthy(ctl "mod_privilege version":find("mod_privilege " .. version, 1, true));
+
+			table.insert(server.options.modules, "privilege");
+			server:reload_config();
+			server:restart();
+			assert.is_equal(tree .. module_file, server:eval "return prosody.hosts[module.host].modules.privilege.module.path");
+			local juliet = server:client(privileged.user .. "/balcony");
+			local gateway = server:component "gateway.capulet.lit";
+			gateway:expect(function (stanza)
+				return stanza:get_child("privilege", privileged.xmlns);
+			end);
+			privileged.send(gateway, { from = privileged.user, to = juliet.jid, id = "love", "<body>My bounty is as boundless as the sea</body>" });
+			local message = juliet:expect { name = "message", id = "love" };
+			assert.is_equal(privileged.user, message.attr.from);
+
+			ctl "remove mod_privilege";
+			assert.is_nil(environment.read_file(tree .. module_file));
+			assert.is_nil(ctl "list":find "mod_privilege");
+		end);
+
+		since_0_12("makes a file that is installed without a web server", function ()
+			ctl { "install", ("%s/dist/%s.all.rock"):format(folder, rock) };
+			finally(function ()
+				ctl "remove mod_privilege";
+			end);
+			assert.is_equal(environment.read_file "lua-out/mod_privilege.lua", environment.read_file(tree .. module_file));
+		end);
+	end);
+end);
