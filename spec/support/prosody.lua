@@ -509,6 +509,18 @@ local function tracebacks(self)
 	return found;
 end
 
+--- Takes what is in the log, which is empty after that; for servers that log much and write nothing now.
+-- An error is raised when it tells of an error in Lua code.
+-- @return the text
+function methods:take_log()
+	local found, text = tracebacks(self), self:log();
+	environment.write_file(self.dir .. "/prosody.log", "");
+	if found[1] then
+		error("The log holds errors:\n" .. table.concat(found, "\n"), 2);
+	end
+	return text;
+end
+
 -- Lets the server shut down
 local function terminate(self)
 	if not self.process then

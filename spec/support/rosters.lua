@@ -13,8 +13,8 @@ local xmlns_roster = "jabber:iq:roster";
 
 local rosters = {};
 
--- An item as a line
-local function line(item)
+--- Writes an item as a line.
+function rosters.line(item)
 	local parts, attributes, groups = { item.attr.jid or "-", item.attr.subscription or "-" }, {}, {};
 	for name, value in pairs(item.attr) do
 		if name ~= "jid" and name ~= "subscription" and name ~= "xmlns" then
@@ -49,7 +49,7 @@ local function lines(stanza)
 		if item.name ~= "item" or item.attr.xmlns ~= xmlns_roster then
 			error("not an item: " .. tostring(item), 0);
 		end
-		list[i] = line(item);
+		list[i] = rosters.line(item);
 	end
 	table.sort(list);
 	return list, query.attr.ver;
