@@ -1439,6 +1439,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 
 		in_slices(add_timer, users_online_first(), function(username)
 			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
+				done()
 				return false
 			end
 			contacts_of(username)
@@ -2671,7 +2672,12 @@ local function serve_host()
 	local function catch_up(connection, before)
 		local after = connection.entity.permissions.presence
 		local contacts_too = after == "roster" and before.presence ~= "roster"
-		if after == "none" or before.presence ~= "none" and not contacts_too then
+		if after == "none" then
+			-- What is under way ends by itself.
+			connection.heard = nil
+			return
+		end
+		if before.presence ~= "none" and not contacts_too then
 			return
 		end
 		local heard = {}

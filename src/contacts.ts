@@ -211,6 +211,7 @@ export function create_contact_presence(
 
 		in_slices(add_timer, users_online_first(), (username) => {
 			if (!is_connected(connection) || connection.entity.permissions.presence !== "roster") {
+				done();
 				return false;
 			}
 			contacts_of(username);

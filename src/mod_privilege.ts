@@ -89,7 +89,12 @@ function serve_host(): void {
 	function catch_up(connection: Connection, before: Permissions): void {
 		const after = connection.entity.permissions.presence;
 		const contacts_too = after === "roster" && before.presence !== "roster";
-		if (after === "none" || (before.presence !== "none" && !contacts_too)) {
+		if (after === "none") {
+			// What is under way ends by itself.
+			connection.heard = undefined;
+			return;
+		}
+		if (before.presence !== "none" && !contacts_too) {
 			return;
 		}
 		const heard = new LuaTable<string, true>();
