@@ -1,7 +1,14 @@
--- Malformed and half-right privileged stanzas from entities, made up by a seeded generator: `FUZZ=1000000` for more of
--- them, `SEED=…` for others. Whatever comes, the server answers each request once, and nothing else happens.
+-- Malformed and half-right privileged stanzas, made up by a seeded generator: `make fuzz` for a million of them, `FUZZ=…`
+-- for as many, `SEED=…` for others. Whatever comes, the server answers each request once, and nothing else happens.
+--
+-- The generator makes no iqs without a child or with a type that there is not, and no answers without an id, since
+-- Prosody (0.11 to 13) fails on them when they come from a component or another server, before and without any module:
+-- its core looks at these of users only, and mod_iq relies on that. The module does not handle other's iqs in its place.
 
 local prosody = require "spec.support.prosody";
+local privileged = require "spec.support.privileged";
+local rosters = require "spec.support.rosters";
+local socket = require "socket";
 
 local total = tonumber(os.getenv "FUZZ") or 20000;
 local seed = tonumber(os.getenv "SEED") or 356;
@@ -22,12 +29,18 @@ local jids = {
 	"capulet.lit", "montague.lit", "romeo@montague.lit", "hostile.capulet.lit", "x@hostile.capulet.lit", "pubsub.capulet.lit",
 	"pending", "@", "/", "@capulet.lit", "capulet.lit/", "a@b@c", "juliet@", "", " ", "juliet@capulet.lit/" .. ("r"):rep(1100),
 	("n"):rep(1100) .. "@capulet.lit", "j\195\188liet@capulet.lit", "juli&quot;et@capulet.lit", "&#10;@capulet.lit", "romeo@capulet.lit",
-	"[::1]", "127.0.0.1", "xn--caplet-4ya.lit", "\226\132\170@capulet.lit",
+	"[::1]", "127.0.0.1", "xn--caplet-4ya.lit", "\226\132\170@capulet.lit", "tybalt@capulet.lit", "tybalt@capulet.lit/hall", "capulet.lit.",
+	".capulet.lit", "juliet@capulet..lit", "juliet@capulet.lit@montague.lit", "juliet@capulet.lit//x", "juliet @capulet.lit", "juliet@ capulet.lit",
+	("n"):rep(1023) .. "@capulet.lit", "x." .. ("d"):rep(1023), ("d."):rep(600), "juliet@capulet.lit/\240\159\152\128", "\239\187\191juliet@capulet.lit",
+	"\194\173", "\226\128\174teiluj@capulet.lit", "test.control", "x@test.control", "s p a c e", "<>&quot;&apos;", "elsewhere.lit", "x@elsewhere.lit/y",
+	"juliet@capulet.lit\\40montague.lit", "juliet&#x300;@capulet.lit", "%s%d%n@capulet.lit", ("@"):rep(100), ("/"):rep(100),
 };
 
 local namespaces = {
 	"urn:xmpp:privilege:2", "urn:xmpp:privilege:1", "urn:xmpp:privilege:3", "urn:xmpp:forward:0", "jabber:client", "jabber:iq:roster",
-	"jabber:component:accept", "jabber:server", "", "urn:xmpp:ping", "http://jabber.org/protocol/pubsub", "urn:example&amp;'",
+	"jabber:component:accept", "jabber:server", "", " ", "urn:xmpp:ping", "http://jabber.org/protocol/pubsub", "urn:example&amp;'",
+	"urn:xmpp:privilege:2 ", "URN:XMPP:PRIVILEGE:2", "http://etherx.jabber.org/streams", "urn:xmpp:delegation:2", ("urn:long:"):rep(200),
+	"urn:ietf:params:xml:ns:xmpp-stanzas", "http://www.w3.org/2000/xmlns", "jabber:iq:private", "urn:xmpp:carbons:2",
 };
 
 local names = {
@@ -52,7 +65,7 @@ local function value(attribute)
 	elseif attribute == "subscription" then
 		return pick(subscriptions);
 	end
-	return pick { "x", "", "juliet", ("long"):rep(300), "0", "-1", "1e9", "%s%n", "&#9;&#10;", "\240\159\152\128" };
+	return pick { "x", "", "juliet", ("long"):rep(300), "0", "-1", "1e9", "%s%n", "&#9;&#10;", "\240\159\152\128", "&lt;/iq&gt;", "'/><iq", "\194\128" };
 end
 
 local function random_attributes(without)
@@ -108,39 +121,57 @@ local function damaged(text)
 end
 
 local function nest(text)
-	for _ = 1, random(5) == 1 and 300 or 0 do
-		text = "<privilege xmlns='urn:xmpp:privilege:2'>" .. text .. "</privilege>";
+	local depth = random(200) == 1 and 300 or random(3) == 1 and random(3) or 0;
+	local start, stop = "<privilege xmlns='urn:xmpp:privilege:2'>", "</privilege>";
+	if random(2) == 1 then
+		start, stop = "<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='i'>", "</iq></privileged_iq>";
 	end
-	return text;
+	return start:rep(depth) .. text .. stop:rep(depth);
 end
 
 -- What is in the stanzas: half of it nonsense, half of it nearly right. Nothing in it may be what is granted and complete,
 -- for then it would be done: the message has no recipient outside, and the contact cannot be added.
 local contents = {
-	function () return nest(element(4)); end;
+	function () return nest(element(3)); end;
 	function ()
 		return damaged "<query xmlns='jabber:iq:roster'><item jid='juliet@capulet.lit' name='Self'><group>g</group></item></query>";
 	end;
 	function () return damaged "<query xmlns='jabber:iq:roster'/>"; end;
 	function ()
-		return damaged("<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>"
-			.. "<message xmlns='jabber:client' from='romeo@montague.lit' to='juliet@capulet.lit' id='i'><body>b</body></message></forwarded></privilege>");
+		return nest(damaged("<privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'>"
+			.. "<message xmlns='jabber:client' from='romeo@montague.lit' to='juliet@capulet.lit' id='i'><body>b</body></message></forwarded></privilege>"));
 	end;
 	function ()
-		return damaged("<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='i' to='capulet.lit'>"
-			.. "<ping xmlns='urn:xmpp:ping'/></iq></privileged_iq>");
+		return nest(damaged("<privileged_iq xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='get' id='i' to='capulet.lit'>"
+			.. "<ping xmlns='urn:xmpp:ping'/></iq></privileged_iq>"));
 	end;
 };
 
-describe("Hostile entities", function ()
-	local server;
+-- A stanza from somebody: neither a whole message to a user, nor anything that a user's client is to see
+-- @return its text, and whether it is a request that has to be answered, or an answer that must not be
+local function make(stream, id)
+	local from = "";
+	if stream.kind == "component" then
+		from = random(4) == 1 and pick(jids) or random(50) > 1 and pick { "hostile.capulet.lit", "x@hostile.capulet.lit/y" } or nil;
+		from = from and (" from='%s'"):format(escape(from)) or "";
+	elseif random(4) == 1 then
+		from = (" from='%s'"):format(escape(pick(jids)));
+	end
+	if random(3) == 1 then
+		local kind = random(10) == 1 and pick { "error", "nonsense", "groupchat", "" } or nil;
+		return ("<message%s%s id='%s' to='capulet.lit'>%s</message>"):format(kind and (" type='%s'"):format(kind) or "", from, id, pick(contents)());
+	end
+	local to = pick { "juliet@capulet.lit", "juliet@capulet.lit", "capulet.lit", "nobody@capulet.lit", "romeo@montague.lit", "juliet@capulet.lit/none" };
+	local kind = pick { "get", "set", "get", "set", "get", "set", "result", "error" };
+	return ("<iq type='%s'%s id='%s' to='%s'>%s</iq>"):format(kind, from, id, to, pick(contents)()),
+		kind == "get" or kind == "set", kind == "result" or kind == "error";
+end
 
-	setup(function ()
-		server = prosody.start {
-			config = [[
+local config = [[
 VirtualHost "capulet.lit"
 	privileged_entities = {
 		["hostile.capulet.lit"] = { roster = "get"; presence = "managed_entity"; iq = { ["urn:xmpp:ping"] = "get" } };
+		["tybalt@capulet.lit"] = { roster = "get"; iq = { ["urn:xmpp:ping"] = "get" } };
 	}
 VirtualHost "montague.lit"
 Component "hostile.capulet.lit"
@@ -149,56 +180,148 @@ Component "hostile.capulet.lit"
 Component "pubsub.capulet.lit"
 	component_secret = "secret"
 ]];
-			users = { "juliet@capulet.lit", "romeo@capulet.lit", "romeo@montague.lit" };
+local roster_query = "<query xmlns='jabber:iq:roster'/>";
+
+describe("Hostile entities and users", function ()
+	local server, juliet;
+
+	setup(function ()
+		server = prosody.start {
+			config = config;
+			users = { "juliet@capulet.lit", "romeo@capulet.lit", "tybalt@capulet.lit", "romeo@montague.lit" };
 			rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse" } } };
 			log_level = "info";
 		};
+		juliet = server:client("juliet@capulet.lit/balcony", { roster = true, carbons = true });
 	end);
 
 	teardown(function ()
 		server:stop();
 	end);
 
+	-- A component and users, with a grant and without
+	local function connect()
+		return { server:component "hostile.capulet.lit", server:client "tybalt@capulet.lit/hall", server:client "romeo@capulet.lit/street" };
+	end
+
+	local function close(streams)
+		for _, stream in ipairs(streams) do
+			stream:close();
+		end
+	end
+
 	it(("change nothing with %d malformed and half-right stanzas, and each request is answered once"):format(total), function ()
-		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true, carbons = true });
-		local hostile = server:component "hostile.capulet.lit";
-		local roster = "<query xmlns='jabber:iq:roster'/>";
-		local before = tostring(juliet:iq { type = "get", payload = roster }.tags[1]);
+		local streams = connect();
+		local before = tostring(juliet:iq { type = "get", payload = roster_query }.tags[1]);
 		juliet:sync():drain();
 
-		local batch = 500;
-		for first = 1, total, batch do
-			local lines, requests = {}, {};
-			for i = first, math.min(first + batch - 1, total) do
-				local id = "fuzz" .. i;
-				local name, type = pick { "iq", "iq", "message" }, nil;
-				local to = pick { "juliet@capulet.lit", "juliet@capulet.lit", "capulet.lit", "nobody@capulet.lit", "romeo@montague.lit" };
-				if name == "iq" then
-					type = pick { "get", "set" };
-					requests[id] = 0;
-				end
-				local content = pick(contents)();
-				-- What is no stanza of its own: neither whole messages to users nor what their clients are to see.
-				if name == "message" then
-					to = "capulet.lit";
-				end
-				table.insert(lines, ("<%s%s id='%s' from='hostile.capulet.lit' to='%s'>%s</%s>"):format(
-					name, type and (" type='%s'"):format(type) or "", id, to, content, name));
+		-- A batch of stanzas from one of them, half of all from the component
+		local function make_batch(first, last)
+			local batch = { stream = streams[pick { 1, 1, 2, 3 }], lines = {}, answers = {}, expected = {} };
+			for i = first, last do
+				local id = "fuzz" .. i .. (random(2000) == 1 and ("-long"):rep(20000) or "");
+				local text, is_request, is_answer = make(batch.stream, id);
+				batch.lines[id] = text;
+				table.insert(batch, text);
+				batch.answers[id], batch.expected[id] = 0, is_request and 1 or is_answer and 0 or nil;
 			end
-			hostile:send(table.concat(lines)):sync();
-			for _, stanza in ipairs(hostile:drain()) do
-				if stanza.name == "iq" and requests[stanza.attr.id] then
+			return batch;
+		end
+
+		local function check(batch)
+			local answers = batch.answers;
+			for _, stanza in ipairs(batch.stream:sync():drain()) do
+				local id = stanza.attr.id;
+				if stanza.name == "iq" and answers[id] then
 					assert.is_truthy(stanza.attr.type == "result" or stanza.attr.type == "error");
-					requests[stanza.attr.id] = requests[stanza.attr.id] + 1;
+					answers[id] = answers[id] + 1;
 				end
 			end
-			for id, answers in pairs(requests) do
-				assert.is_equal(1, answers, ("%s (seed %d): %s"):format(id, seed, lines[tonumber(id:match "%d+") - first + 1]));
+			for id, number in pairs(batch.expected) do
+				if answers[id] ~= number then
+					error(("%d answers instead of %d for %s (seed %d): %s"):format(answers[id], number, batch.stream.jid, seed, batch.lines[id]));
+				end
 			end
 		end
 
+		local size, start = 500, socket.gettime();
+		local batch;
+		for first = 1, total, size do
+			-- the server is busy with one while the next is made
+			local next_batch = make_batch(first, math.min(first + size - 1, total));
+			if batch then
+				check(batch);
+			end
+			batch = next_batch;
+			batch.stream:send(table.concat(batch));
+			if total > 100000 and math.floor(first / total * 100) ~= math.floor((first + size) / total * 100) then
+				io.stderr:write(("%d of %d stanzas, %d seconds\n"):format(first + size - 1, total, socket.gettime() - start));
+			end
+		end
+		check(batch);
+
 		juliet:nothing();
-		assert.is_equal(before, tostring(juliet:iq { type = "get", payload = roster }.tags[1]));
-		assert.is_equal("result", hostile:iq { type = "get", to = "juliet@capulet.lit", payload = roster }.attr.type);
+		assert.is_equal(before, tostring(juliet:iq { type = "get", payload = roster_query }.tags[1]));
+		assert.is_equal("result", streams[1]:iq { type = "get", to = "juliet@capulet.lit", payload = roster_query }.attr.type);
+		close(streams);
+		juliet:sync():drain();
 	end);
+
+	it("do no harm with elements in elements, thousands of levels deep", function ()
+		local deep = ("<a>"):rep(4000) .. ("</a>"):rep(4000);
+		local streams = connect();
+		for i, stream in ipairs(streams) do
+			local from = stream.kind == "component" and stream.jid or nil;
+			local refused = i == 3 and "service-unavailable" or "forbidden";
+			local function ask(text, outcome)
+				stream:send(text);
+				assert.is_equal(outcome, rosters.outcome(stream:expect { id = "deep" }):match "%S+$");
+			end
+			ask(privileged.message({ id = "deep", from = from, to = "capulet.lit" }, { from = "juliet@capulet.lit", to = "juliet@capulet.lit", deep }), refused);
+			ask(privileged.message({ id = "deep", from = from, to = "capulet.lit", content = deep }), refused);
+			ask(privileged.iq({ id = "deep", from = from, to = "juliet@capulet.lit", content = deep }), i == 3 and refused or "bad-request");
+			ask(privileged.iq({ id = "deep", from = from, to = "juliet@capulet.lit", type = "set" }, { to = "capulet.lit", "<query xmlns='urn:x'>" .. deep .. "</query>" }), refused);
+			ask(("<iq type='set' id='deep' to='juliet@capulet.lit' %s><query xmlns='jabber:iq:roster'><item jid='x@y'>%s</item></query></iq>")
+				:format(from and ("from='%s'"):format(from) or "", deep), refused);
+			-- what is granted is done
+			if i < 3 then
+				stream:send(privileged.iq({ id = "deep", from = from, to = "juliet@capulet.lit" }, { to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'>" .. deep .. "</ping>" }));
+				privileged.unwrap(stream:expect { id = "deep" }, { id = "deep", from = "juliet@capulet.lit", to = stream.jid },
+					{ type = "result", id = "inner", from = "capulet.lit", to = "juliet@capulet.lit" });
+			end
+		end
+		close(streams);
+		juliet:nothing { name = "iq" };
+		juliet:nothing { name = "message" };
+		juliet:drain();
+	end);
+
+	-- What is not well-formed XML, and what XMPP does not allow of XML
+	for name, case in pairs {
+		["an attribute twice"] = { "<iq type='get' id='x' id='y' to='juliet@capulet.lit'>" .. roster_query .. "</iq>" };
+		["an attribute twice within"] = { "<iq type='get' id='x' to='juliet@capulet.lit'><query xmlns='jabber:iq:roster' ver='1' ver='2'/></iq>" };
+		["a namespace twice"] = { "<message id='x' to='capulet.lit'><privilege xmlns='urn:xmpp:privilege:2' xmlns='urn:xmpp:privilege:1'/></message>" };
+		["a prefix that stands for nothing"] = { "<message id='x' to='capulet.lit'><p:privilege/></message>" };
+		["end tags that do not match"] = { "<message id='x' to='capulet.lit'><privilege></message></privilege>" };
+		["a character that is none"] = { "<message id='&#0;' to='capulet.lit'/>" };
+		["bytes that are no UTF-8"] = { "<message id='\255\254' to='capulet.lit'/>" };
+		["an entity of its own"] = { "<message id='&own;' to='capulet.lit'/>" };
+		["a comment"] = { "<message id='x' to='capulet.lit'><!-- no --></message>", "restricted-xml" };
+		["a processing instruction"] = { "<message id='x' to='capulet.lit'><?no no?></message>", "restricted-xml" };
+	} do
+		it("end their streams with " .. name, function ()
+			local streams = connect();
+			for _, stream in ipairs { streams[1], streams[2] } do
+				stream:sync():drain();
+				stream:send(case[1]);
+				assert.has_error(function ()
+					stream:expect { id = "x" };
+				end);
+				assert.is_true(stream.closed);
+				assert.is_truthy(stream.error == "not-well-formed" or stream.error == case[2], tostring(stream.error));
+			end
+			close(streams);
+			juliet:sync():drain();
+		end);
+	end
 end);
