@@ -215,11 +215,21 @@ describe("Hostile entities and users", function ()
 		local before = tostring(juliet:iq { type = "get", payload = roster_query }.tags[1]);
 		juliet:sync():drain();
 
+		-- Since its version 2.6 the XML parser puts off a long tag that comes in pieces until there is as much again: more than
+		-- the longest one there may be, in both directions
+		local function padding(batch)
+			local longest = 3000;
+			for id, text in pairs(batch.lines) do
+				longest = math.max(longest, #text:match "^[^>]*", #id);
+			end
+			return ("<iq type='get' id='padding' from='%s' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>"):format(batch.stream.jid):rep(math.ceil(longest / 50));
+		end
+
 		-- A batch of stanzas from one of them, half of all from the component
 		local function make_batch(first, last)
 			local batch = { stream = streams[pick { 1, 1, 2, 3 }], lines = {}, answers = {}, expected = {} };
 			for i = first, last do
-				local id = "fuzz" .. i .. (random(2000) == 1 and ("-long"):rep(20000) or "");
+				local id = "fuzz" .. i .. (random(2000) == 1 and ("-long"):rep(4000) or "");
 				local text, is_request, is_answer = make(batch.stream, id);
 				batch.lines[id] = text;
 				table.insert(batch, text);
@@ -253,7 +263,7 @@ describe("Hostile entities and users", function ()
 				check(batch);
 			end
 			batch = next_batch;
-			batch.stream:send(table.concat(batch));
+			batch.stream:send(table.concat(batch) .. padding(batch));
 			if total > 100000 and math.floor(first / total * 100) ~= math.floor((first + size) / total * 100) then
 				io.stderr:write(("%d of %d stanzas, %d seconds\n"):format(first + size - 1, total, socket.gettime() - start));
 			end
