@@ -160,4 +160,36 @@ describe("While entities are busy and", function ()
 			assert.is_same({ juliet .. ": x@y remove" }, (rosters.pushes(gateway)));
 		end);
 	end
+
+	it("the component's own host is deactivated and activated, nothing is answered twice, and it is served when it is back", function ()
+		for _ = 1, 2 do
+			local ids, text = requests(gateway);
+			gateway:send(text);
+			local asked = { privileged.asked(service), privileged.asked(service), privileged.asked(service) };
+			server:eval("assert(require 'core.hostmanager'.deactivate 'gateway.capulet.lit')");
+			gateway:send((requests(gateway)));
+			privileged.answer(service, asked[1]);
+			service:sync();
+			server:eval("assert(require 'core.hostmanager'.activate 'gateway.capulet.lit')");
+			privileged.answer(service, asked[2]);
+			service:sync();
+			local before = gateway:drain();
+			gateway:cut();
+			gateway = server:component "gateway.capulet.lit";
+			privileged.answer(service, asked[3]);
+			service:sync():drain();
+			gateway:sync();
+			local answers = {};
+			for _, stanzas in ipairs { before, gateway:drain() } do
+				for _, stanza in ipairs(stanzas) do
+					answers[stanza.attr.id or ""] = (answers[stanza.attr.id or ""] or 0) + 1;
+				end
+			end
+			for _, id in ipairs(ids) do
+				assert.is_true((answers[id] or 0) <= 1, id);
+			end
+			assert.is_same(all "result", attempt(gateway, "nurse@capulet.lit"));
+			gateway:sync():drain();
+		end
+	end);
 end);
