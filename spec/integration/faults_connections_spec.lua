@@ -17,8 +17,12 @@ local config = ([[
 VirtualHost "capulet.lit"
 	privileged_entities = {
 		["gateway.capulet.lit"] = EVERYTHING;
+		["double.capulet.lit"] = EVERYTHING;
 		["tybalt@capulet.lit"] = EVERYTHING;
 	}
+Component "double.capulet.lit"
+	component_secret = "secret"
+	component_conflict_resolve = "kick_old"
 Component "gateway.capulet.lit"
 	component_secret = "secret"
 Component "late.capulet.lit"
@@ -198,6 +202,31 @@ Component "remote.montague.lit"
 			end);
 		end
 	end
+
+	it("B7.3 for another of the same component takes the iqs under way with it, whose answers do not reach the other", function ()
+		local first = here:component "double.capulet.lit";
+		for _ = 1, 2 do
+			privileged.ask(first, { to = late.jid, query }, { to = "juliet@capulet.lit" });
+		end
+		local iqs = { privileged.asked(late), privileged.asked(late) };
+		local second = here:component "double.capulet.lit";
+		assert.is_equal(1, #grants.told(second));
+		second:drain();
+		privileged.ask(second, { to = late.jid, query }, { to = "juliet@capulet.lit" });
+		table.insert(iqs, privileged.asked(late));
+		for i = 1, 2 do
+			privileged.answer(late, iqs[i]);
+		end
+		late:sync();
+		second:nothing();
+		privileged.answer(late, iqs[3]);
+		privileged.expect_answer(second, { from = late.jid });
+		assert.has_error(function ()
+			first:expect { id = "outer" };
+		end);
+		assert.is_equal("conflict", first.error);
+		second:close();
+	end);
 
 	it("B7.2 is that of the other server: what it was asked gets one error each, and it is asked again when it is back", function ()
 		local n = 50;
