@@ -17,6 +17,7 @@ PROSODY_LUA = $(call lua_of,prosody)
 .PHONY: help node build check lint test test-unit test-integration test-docker demo serve bench install dist patch unpatch clean \
 	debian-lint debian-unit debian-integration debian-demo debian-bench debian-dist
 .PHONY: help node build lint test test-unit test-integration test-docker fuzz demo serve bench install patch unpatch clean debian-lint debian-unit debian-integration debian-demo debian-bench
+.PHONY: help node build lint test test-unit test-integration test-docker soak demo serve bench install patch unpatch clean debian-lint debian-unit debian-integration debian-demo debian-bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +62,8 @@ test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12 or 13
 
 fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SEED=… for others
 	@FUZZ="$(or $(FUZZ),1000000)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/hostile_spec.lua
+soak: node debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
+	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/soak_spec.lua
 
 demo: node debian-demo ## play through what the module does, against a real Prosody
 	@$(BIN)/tsc -p demo

@@ -1,6 +1,10 @@
 -- Everything at the same time, for a while: SOAK is how many seconds (default 25, `make soak` takes 600), SEED makes
 -- another run. What is checked while it runs is in spec/support/soak.
 
+local environment = require "spec.support.environment";
+local grants = require "spec.support.grants";
+local presences = require "spec.support.presences";
+local prosody = require "spec.support.prosody";
 local soak = require "spec.support.soak";
 local socket = require "socket";
 
@@ -14,29 +18,27 @@ local least_chapters = 8;
 -- What a small table and its place in another one take, in bytes, at the least
 local small_table = 72;
 
--- How the memory, in KiB, may differ between the medians of the third and of the fourth quarter. Everybody has left when
--- it is taken, and the same is granted: it is the same to 2 KiB then (there are tables that Lua makes smaller later).
--- To that come 2 bytes for each act; a leak has at least a table for each act of some kind, a tenth of all.
-local function allowance(acts)
-	return 5 + acts * 2 / 1024;
+-- How many KiB the memory may grow from the third quarter to the fourth. Everybody has left when it is taken, and the same is
+-- granted: it is the same to 2 KiB then. More comes for a while where the timers of a module that was reloaded still run.
+local allowance = 6;
+
+local function median(list)
+	table.sort(list);
+	return (list[math.floor((#list + 1) / 2)] + list[math.ceil((#list + 1) / 2)]) / 2;
 end
 
-local function median(list, first, last, value)
-	local values = {};
-	for i = first, last do
-		table.insert(values, value(list[i]));
-	end
-	table.sort(values);
-	return (values[math.floor((#values + 1) / 2)] + values[math.ceil((#values + 1) / 2)]) / 2;
-end
-
--- Gives how much the memory grew from the third quarter to the fourth, and how much it may have
+-- Gives how much the memory grew from the third quarter to the fourth, where the least counts: a leak is in each sample
 local function growth(samples, memory)
 	local half, three_quarters = math.floor(#samples / 2), math.floor(#samples * 3 / 4);
-	local function between(value)
-		return median(samples, three_quarters + 1, #samples, value) - median(samples, half + 1, three_quarters, value);
+	local third, fourth = {}, math.huge;
+	for i = half + 1, #samples do
+		if i <= three_quarters then
+			table.insert(third, memory(samples[i]));
+		else
+			fourth = math.min(fourth, memory(samples[i]));
+		end
 	end
-	return between(memory), allowance(between(function (sample) return sample.acts; end));
+	return fourth - median(third);
 end
 
 local function report(world, samples)
@@ -57,6 +59,34 @@ local function report(world, samples)
 	table.insert(lines, ("  longest answer time %.0f ms, of an iq that may wait %.1f s\n"):format(world.ledger.longest * 1000, world.ledger.longest_wait));
 	io.stderr:write(table.concat(lines, "\n"));
 end
+
+-- Entities that are told presences hear of others meanwhile, which is remembered until they are told
+describe("soak: a grant that changes while the entity is told presences", function ()
+	local config = [[
+VirtualHost "capulet.lit"
+	privileged_entities = { ["watcher.lit"] = { roster = "get", presence = "roster" } }
+Component "watcher.lit"
+	component_secret = "secret"
+]];
+	for name, presence in pairs { ["for less"] = 'presence = "managed_entity"', ["for nothing"] = "" } do
+		it(name .. " leaves nothing behind", function ()
+			local server = prosody.start { config = config, users = { "u1@capulet.lit" } };
+			local path = server.dir .. "/prosody.cfg.lua";
+			environment.write_file(path, (environment.read_file(path):gsub('presence = "roster"', presence)));
+			server:eval(environment.read_file "spec/support/soak/inside.lua");
+			server:eval [[
+				prosody.hosts["watcher.lit"].events.add_handler("component-authenticated", prosody.reload_config, -1);
+			]];
+			local watcher = server:component "watcher.lit";
+			presences.settle(server);
+			local granted = "capulet.lit: roster=get push=true presence=";
+			assert.is_same({ granted .. (presence:match '"(.*)"' or "none"), granted .. "roster" }, (grants.told(watcher)));
+			server:client "u1@capulet.lit/r":close();
+			assert.is_same({ "watcher.lit" }, server:eval "return prosody.spec_soak.connected()");
+			server:stop();
+		end);
+	end
+end);
 
 describe("soak:", function ()
 	local world;
@@ -91,16 +121,16 @@ describe("soak:", function ()
 	end);
 
 	it("the memory is flat over the last half", function ()
-		local grown, most = growth(samples, function (sample) return sample.kib; end);
-		assert.is_true(grown < most, ("grown by %.1f KiB, and %.1f are allowed"):format(grown, most));
+		local grown = growth(samples, function (sample) return sample.kib; end);
+		assert.is_true(grown < allowance, ("grown by %.1f KiB"):format(grown));
 	end);
 
 	for _, what in ipairs { "messages", "connections" } do
 		it("the memory would not be if a small table were left of each of the " .. what, function ()
-			local grown, most = growth(samples, function (sample)
+			local grown = growth(samples, function (sample)
 				return sample.kib + sample[what] * small_table / 1024;
 			end);
-			assert.is_true(grown > most, ("grown by %.1f KiB, and %.1f are allowed"):format(grown, most));
+			assert.is_true(grown > allowance, ("grown by %.1f KiB"):format(grown));
 		end);
 	end
 

@@ -196,19 +196,32 @@ local function look_up(self, unknown)
 	end
 end
 
+local function come(self, owner)
+	self:connect(owner);
+	if owner == self.gateway then
+		self:contact_presences();
+	end
+end
+
 -- Lets a restless user or entity come or go
-local function move(self)
-	local owner = pick(self.restless);
+local function move(self, owner)
 	local stream = owner.streams[1] and pick(owner.streams);
 	if stream and (math.random() < 0.5 or #owner.streams == (owner.user and 3 or 1)) then
 		self:disconnect(stream, self.cuts and math.random() < 0.6);
-		if not owner.user then
-			wait("the end of " .. owner.jid, function ()
-				return not (" " .. table.concat(self:inside "connected" or {}, " ") .. " "):find(" " .. owner.jid .. " ", 1, true);
-			end);
-		end
 	else
-		self:connect(owner);
+		come(self, owner);
+	end
+end
+
+-- Changes what an entity is granted; where it is a restless one, while it is told what there is to see
+local function regrant(self)
+	local entity = pick(self.entities);
+	if entity.restless then
+		move(self, entity);
+	end
+	self:regrant(entity);
+	if math.random() < 0.3 then
+		self:regrant(entity);
 	end
 end
 
@@ -224,13 +237,13 @@ local function round(self, count)
 		act_list[pick(lots)](self);
 		if i % 10 == 0 then
 			if self.restless[1] then
-				move(self);
+				move(self, pick(self.restless));
 			end
 			read(self);
 		end
 		if i == reload_at then
 			if math.random() < 0.8 then
-				self:regrant();
+				regrant(self);
 			else
 				self:reload_module();
 			end
@@ -303,10 +316,20 @@ end
 local function arrive(self)
 	for _, owner in ipairs(everybody(self)) do
 		for _ = 1, owner.user and math.random(0, 2) or 1 do
-			self:connect(owner);
+			come(self, owner);
 		end
 	end
 	return round(self, 0);
+end
+
+-- Components come in a hurry, each before the server has noticed that the one before is gone
+local function hurry(self)
+	for _, entity in ipairs(self.entities) do
+		for _ = 1, entity.user and 0 or 10 do
+			self:disconnect(self:connect(entity), true);
+		end
+	end
+	await_presence(self);
 end
 
 local function leave(self)
@@ -327,6 +350,7 @@ local function leave(self)
 		await_presence(self);
 		settle(self);
 	end
+	hurry(self);
 	look_up(self, (select(2, self.ledger:close())));
 end
 

@@ -137,7 +137,7 @@ function world.start()
 	grant_first(self);
 	self.server = prosody.start {
 		config = config(self); users = accounts; rosters = all_rosters; log_level = "info";
-		global = ("privilege_iq_timeout = %d; privilege_probe_rate = 1000; privilege_log_acts = true; "
+		global = ("privilege_iq_timeout = %d; privilege_probe_rate = 1000; privilege_log_acts = true; component_conflict_resolve = 'kick_old'; "
 			-- else the server keeps what is left of each client for a while
 			.. "c2s_timeout = 'never'; c2s_close_timeout = 0.1")
 			:format(world.iq_timeout);
@@ -156,8 +156,7 @@ function methods:inside(name, ...)
 end
 
 --- Grants an entity something else, and has the server read that.
-function methods:regrant()
-	local entity = pick(self.entities);
+function methods:regrant(entity)
 	local host = pick(keys(entity.variants));
 	entity.grants[host] = pick(entity.variants[host]);
 	entity.in_flux = true;
@@ -291,9 +290,6 @@ function methods:connect(owner)
 	table.insert(owner.streams, stream);
 	owner.arrivals = owner.arrivals + 1;
 	self.figures.connections = self.figures.connections + 1;
-	if owner == self.gateway then
-		self:contact_presences();
-	end
 	return stream;
 end
 
