@@ -232,7 +232,7 @@ local function round(self, count)
 		owner.restless = math.random() < 0.12;
 		table.insert(self.restless, owner.restless and owner or nil);
 	end
-	local reload_at = math.random() < 0.5 and math.random(count);
+	local reload_at = count > 0 and math.random() < 0.5 and math.random(count);
 	for i = 1, count do
 		act_list[pick(lots)](self);
 		if i % 10 == 0 then

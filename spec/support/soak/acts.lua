@@ -241,7 +241,7 @@ function acts.presence(self)
 		return false;
 	end
 	local status = self:new_status();
-	self:enter_presence(user, stream.jid, status);
+	self:enter_presence(user, stream.jid, status, stream);
 	stream:send(("<presence><status>%d</status></presence>"):format(status));
 end
 

@@ -73,9 +73,7 @@ local function presence_by_grant(world, stream, stanza)
 	if not status or known and (status < known.status or status == known.status and not known.again) then
 		unexpected(stream, stanza);
 	end
-	if world.ledger.open["p" .. status] and not (known and known.status == status) then
-		world.ledger:arrived("p" .. status, stream, "presence");
-	end
+	world.ledger:arrived("p" .. status, stream, "presence", true);
 	stream.presences[from] = { status = status, host = host };
 end
 

@@ -249,7 +249,7 @@ end
 
 --- Has a contact of the gateway tell all users who have it something new of its presence.
 function methods:contact_presence(contact, unavailable)
-	self:enter_presence(self.gateway, contact .. "/irc", not unavailable and self:new_status() or nil);
+	self:enter_presence(self.gateway, contact .. "/irc", not unavailable and self:new_status() or nil, self.gateway.streams[1]);
 	for _, user in ipairs(self.users["capulet.lit"]) do
 		if user.fixed[contact] then
 			self.gateway.streams[1]:send(self:contact_stanza(contact, user.jid));
@@ -297,9 +297,10 @@ end
 -- @param by the user, or the gateway
 -- @param full the full JID
 -- @param number what stands in its status, nil for an unavailable one
-function methods:enter_presence(by, full, number)
+-- @param stream the client's stream, which may be cut before the server reads it
+function methods:enter_presence(by, full, number, stream)
 	self.status[full] = number;
-	self.ledger:enter(number and "p" .. number or "u" .. full, { kind = number and "presence" or "unavailable", by = by, predict = function ()
+	self.ledger:enter(number and "p" .. number or "u" .. full, { kind = number and "presence" or "unavailable", by = by, stream = stream, predict = function (act)
 		local parts = {};
 		if by == self.gateway or by.host == "montague.lit" and by.fixed then
 			self:broadcast(parts, "capulet.lit", world.hears_contacts, "presence");
@@ -307,7 +308,7 @@ function methods:enter_presence(by, full, number)
 		if by ~= self.gateway then
 			self:broadcast(parts, by.host, world.hears_presences, "presence");
 		end
-		return { { parts = parts } };
+		return { { parts = parts }, act.lost and { parts = {} } or nil };
 	end });
 end
 
