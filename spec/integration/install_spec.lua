@@ -40,7 +40,7 @@ describe("make dist", function ()
 	-- Copies what a release is made from into a folder
 	local function copy_tree()
 		local copy = assert_run("mktemp -d '%s/copy.XXXXXX'", folder):match "[^\n]+";
-		assert_run("umask 077; cp -R Makefile scripts lua-out patches README.md CHANGELOG.md LICENSE package.json '%s'", copy);
+		assert_run("umask 077; cp -R Makefile scripts lua-out patches doc *.md LICENSE package.json '%s'", copy);
 		return copy;
 	end
 
@@ -57,18 +57,21 @@ describe("make dist", function ()
 		assert.is_nil(environment.read_file(copy .. "/dist/" .. rock .. ".rockspec"));
 	end
 
-	it("packs the module, the patches and the papers, and nothing else", function ()
-		local names = {};
+	it("packs the module, the patches and the papers with their pictures, and nothing else", function ()
+		local names, pictures = {}, {};
 		for name in assert_run("tar -tzf '%s/dist/mod_privilege-%s.tar.gz'", folder, version):gmatch "[^\n]+" do
 			local first, rest = name:match "^([^/]*)/(.*)$";
 			assert.is_equal("mod_privilege-" .. version, first);
-			names[#names + 1] = rest;
+			table.insert(rest:find "^doc/" and pictures or names, rest);
 		end
 		table.sort(names);
 		assert.is_same({
-			"CHANGELOG.md", "LICENSE", "README.md", "lua-out/mod_privilege.lua", "patches/README.md",
+			"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "lua-out/mod_privilege.lua", "patches/README.md",
 			"patches/component-authenticated-status.patch", "patches/component-authenticated.patch",
 		}, names);
+		for picture in environment.read_file "README.md":gmatch "!%b[](%b())" do
+			assert.is_truthy((table.concat(pictures, " ") .. " "):find(picture:sub(2, -2) .. " ", 1, true), picture);
+		end
 	end);
 
 	it("makes the same bytes of another copy, at another time", function ()
