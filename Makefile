@@ -25,7 +25,7 @@ help: ## this list
 node:
 	@scripts/setup node
 debian-lint:
-	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-check
+	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-check pyflakes3
 debian-unit:
 	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit prosody
 debian-integration:
@@ -46,6 +46,9 @@ check: node ## that the Lua is what src/ makes
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@$(BIN)/eslint . && echo "eslint: no problems"
 	@if [ -e demo/tsconfig.json ]; then $(BIN)/tsc -p demo --noEmit && echo "tsc: demo/ has no problems"; fi
+	@for folder in demo examples/typescript; do $(BIN)/tsc -p $$folder --noEmit && echo "tsc: $$folder/ has no problems" || exit 1; done
+	@pyflakes3 examples spec/support && echo "pyflakes: no problems"
+	@node scripts/build.mjs --check
 	@scripts/check-lua $(LUA_OUT)
 	@scripts/check-specs
 

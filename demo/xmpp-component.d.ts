@@ -1,7 +1,7 @@
-// @xmpp/component has no types of its own, and there are none on npm. What the demo uses of it is like @xmpp/client.
+// @xmpp/component has no types of its own, and there are none on npm. What is used of it here is like @xmpp/client.
 
 declare module "@xmpp/component" {
-	import type { Client } from "@xmpp/client";
+	import type { Client, xml as client_xml } from "@xmpp/client";
 
 	export interface Options {
 		/** Where the server listens for components: `xmpp://HOST:PORT` */
@@ -12,7 +12,10 @@ declare module "@xmpp/component" {
 		password: string;
 	}
 
-	export type Component = Pick<Client, "iqCallee" | "on" | "reconnect" | "send" | "start" | "stop">;
+	export type Component = Pick<Client, "iqCallee" | "iqCaller" | "on" | "reconnect" | "send" | "start" | "stop">;
+
+	export type Element = ReturnType<typeof client_xml>;
 
 	export function component(options: Options): Component;
+	export const xml: typeof client_xml;
 }

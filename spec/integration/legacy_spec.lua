@@ -1,10 +1,8 @@
 -- B3.3, B6.1: a component that was written for the old namespace, with a library of others, works unchanged
 -- beside one of the new namespace.
 
+local programs = require "spec.support.programs";
 local prosody = require "spec.support.prosody";
-
-local has_node = os.execute "node -e 0 >/dev/null 2>&1 && test -d node_modules/@xmpp/component";
-has_node = has_node == true or has_node == 0;
 
 describe("a component of urn:xmpp:privilege:1", function ()
 	local server;
@@ -34,15 +32,13 @@ Component "new.capulet.lit"
 	end);
 
 	it("B3.3 B6.1 works unchanged beside one of the new namespace", function ()
-		if not has_node then
+		if not programs.has_node then
 			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)";
 		end
 		local romeo = server:client "romeo@capulet.lit/orchard";
 		local new = server:component "new.capulet.lit";
-		local program = io.popen("node spec/support/legacy_component.mjs old.capulet.lit secret " .. server.component_port
-			.. " juliet@capulet.lit romeo@capulet.lit 2>&1");
-		local output = program:read "*a";
-		program:close();
+		local output = programs.start("node spec/support/legacy_component.mjs old.capulet.lit secret " .. server.component_port
+			.. " juliet@capulet.lit romeo@capulet.lit"):finish();
 		assert.is_equal("message=outgoing presence=managed_entity roster=get\nroster 1\nmessage\n", output);
 		assert.is_equal("Of old", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body");
 

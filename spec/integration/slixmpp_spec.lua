@@ -1,10 +1,7 @@
 -- The module as seen by a component library that others wrote: slixmpp and its XEP-0356 plugin.
 
+local programs = require "spec.support.programs";
 local prosody = require "spec.support.prosody";
-
--- slixmpp 1.7 of Debian 11 has no such plugin.
-local has_plugin = os.execute "/usr/bin/python3 -c 'import slixmpp.plugins.xep_0356' 2>/dev/null";
-has_plugin = has_plugin == true or has_plugin == 0;
 
 describe("slixmpp's XEP-0356 plugin", function ()
 	local server;
@@ -37,7 +34,7 @@ Component "gateway.capulet.lit"
 	end);
 
 	it("is told its privileges and uses them", function ()
-		if not has_plugin then
+		if not programs.has_slixmpp then
 			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)";
 		end
 		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
