@@ -25,7 +25,8 @@ function programs.start(command, variables)
 	for name, value in pairs(variables or {}) do
 		table.insert(assignments, ("%s='%s'"):format(name, value));
 	end
-	local pipe = assert(io.popen(("echo $$; exec timeout 30 env %s %s 2>&1"):format(table.concat(assignments, " "), command)));
+	-- Without --foreground signals would come to the program twice.
+	local pipe = assert(io.popen(("echo $$; exec timeout --foreground 30 env %s %s 2>&1"):format(table.concat(assignments, " "), command)));
 	return setmetatable({ pipe = pipe, pid = assert(pipe:read "*l") }, program_mt);
 end
 
