@@ -40,7 +40,7 @@ describe("make dist", function ()
 	-- Copies what a release is made from into a folder
 	local function copy_tree()
 		local copy = assert_run("mktemp -d '%s/copy.XXXXXX'", folder):match "[^\n]+";
-		assert_run("umask 077; cp -R Makefile scripts lua-out patches doc *.md LICENSE package.json '%s'", copy);
+		assert_run("umask 077; cp -R Makefile scripts lua-out patches doc examples *.md LICENSE package.json '%s'", copy);
 		return copy;
 	end
 
@@ -57,12 +57,14 @@ describe("make dist", function ()
 		assert.is_nil(environment.read_file(copy .. "/dist/" .. rock .. ".rockspec"));
 	end
 
-	it("packs the module, the patches and the papers with their pictures, and nothing else", function ()
+	it("packs the module, the patches, the examples and the papers with their pictures, and nothing else", function ()
 		local names, pictures = {}, {};
 		for name in assert_run("tar -tzf '%s/dist/mod_privilege-%s.tar.gz'", folder, version):gmatch "[^\n]+" do
 			local first, rest = name:match "^([^/]*)/(.*)$";
 			assert.is_equal("mod_privilege-" .. version, first);
-			table.insert(rest:find "^doc/" and pictures or names, rest);
+			if not rest:find "^examples/" then
+				table.insert(rest:find "^doc/" and pictures or names, rest);
+			end
 		end
 		table.sort(names);
 		assert.is_same({
