@@ -43,7 +43,7 @@ check: node ## that the Lua is what src/ makes
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@$(BIN)/eslint . && echo "eslint: no problems"
-	@for folder in demo examples/typescript; do $(BIN)/tsc -p $$folder --noEmit && echo "tsc: $$folder/ has no problems" || exit 1; done
+	@for folder in demo examples/typescript spec/types; do $(BIN)/tsc -p $$folder --noEmit && echo "tsc: $$folder/ has no problems" || exit 1; done
 	@pyflakes3 examples spec/support && echo "pyflakes: no problems"
 	@scripts/check-lua $(LUA_OUT)
 	@scripts/check-specs

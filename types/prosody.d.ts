@@ -87,6 +87,9 @@ interface Prosody {
 
 declare const prosody: Prosody;
 
+/** "message/bare", "iq-get/host/NAMESPACE:NAME", "pre-presence/full", … */
+type StanzaEventName = `${"" | "pre-"}${"message" | "presence" | "iq"}/${string}` | `iq-${"get" | "set" | "result" | "error"}/${string}`;
+
 /** Of every stanza on its way. */
 interface StanzaEvent {
 	origin: Session;

@@ -25,6 +25,12 @@ declare module "util.stanza" {
 
 		/** Appends an element and goes into it. */
 		tag(name: string, attr?: Attributes): this;
+		/** Appends an element that holds text, without going into it. 0.11 and later. */
+		text_tag(name: string, text: string | undefined, attr?: Attributes): this;
+		/** Appends a `<query/>` of a namespace and goes into it. */
+		query(xmlns: string): this;
+		/** Appends a `<body/>` that holds text, without going into it. */
+		body(text: string | undefined): this;
 		/** Appends text where the last `tag` went. */
 		text(text: string | undefined): this;
 		/** Goes out of the last `tag`. */
@@ -35,6 +41,18 @@ declare module "util.stanza" {
 		add_child(child: Stanza | string): this;
 		/** The first child element of that name and namespace, either may be left out. */
 		get_child(name?: string, xmlns?: string): Stanza | undefined;
+		/** The text of the first child element of that name and namespace. */
+		get_child_text(name?: string, xmlns?: string): string | undefined;
+		/** The child elements of that name and namespace, to loop over. */
+		childtags(name?: string, xmlns?: string): LuaIterable<Stanza>;
+		/**
+		 * What stands at a path such as `{jabber:iq:version}query/name#`: an element, with `#` at the end the text
+		 * in it, with `@NAME` an attribute.
+		 */
+		find(path: `${string}#` | `${string}@${string}`): string | undefined;
+		find(path: string): Stanza | string | undefined;
+		/** Of an error its type, condition and text; nil where it is none. */
+		get_error(): LuaMultiReturn<[ErrorType | undefined, string | undefined, string | undefined]>;
 		/** The text of an element that holds text. */
 		get_text(): string | undefined;
 		/** Calls back with each child element; what it returns stands in its place, nil removes it. */
@@ -43,6 +61,8 @@ declare module "util.stanza" {
 
 	type ErrorType = "auth" | "cancel" | "continue" | "modify" | "wait";
 
+	/** 0.10 and later. */
+	function is_stanza(value: unknown): value is Stanza;
 	/** A new `<message/>`. */
 	function message(attr?: Attributes, body?: string): Stanza;
 	/** A new `<iq/>`. */
