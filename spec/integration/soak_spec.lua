@@ -22,23 +22,18 @@ local small_table = 72;
 -- granted: it is the same to 2 KiB then. More comes for a while where the timers of a module that was reloaded still run.
 local allowance = 6;
 
-local function median(list)
-	table.sort(list);
-	return (list[math.floor((#list + 1) / 2)] + list[math.ceil((#list + 1) / 2)]) / 2;
-end
-
--- Gives how much the memory grew from the third quarter to the fourth, where the least counts: a leak is in each sample
+-- Gives how much the memory grew from the third quarter to the fourth. Of both the least counts: what leaks is in each sample
 local function growth(samples, memory)
 	local half, three_quarters = math.floor(#samples / 2), math.floor(#samples * 3 / 4);
-	local third, fourth = {}, math.huge;
+	local third, fourth = math.huge, math.huge;
 	for i = half + 1, #samples do
 		if i <= three_quarters then
-			table.insert(third, memory(samples[i]));
+			third = math.min(third, memory(samples[i]));
 		else
 			fourth = math.min(fourth, memory(samples[i]));
 		end
 	end
-	return fourth - median(third);
+	return fourth - third;
 end
 
 local function report(world, samples)
@@ -56,7 +51,7 @@ local function report(world, samples)
 	for _, i in ipairs { 1, math.floor(#samples / 2), #samples } do
 		table.insert(lines, ("  memory after %7d acts %8.1f KiB"):format(samples[i].acts, samples[i].kib));
 	end
-	table.insert(lines, ("  longest answer time %.0f ms, of an iq that may wait %.1f s\n"):format(world.ledger.longest * 1000, world.ledger.longest_wait));
+	table.insert(lines, ("  longest answer time %.0f ms, of iqs that timed out %.1f s\n"):format(world.ledger.longest * 1000, world.ledger.longest_wait));
 	io.stderr:write(table.concat(lines, "\n"));
 end
 

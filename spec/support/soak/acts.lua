@@ -182,7 +182,8 @@ local function iq_outcomes(act, entity, stream, asked, answer)
 	if asked and asked.owner.restless then
 		outcome "answer service-unavailable";
 	end
-	if act.waits or act.given_up then
+	-- On a busy machine a client may answer too late
+	if act.waits or act.given_up or act.took and act.took > world.iq_timeout then
 		outcome "error remote-server-timeout";
 	end
 	if #act.grants > 1 then

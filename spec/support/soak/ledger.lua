@@ -63,8 +63,9 @@ function methods:arrived(id, stream, key, repeats)
 	table.insert(act.got, { stream = stream, key = key });
 	if stream.owner == act.by and not act.answered then
 		act.answered = true;
-		local time = act.waits and "longest_wait" or "longest";
-		self[time] = math.max(self[time], socket.gettime() - act.at);
+		act.took = socket.gettime() - act.at;
+		local time = key == "error remote-server-timeout" and "longest_wait" or "longest";
+		self[time] = math.max(self[time], act.took);
 	end
 end
 
