@@ -336,7 +336,8 @@ end
 
 local function leave(self)
 	if not self.gateway.streams[1] then
-		self:connect(self.gateway);
+		come(self, self.gateway);
+		check_entities(self);
 	end
 	self:contact_presences(true);
 	settle(self);
@@ -417,6 +418,8 @@ function soak.chapter(self, seconds)
 	-- The module's timers are as long as that; they keep what they need
 	presences.settle(self.server, 1.1);
 	check_emptiness(self);
+	self:inside "run_timers";
+	presences.settle(self.server, 0.05);
 	return self:inside "memory";
 end
 

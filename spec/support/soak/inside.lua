@@ -88,6 +88,13 @@ function soak.pass(seconds)
 	end
 end
 
+--- Has many timers run, so that the tables of timers are large each time that memory is looked at; Lua makes them smaller at whim.
+function soak.run_timers()
+	for _ = 1, 500 do
+		module:add_timer(0.01, function () end);
+	end
+end
+
 --- Gives the memory in use, in KiB, without the rosters that the server keeps in memory: they are now longer, now shorter.
 function soak.memory()
 	for _, host in pairs(prosody.hosts) do
