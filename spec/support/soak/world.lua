@@ -38,7 +38,7 @@ local variants = {
 	} };
 };
 
-local user_count, contact_count, loose_count = 20, 6, 10;
+local user_counts, contact_count, loose_count = { ["capulet.lit"] = 20, ["montague.lit"] = 6 }, 6, 10;
 
 local function pick(list)
 	return list[math.random(#list)];
@@ -83,13 +83,33 @@ local function config(self)
 	return table.concat(lines, "\n") .. "\n";
 end
 
--- Contacts that nobody's roster changes: some of the gateway's, and users of each other's host
-local function fixed_contacts(self)
+-- Users have contacts that no act changes: some of the gateway's, and users of each other's host
+local function add_users(self)
+	for host, count in pairs(user_counts) do
+		self.users[host] = {};
+		for i = 1, count do
+			local jid = "u" .. i .. "@" .. host;
+			self.users[host][i] = { jid = jid, host = host, streams = {}, arrivals = 0, roster = {}, fixed = {}, user = true };
+		end
+	end
+	local others = self.users["montague.lit"];
 	for i, user in ipairs(self.users["capulet.lit"]) do
-		local other = self.users["montague.lit"][i % 6 + 1];
-		user.fixed = { ["f" .. i % contact_count .. "@irc.lit"] = true, ["f" .. (i + 1) % contact_count .. "@irc.lit"] = true, [other.jid] = true };
-		other.fixed = other.fixed or {};
+		local other = others[i % #others + 1];
+		for _, contact in ipairs { "f" .. i % contact_count .. "@irc.lit", "f" .. (i + 1) % contact_count .. "@irc.lit", other.jid } do
+			user.fixed[contact] = true;
+		end
 		other.fixed[user.jid] = true;
+	end
+end
+
+local function add_entities(self)
+	for _, jid in ipairs(keys(variants)) do
+		local entity = {
+			jid = jid, host = jid:match "@(.*)", user = jid:find("@", 1, true) ~= nil;
+			streams = {}, arrivals = 0, grants = {}, before = {}, variants = variants[jid];
+		};
+		table.insert(self.entities, entity);
+		self.gateway = jid == "irc.lit" and entity or self.gateway;
 	end
 end
 
@@ -104,31 +124,17 @@ end
 --- Starts the server, with nobody connected.
 -- @return the world
 function world.start()
-	local self = setmetatable({ ledger = ledger.new(), users = {}, entities = {}, by_jid = {}, touched = {}, cut = {}, status = {}, last_status = 0, figures = {
+	local self = setmetatable({ ledger = ledger.new(), users = {}, entities = {}, touched = {}, cut = {}, status = {}, last_status = 0, figures = {
 		connections = 0, presences = 0, probes = 0, reloads = 0, module_reloads = 0, rounds = 0,
 	} }, { __index = methods });
-	local accounts, all_rosters = {}, {};
-	for _, host in ipairs { "capulet.lit", "montague.lit" } do
-		self.users[host] = {};
-		for i = 1, host == "capulet.lit" and user_count or 6 do
-			local user = { jid = "u" .. i .. "@" .. host, host = host, streams = {}, arrivals = 0, roster = {}, user = true };
-			table.insert(self.users[host], user);
+	add_users(self);
+	add_entities(self);
+	local accounts, all_rosters = { "romeo@montague.lit" }, {};
+	for _, users in pairs(self.users) do
+		for _, user in ipairs(users) do
 			table.insert(accounts, user.jid);
-			self.by_jid[user.jid] = user;
-		end
-	end
-	for _, jid in ipairs(keys(variants)) do
-		local entity = { jid = jid, streams = {}, arrivals = 0, grants = {}, before = {}, variants = variants[jid], user = jid:find("@", 1, true) ~= nil, host = jid:match "@(.*)" };
-		table.insert(self.entities, entity);
-		self.by_jid[jid] = entity;
-	end
-	table.insert(accounts, "romeo@montague.lit");
-	self.gateway = self.by_jid["irc.lit"];
-	fixed_contacts(self);
-	for _, list in pairs(self.users) do
-		for _, user in ipairs(list) do
 			all_rosters[user.jid] = {};
-			for contact in pairs(user.fixed or {}) do
+			for contact in pairs(user.fixed) do
 				all_rosters[user.jid][contact] = { subscription = "both" };
 				user.roster[contact] = { subscription = "both", groups = {} };
 			end
