@@ -903,6 +903,9 @@ local function create_contact_memory()
 			probed[contact] = true
 			return first
 		end,
+		not_probed = function(contact)
+			probed[contact] = nil
+		end,
 		save = function()
 			return { contacts = contacts, probed = probed, earlier_users = earlier_users }
 		end,
@@ -1355,10 +1358,19 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		return false
 	end
 
+	local function give_up_probes()
+		while next_probe < #to_probe do
+			memory.not_probed(to_probe[next_probe + 1][1])
+			next_probe = next_probe + 1
+		end
+		to_probe = {}
+		next_probe = 0
+	end
+
 	local function send_probes()
 		local rate = options.probe_rate
 		if rate <= 0 then
-			to_probe = {}
+			give_up_probes()
 		end
 		local budget = math.max(1, math.floor(rate * probe_pause))
 		while budget > 0 and next_probe < #to_probe do
@@ -1458,7 +1470,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		memory.begin(is_wanted() and prosody.hosts[host].sessions or nil)
 	end
 
-	return { receive = receive, catch_up = catch_up, configured = configured }
+	return { receive = receive, catch_up = catch_up, configured = configured, give_up_probes = give_up_probes }
 end
 
 -- ==== src/impersonation.ts ====
@@ -2821,6 +2833,7 @@ local function serve_host()
 	module:hook_global("config-reloaded", configure)
 
 	module.save = function()
+		contacts.give_up_probes()
 		return { memory = memory.save(), since = entities.connected_since() }
 	end
 	module.restore = function(state)

@@ -24,6 +24,8 @@ export interface ContactMemory {
 	is_earlier_user: (this: void, username: string) => boolean;
 	/** Whether a contact was not probed yet; from then on it was. */
 	first_probe: (this: void, contact: string) => boolean;
+	/** Takes that back, for a probe that was not sent. */
+	not_probed: (this: void, contact: string) => void;
 	/** All of it, to be restored after a reload. */
 	save: (this: void) => SavedMemory;
 	restore: (this: void, saved: SavedMemory) => void;
@@ -150,6 +152,9 @@ export function create_contact_memory(): ContactMemory {
 			const first = !probed.has(contact);
 			probed.set(contact, true);
 			return first;
+		},
+		not_probed: (contact) => {
+			probed.delete(contact);
 		},
 		save: () => ({ contacts: contacts, probed: probed, earlier_users: earlier_users! }),
 		restore: (saved) => {

@@ -26,6 +26,8 @@ export interface ContactPresence {
 	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
 	/** Begins to remember when an entity may see contacts, and forgets all when none may any more. */
 	configured: (this: void) => void;
+	/** Gives up the probes that are to be sent yet; a later catch-up sends them. */
+	give_up_probes: (this: void) => void;
 }
 
 function sees_contact(item: RosterItem | undefined): boolean {
@@ -127,10 +129,19 @@ export function create_contact_presence(
 		return false;
 	}
 
+	function give_up_probes(): void {
+		while (next_probe < to_probe.length) {
+			memory.not_probed(to_probe[next_probe]![0]);
+			next_probe = next_probe + 1;
+		}
+		to_probe = [];
+		next_probe = 0;
+	}
+
 	function send_probes(): number | undefined {
 		const rate = options.probe_rate;
 		if (rate <= 0) {
-			to_probe = [];
+			give_up_probes();
 		}
 		let budget = math.max(1, math.floor(rate * probe_pause));
 		while (budget > 0 && next_probe < to_probe.length) {
@@ -230,5 +241,5 @@ export function create_contact_presence(
 		memory.begin(is_wanted() ? prosody.hosts.get(host).sessions! as LuaTable<string, unknown> : undefined);
 	}
 
-	return { receive: receive, catch_up: catch_up, configured: configured };
+	return { receive: receive, catch_up: catch_up, configured: configured, give_up_probes: give_up_probes };
 }

@@ -237,7 +237,10 @@ function serve_host(): void {
 
 	module.hook_global("config-reloaded", configure);
 
-	module.save = () => ({ memory: memory.save(), since: entities.connected_since() });
+	module.save = () => {
+		contacts.give_up_probes();
+		return { memory: memory.save(), since: entities.connected_since() };
+	};
 	module.restore = (state: SavedState) => {
 		if (state.memory && state.since) {
 			memory.restore(state.memory);
