@@ -21,6 +21,9 @@ VirtualHost "quiet.lit"
 VirtualHost "slow.lit"
 	privilege_probe_rate = 4
 	privileged_entities = { ["pubsub.slow.lit"] = GRANT }
+VirtualHost "cut.lit"
+	privilege_probe_rate = 4
+	privileged_entities = { ["pubsub.cut.lit"] = GRANT }
 VirtualHost "verona.lit"
 Component "pubsub.capulet.lit" component_secret = "secret"
 Component "late.capulet.lit" component_secret = "secret"
@@ -28,6 +31,7 @@ Component "pubsub.idle.lit" component_secret = "secret"
 Component "pubsub.early.lit" component_secret = "secret"
 Component "pubsub.quiet.lit" component_secret = "secret"
 Component "pubsub.slow.lit" component_secret = "secret"
+Component "pubsub.cut.lit" component_secret = "secret"
 ]]):gsub("GRANT", (grant:gsub("%%", "%%%%")));
 
 local function roster(items)
@@ -64,7 +68,7 @@ describe("probing", function ()
 			config = config, s2s = true;
 			users = {
 				"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "mercutio@verona.lit",
-				"idler@idle.lit", "user@early.lit", "user@quiet.lit", "user@slow.lit";
+				"idler@idle.lit", "user@early.lit", "user@quiet.lit", "user@slow.lit", "user@cut.lit";
 			};
 			rosters = {
 				["juliet@capulet.lit"] = roster { online = "both", shared = "both" };
@@ -77,6 +81,7 @@ describe("probing", function ()
 				["user@early.lit"] = roster { online = "both" };
 				["user@quiet.lit"] = roster(many);
 				["user@slow.lit"] = roster { x = "both", y = "both", z = "both" };
+				["user@cut.lit"] = roster { x = "both", y = "both", z = "both" };
 				["mercutio@verona.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } };
 			};
 		};
@@ -267,6 +272,15 @@ describe("probing", function ()
 		grants();
 		assert.is_same({ "x@montague.lit by idler@idle.lit" }, (probes(montague, 1)));
 		assert.is_same({}, taken(pubsub));
+	end);
+
+	it("B8.4 goes on after a reload of the module, with those that were not probed yet", function ()
+		capulet:component "pubsub.cut.lit";
+		assert.is_equal(1, #probes(montague, 1));
+		capulet:reload_module("privilege", "cut.lit");
+		assert.is_equal(2, #probes(montague, 2));
+		settle(capulet, 0.6);
+		assert.is_same({}, (probes(montague, 0)));
 	end);
 
 	it("B8.4 does without where the server cannot list its users", function ()
