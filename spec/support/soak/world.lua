@@ -227,7 +227,8 @@ end
 function methods:broadcast(parts, host, test, key)
 	for _, entity in ipairs(self.entities) do
 		local before, after = test(entity.before[host]), test(entity.grants[host]);
-		if before or after then
+		-- One whose grant is changed may have had it for a moment
+		if before or after or entity.in_flux and entity.variants[host] then
 			local streams = (entity.restless or entity.in_flux) and { false } or entity.streams;
 			for _, stream in ipairs(streams) do
 				table.insert(parts, { owner = entity, key = key, stream = stream or nil, broadcast = true });
