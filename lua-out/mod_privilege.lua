@@ -2473,9 +2473,12 @@ local function create_roster_saves(host, add_timer)
 			metadata.version = version
 			for i = #list, 1, -1 do
 				local change = list[i]
-				changes.roster[change.contact] = change.old
-				if metadata.pending then
-					metadata.pending[change.contact] = change.request
+				-- Unless somebody else has changed it meanwhile.
+				if changes.roster[change.contact] == change.item then
+					changes.roster[change.contact] = change.old
+					if metadata.pending then
+						metadata.pending[change.contact] = change.request
+					end
 				end
 			end
 		end
@@ -2528,7 +2531,7 @@ local function create_roster_saves(host, add_timer)
 				changes = { username = username, roster = roster, list = {} }
 			end
 			local pending = (roster[false] or {}).pending
-			table.insert(changes.list, { contact = contact, old = roster[contact], request = pending and pending[contact], done = done })
+			table.insert(changes.list, { contact = contact, item = item, old = roster[contact], request = pending and pending[contact], done = done })
 			roster[contact] = item
 			-- A contact that is subscribed now asks for nothing more.
 			if pending and item and (item.subscription == "from" or item.subscription == "both") then

@@ -7,6 +7,8 @@ import type { AddTimer } from "./slices";
 /** A change that a roster in memory has already, and the storage has not. */
 interface Change {
 	contact: string;
+	/** The item since then. */
+	item: RosterItem | undefined;
 	/** The item before it. */
 	old: RosterItem | undefined;
 	/** The contact's request that waited for an answer before it. */
@@ -91,9 +93,12 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 			metadata.version = version as number;
 			for (const i of $range(list.length, 1, -1)) {
 				const change = list[i - 1]!;
-				changes.roster.set(change.contact, change.old as RosterItem);
-				if (metadata.pending) {
-					metadata.pending.set(change.contact, change.request);
+				// Unless somebody else has changed it meanwhile.
+				if (changes.roster.get(change.contact) === change.item) {
+					changes.roster.set(change.contact, change.old as RosterItem);
+					if (metadata.pending) {
+						metadata.pending.set(change.contact, change.request);
+					}
 				}
 			}
 		}
@@ -146,7 +151,7 @@ export function create_roster_saves(host: string, add_timer: AddTimer): RosterSa
 				changes = { username: username, roster: roster, list: [] };
 			}
 			const pending = (roster.get(false) ?? {}).pending;
-			changes.list.push({ contact: contact, old: roster.get(contact), request: pending && pending.get(contact), done: done });
+			changes.list.push({ contact: contact, item: item, old: roster.get(contact), request: pending && pending.get(contact), done: done });
 			roster.set(contact, item as RosterItem);
 			// A contact that is subscribed now asks for nothing more.
 			if (pending && item && (item.subscription === "from" || item.subscription === "both")) {
