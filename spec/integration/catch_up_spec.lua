@@ -89,9 +89,9 @@ local function wait_while_pinging(entity, client, expected)
 	return list, times;
 end
 
--- At most 50 ms are promised, and the rest is slack for slow machines; all at once takes some times as long
+-- At most 50 ms are promised, and the rest is slack for slow machines that do other things too; all at once takes many times as long
 local function assert_sliced(longest, times)
-	assert.is_true(longest < 0.1, ("the server was busy for %.0f ms"):format(longest * 1000));
+	assert.is_true(longest < 0.2, ("the server was busy for %.0f ms"):format(longest * 1000));
 	local median = times[math.ceil(#times / 2)];
 	assert.is_true(median < 0.1, ("half of the pings took %.0f ms"):format(median * 1000));
 end
