@@ -1123,6 +1123,9 @@ end
 --- Processor time that a slice takes, in seconds.
 local slice_time = 0.001
 
+--- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
+local rare_slice_time = 0.05
+
 --- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
 local slice_pause = 0.001
 
@@ -1133,8 +1136,13 @@ local slice_pause = 0.001
 -- @param done called after the last one
 local function in_slices(add_timer, list, each, slice_end, done)
 	local position = 0
+	local last = os.time()
+	local late = 0
 	add_timer(slice_pause, function()
-		local stop_at = os.clock() + slice_time
+		local time = os.time()
+		late = time > last and late + 1 or 0
+		last = time
+		local stop_at = os.clock() + (late > 2 and rare_slice_time or slice_time)
 		while position < #list do
 			if not each(list[position + 1]) then
 				return nil

@@ -4,6 +4,9 @@ export type AddTimer = (this: void, delay: number, callback: (this: void) => num
 /** Processor time that a slice takes, in seconds. */
 const slice_time = 0.001;
 
+/** That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent. */
+const rare_slice_time = 0.05;
+
 /** Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
 const slice_pause = 0.001;
 
@@ -19,8 +22,13 @@ export function in_slices<T>(
 	slice_end: (this: void) => void, done: (this: void) => void,
 ): void {
 	let position = 0;
+	let last = os.time();
+	let late = 0;
 	add_timer(slice_pause, () => {
-		const stop_at = os.clock() + slice_time;
+		const time = os.time();
+		late = time > last ? late + 1 : 0;
+		last = time;
+		const stop_at = os.clock() + (late > 2 ? rare_slice_time : slice_time);
 		while (position < list.length) {
 			if (!each(list[position]!)) {
 				return undefined;

@@ -8,14 +8,14 @@ local test = support.suite "slices";
 
 --- Begins to go through the numbers up to a count, each of which takes so many microseconds; `stop_at` is the one that ends it.
 local function setup(count, microseconds, stop_at)
-	local made = { seen = {}, slices = 0, done = 0 };
+	local made = { seen = {}, slices = 0, done = 0, now = 1000 };
 	local list = {};
 	for i = 1, count do
 		list[i] = i;
 	end
 	local time = 1000;
 	local parts = support.load {
-		os = setmetatable({ clock = function () return time / 1000000; end }, { __index = os }),
+		os = { clock = function () return time / 1000000; end, time = function () return made.now; end },
 	};
 	local add_timer, go_off, timers = support.timers();
 	made.go_off, made.timers = go_off, timers;
@@ -45,6 +45,20 @@ test("B11 works for a moment at a time, in the order of the list, and then is do
 	equal(made.go_off(), nil);
 	equal({ made.seen, made.slices, made.done }, { { 1, 2, 3, 4, 5 }, 3, 1 });
 	equal(#made.timers, 0);
+end);
+
+test("B11 works longer at a time where timers go off once a second only", function ()
+	local made = setup(1000, 600);
+	for second = 1, 2 do
+		made.now = made.now + 1;
+		made.go_off();
+		equal(#made.seen, second * 2);
+	end
+	made.now = made.now + 1;
+	made.go_off();
+	equal(#made.seen, 4 + 84);
+	made.go_off();
+	equal(#made.seen, 4 + 84 + 2);
 end);
 
 test("B11 gets on however long an item takes", function ()
