@@ -45,7 +45,7 @@ end
 -- Lets a restless user or entity come or go
 local function move(self, owner)
 	local stream = owner.streams[1] and pick(owner.streams);
-	if stream and (math.random() < 0.5 or #owner.streams == (owner.user and 3 or 1)) then
+	if stream and (math.random() < 0.5 or #owner.streams == owner.most_streams) then
 		self:disconnect(stream, self.cuts and math.random() < 0.6);
 	else
 		come(self, owner);
@@ -106,7 +106,7 @@ end
 
 local function arrive(self)
 	for _, owner in ipairs(settle.everybody(self)) do
-		for _ = 1, owner.user and math.random(0, 2) or 1 do
+		for _ = 1, owner.user and math.min(math.random(0, 2), owner.most_streams) or 1 do
 			come(self, owner);
 		end
 	end

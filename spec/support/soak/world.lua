@@ -89,7 +89,9 @@ local function add_users(self)
 		self.users[host] = {};
 		for i = 1, count do
 			local jid = "u" .. i .. "@" .. host;
-			self.users[host][i] = { jid = jid, host = host, streams = {}, arrivals = 0, roster = {}, fixed = {}, user = true };
+			-- Contacts of the other host's users have one client: before an entity is first told of contacts, the module
+			-- does not ask for the other resources of one of whom it has heard something
+			self.users[host][i] = { jid = jid, host = host, most_streams = host == "capulet.lit" and 3 or 1, streams = {}, arrivals = 0, roster = {}, fixed = {}, user = true };
 		end
 	end
 	local others = self.users["montague.lit"];
@@ -106,7 +108,7 @@ local function add_entities(self)
 	for _, jid in ipairs(keys(variants)) do
 		local entity = {
 			jid = jid, host = jid:match "@(.*)", user = jid:find("@", 1, true) ~= nil;
-			streams = {}, arrivals = 0, grants = {}, before = {}, variants = variants[jid];
+			most_streams = jid:find("@", 1, true) and 3 or 1, streams = {}, arrivals = 0, grants = {}, before = {}, variants = variants[jid];
 		};
 		table.insert(self.entities, entity);
 		self.gateway = jid == "irc.lit" and entity or self.gateway;
