@@ -20,7 +20,8 @@ local small_table = 72;
 
 -- How many KiB the memory may grow from the third quarter to the fourth. Everybody has left when it is taken, and the same is
 -- granted: it is the same to 2 KiB then. More comes for a while where the timers of a module that was reloaded still run.
-local allowance = 6;
+-- Prosody itself keeps the name of its file for each time that it reads the configuration (configmanager.files).
+local allowance, for_a_reload = 6, 32 / 1024;
 
 -- Gives how much the memory grew from the third quarter to the fourth. Of both the least counts: what leaks is in each sample
 local function growth(samples, memory)
@@ -89,7 +90,7 @@ describe("soak:", function ()
 
 	local function chapter()
 		local kib = soak.chapter(world, math.min(5, math.max(1.2, seconds / 20)));
-		table.insert(samples, { kib = kib, acts = world.ledger.last, messages = world.ledger.kinds.message, connections = world.figures.connections });
+		table.insert(samples, { kib = kib, acts = world.ledger.last, messages = world.ledger.kinds.message, connections = world.figures.connections, reloads = world.figures.reloads });
 	end
 
 	setup(function ()
@@ -117,7 +118,8 @@ describe("soak:", function ()
 
 	it("the memory is flat over the last half", function ()
 		local grown = growth(samples, function (sample) return sample.kib; end);
-		assert.is_true(grown < allowance, ("grown by %.1f KiB"):format(grown));
+		local reloads = samples[#samples].reloads - samples[math.floor(#samples / 2)].reloads;
+		assert.is_true(grown < allowance + reloads * for_a_reload, ("grown by %.1f KiB"):format(grown));
 	end);
 
 	for _, what in ipairs { "messages", "connections" } do

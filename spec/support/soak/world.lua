@@ -181,6 +181,7 @@ end
 function methods:grant_anew()
 	grant_first(self);
 	self.server:reload_config(config(self));
+	self.figures.reloads = self.figures.reloads + 1;
 end
 
 --- Reloads the module; the iqs that are under way are answered by that.
