@@ -1435,9 +1435,11 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 		local function contacts_of(username)
 			local user = username .. "@" .. host
 			local probe_from = user
+			local was_before = false
 			if is_available(username) then
 				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				probe_from = memory.is_earlier_user(username) and user .. "/" .. uuid.generate() or nil
+				was_before = memory.is_earlier_user(username)
+				probe_from = was_before and user .. "/" .. uuid.generate() or nil
 			end
 			local roster = read_roster(username, host)
 			if not roster then
@@ -1450,7 +1452,9 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 					local presences = memory.of(contact)
 					if presences then
 						send_remembered(connection, batch, heard, contact, presences)
-					elseif probe_from ~= nil and contact_host ~= host then
+					end
+					-- What was heard since then need not be all.
+					if (not presences or was_before) and probe_from ~= nil and contact_host ~= host then
 						queue_probe(contact, probe_from)
 					end
 				end

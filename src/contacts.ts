@@ -198,9 +198,11 @@ export function create_contact_presence(
 		function contacts_of(username: string): void {
 			const user = username + "@" + host;
 			let probe_from: string | undefined = user;
+			let was_before = false;
 			if (is_available(username)) {
 				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				probe_from = memory.is_earlier_user(username) ? user + "/" + uuid.generate() : undefined;
+				was_before = memory.is_earlier_user(username);
+				probe_from = was_before ? user + "/" + uuid.generate() : undefined;
 			}
 			const roster = read_roster(username, host);
 			if (!roster) {
@@ -213,7 +215,9 @@ export function create_contact_presence(
 					const presences = memory.of(contact);
 					if (presences) {
 						send_remembered(connection, batch, heard, contact, presences);
-					} else if (probe_from !== undefined && contact_host !== host) {
+					}
+					// What was heard since then need not be all.
+					if ((!presences || was_before) && probe_from !== undefined && contact_host !== host) {
 						queue_probe(contact, probe_from);
 					}
 				}

@@ -230,6 +230,29 @@ describe("probing", function ()
 		online:nothing { type = "error" };
 	end);
 
+	it("B8.4 finds the other clients of such a contact too, when one of them was heard of meanwhile", function ()
+		capulet:unload_module("privilege", "early.lit");
+		local user = capulet:client "user@early.lit/balcony";
+		local quiet = montague:client("online@montague.lit/quiet", { presence = "<presence><show>dnd</show></presence>" });
+		local lively = montague:client "online@montague.lit/lively";
+		reach "early.lit";
+		capulet:load_module("privilege", "early.lit");
+		lively:send "<presence><show>away</show></presence>";
+		user:expect(function (stanza) return stanza.attr.from == lively.jid and stanza:get_child_text "show" == "away"; end);
+		user:sync():drain();
+		local pubsub = capulet:component "pubsub.early.lit";
+		for resource, show in pairs { lively = "away", quiet = "dnd" } do
+			local told = pubsub:expect { name = "presence", from = "online@montague.lit/" .. resource, type = false };
+			assert.is_equal(show, told:get_child_text "show");
+		end
+		settle(capulet, 0.25);
+		pubsub:nothing { name = "presence", from = "online@montague.lit/lively" };
+		assert.is_same({}, taken(user));
+		for _, client in ipairs { user, quiet, lively } do
+			client:close();
+		end
+	end);
+
 	it("B8.4 is not done with a rate of 0, and a hundred a second with none", function ()
 		reach "quiet.lit"; -- the servers are connected then
 		local pubsub = capulet:component "pubsub.quiet.lit";
