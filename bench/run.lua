@@ -30,7 +30,10 @@ end
 
 local function is_wanted(work)
 	local only = option "ONLY";
-	return not only or (" " .. only .. " "):find(" " .. work.key .. " ", 1, true) ~= nil;
+	if only then
+		return (" " .. only .. " "):find(" " .. work.key .. " ", 1, true) ~= nil;
+	end
+	return not (is_quick and work.thorough);
 end
 
 local function rounds(work)
