@@ -116,10 +116,18 @@ describe("soak:", function ()
 		end
 	end);
 
+	-- What grows once, such as a table that is made twice as large, is out of this after some more times; what leaks is not
 	it("the memory is flat over the last half", function ()
-		local grown = growth(samples, function (sample) return sample.kib; end);
-		local reloads = samples[#samples].reloads - samples[math.floor(#samples / 2)].reloads;
-		assert.is_true(grown < allowance + reloads * for_a_reload, ("grown by %.1f KiB"):format(grown));
+		local grown, allowed;
+		local most = 2 * #samples;
+		repeat
+			if grown then
+				chapter();
+			end
+			grown = growth(samples, function (sample) return sample.kib; end);
+			allowed = allowance + (samples[#samples].reloads - samples[math.floor(#samples / 2)].reloads) * for_a_reload;
+		until grown < allowed or #samples >= most;
+		assert.is_true(grown < allowed, ("grown by %.1f KiB"):format(grown));
 	end);
 
 	for _, what in ipairs { "messages", "connections" } do
