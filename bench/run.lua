@@ -58,9 +58,7 @@ local function open(work, variant)
 	local server = variants.start(variant, work);
 	local run = work.open(server, variant);
 	presences.settle(server);
-	for _, stream in ipairs(server.streams) do
-		stream:sync():drain();
-	end
+	server:drain();
 	return { variant = variant, server = server, run = function (...)
 		at_work = variant;
 		return run(...);

@@ -58,11 +58,7 @@ for _, storage in ipairs { "internal", "sql" } do
 		end);
 
 		before_each(function ()
-			for _, stream in ipairs(server.streams) do
-				if not stream.closed then
-					stream:sync():drain();
-				end
-			end
+			server:drain();
 		end);
 
 		after_each(function ()

@@ -76,11 +76,7 @@ for _, storage in ipairs { "internal", "sql" } do
 		end);
 
 		before_each(function ()
-			for _, stream in ipairs(server.streams) do
-				if not stream.closed then
-					stream:sync():drain();
-				end
-			end
+			server:drain();
 		end);
 
 		-- Each request gets one answer, and nobody hears anything that was not expected

@@ -438,6 +438,15 @@ function methods:component(jid, secret)
 	return stream.component(self, jid, secret);
 end
 
+--- Makes a round trip on each stream that stands, and drops what came over it.
+function methods:drain()
+	for _, connected in ipairs(self.streams) do
+		if not connected.closed then
+			connected:sync():drain();
+		end
+	end
+end
+
 --- Gives the text of the log so far.
 function methods:log()
 	return environment.read_file(self.dir .. "/prosody.log") or "";
