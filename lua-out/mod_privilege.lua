@@ -2123,11 +2123,11 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
+		-- All that waits is answered before a refusal.
+		saves.settle(username, contact)
 		if contact == nil then
-			saves.settle(username)
 			return refuse(entity, origin, stanza, refusal)
 		end
-		saves.settle(username, contact)
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)

@@ -185,11 +185,11 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
+		// All that waits is answered before a refusal.
+		saves.settle(username!, contact);
 		if (contact === undefined) {
-			saves.settle(username!);
 			return refuse(entity, origin, stanza, refusal);
 		}
-		saves.settle(username!, contact);
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
