@@ -62,7 +62,7 @@ test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12 or 13
 fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SEED=… for others
 	@FUZZ="$(or $(FUZZ),1000000)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/hostile_spec.lua
 
-soak: node debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
+soak: debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
 	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/soak_spec.lua
 
 demo: node debian-demo ## play through what the module does, against a real Prosody

@@ -12,7 +12,7 @@ variants.titles = { native = "Without a module", module = "This module", communi
 
 --- The name of each variant's virtual host; servers that federate need different ones.
 variants.hosts = { native = "verona1.lit", module = "verona2.lit", community = "verona3.lit" };
-local plugin_paths = { module = { os.getenv "LUA_OUT" or lfs.currentdir() .. "/lua-out" }, community = { community_folder } };
+local plugin_paths = { module = { lfs.currentdir() .. "/lua-out" }, community = { community_folder } };
 
 local function configuration(variant, work)
 	local host = variants.hosts[variant];

@@ -175,7 +175,7 @@ local function is_result(stanza)
 	return stanza.name == "iq" and stanza.attr.type == "result";
 end
 
--- What is different: target; permissions, storage; pushes, whether the module pushes to the entity too what has changed; and
+-- What is different: target; storage; pushes, whether the module pushes to the entity too what has changed; and
 -- single, whether each set is sent only when the one before it was answered
 local function roster_set(name, key, different)
 	local pushes, permissions = different.pushes, "roster = 'both', roster_push = " .. tostring(different.pushes or false);
