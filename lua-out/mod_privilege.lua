@@ -17,7 +17,7 @@ local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
 
--- ==== src/acts.ts ====
+-- ==== src/entities/statistics.ts ====
 
 local function no_counts()
 	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
@@ -55,7 +55,7 @@ local function create_acts(api, options)
 	}
 end
 
--- ==== src/namespaces.ts ====
+-- ==== src/prosody/namespaces.ts ====
 
 --- XEP-0356 since its version 0.4.
 local xmlns_privilege = "urn:xmpp:privilege:2"
@@ -66,7 +66,7 @@ local xmlns_forward = "urn:xmpp:forward:0"
 local xmlns_client = "jabber:client"
 local xmlns_roster = "jabber:iq:roster"
 
--- ==== src/permissions.ts ====
+-- ==== src/grants/permissions.ts ====
 
 local function no_permissions()
 	return { roster = "none", push = false, message = "none", presence = "none", iq = {} }
@@ -120,7 +120,7 @@ local function same_permissions(a, b)
 	return describe_permissions(a) == describe_permissions(b)
 end
 
--- ==== src/advertisement.ts ====
+-- ==== src/entities/advertisement.ts ====
 
 local function add_perm(privilege, access, permission, before)
 	if permission ~= "none" or before ~= "none" then
@@ -169,13 +169,13 @@ local function privilege_element(permissions, before, xmlns)
 	return #privilege.tags > 0 and privilege or nil
 end
 
--- ==== src/compatibility.ts ====
+-- ==== src/prosody/compatibility.ts ====
 
 --- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
 
--- ==== src/arrivals.ts ====
+-- ==== src/entities/sessions.ts ====
 
 --- Seconds after a handshake in which the server must have said that a component is authenticated.
 local handshake_grace = 1
@@ -317,7 +317,7 @@ local function create_arrivals(api, entities, arrived, unavailable, gone)
 	return { watch = watch, find = find }
 end
 
--- ==== src/bounces.ts ====
+-- ==== src/message/error_filter.ts ====
 
 --- Seconds for which a user counts as a sender at least.
 local bounce_span = 300
@@ -353,7 +353,7 @@ local function create_bounces()
 	}
 end
 
--- ==== src/spelling.ts ====
+-- ==== src/grants/suggestion.ts ====
 
 --- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
 local function edit_distance(a, b)
@@ -388,7 +388,7 @@ local function meant_word(word, words)
 	return nearest
 end
 
--- ==== src/config.ts ====
+-- ==== src/grants/configuration.ts ====
 
 local access_choices = { none = true, get = true, set = true, both = true }
 local access_allowed = '"none", "get", "set" or "both"'
@@ -547,7 +547,7 @@ local function describe_problem(host, problem)
 		.. " grants nothing, allowed is " .. problem.allowed .. meant
 end
 
--- ==== src/table.ts ====
+-- ==== src/admin/print_table.ts ====
 
 --- util.human.io has tables since Prosody 0.12.
 local has_human_io, human_io_module = pcall(require, "util.human.io")
@@ -579,7 +579,7 @@ local function print_table(print_line, titles, rows)
 	end
 end
 
--- ==== src/command.ts ====
+-- ==== src/admin/check.ts ====
 
 local option_types = {
 	privileged_entities = "table",
@@ -787,7 +787,7 @@ local function run_command(args, get_sections)
 	return 1
 end
 
--- ==== src/contact_memory.ts ====
+-- ==== src/presence/contact_cache.ts ====
 
 --- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
 local max_length = 600
@@ -917,7 +917,7 @@ local function create_contact_memory()
 	}
 end
 
--- ==== src/accounts.ts ====
+-- ==== src/prosody/accounts.ts ====
 
 --- Whether there is an account of that name on a host.
 local function account_exists(username, host)
@@ -940,7 +940,7 @@ local function read_roster(username, host)
 	return nil
 end
 
--- ==== src/output.ts ====
+-- ==== src/prosody/send.ts ====
 
 --- util.xml came with Prosody 0.10.
 local has_xml, xml_module = pcall(require, "util.xml")
@@ -995,7 +995,7 @@ local function create_batch(session)
 	return { add = add, flush = flush }
 end
 
--- ==== src/entities.ts ====
+-- ==== src/entities/entities.ts ====
 
 --- Whether the entity is still there: its stream stands and, for a user, the client is available.
 local function is_connected(connection)
@@ -1118,7 +1118,7 @@ local function create_entities()
 	}
 end
 
--- ==== src/slices.ts ====
+-- ==== src/prosody/timers.ts ====
 
 --- Processor time that a slice takes, in seconds.
 local slice_time = 0.001
@@ -1161,7 +1161,7 @@ local function in_slices(add_timer, list, each, slice_end, done)
 	end)
 end
 
--- ==== src/presence.ts ====
+-- ==== src/presence/users.ts ====
 
 --- A presence as XML text with another 'to'.
 local function text_with_to(stanza, address)
@@ -1265,7 +1265,7 @@ local function create_managed_presence(host, entities, add_timer, acts)
 	return { broadcast = broadcast, catch_up = catch_up }
 end
 
--- ==== src/contacts.ts ====
+-- ==== src/presence/contacts.ts ====
 
 --- Seconds between two batches of probes.
 local probe_pause = 0.1
@@ -1485,7 +1485,7 @@ local function create_contact_presence(host, entities, memory, add_timer, option
 	return { receive = receive, catch_up = catch_up, configured = configured, give_up_probes = give_up_probes }
 end
 
--- ==== src/impersonation.ts ====
+-- ==== src/prosody/act_as.ts ====
 
 --- Makes the function that makes such sessions.
 --
@@ -1517,7 +1517,7 @@ local function create_act_as(host, log)
 	end
 end
 
--- ==== src/refusals.ts ====
+-- ==== src/entities/refusals.ts ====
 
 local function forbidden(text)
 	return { type = "auth", condition = "forbidden", text = text }
@@ -1599,7 +1599,7 @@ local function create_refuse(log, add_timer, acts)
 	end
 end
 
--- ==== src/stanzas.ts ====
+-- ==== src/prosody/client_stanzas.ts ====
 
 --- Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
 -- the server it is the default one and goes without saying. What another element carries keeps it.
@@ -1627,7 +1627,7 @@ local function prepared(address)
 	return jid.prep(address)
 end
 
--- ==== src/iq.ts ====
+-- ==== src/iq/iq.ts ====
 
 --- util.time came with Prosody 0.10.
 local has_time, time_module = pcall(require, "util.time")
@@ -1866,7 +1866,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 	end }
 end
 
--- ==== src/message.ts ====
+-- ==== src/message/message.ts ====
 
 --- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
 local function forwarded_message(privilege, session)
@@ -1955,7 +1955,7 @@ local function create_message(host, options, entities, act_as, refuse, acts, bou
 	end
 end
 
--- ==== src/roster.ts ====
+-- ==== src/roster/requests.ts ====
 
 local settable_subscriptions = { none = true, to = true, from = true, both = true }
 
@@ -2159,7 +2159,7 @@ local function create_roster(host, entities, saves, act_as, refuse, acts)
 	return { get = get, set = set }
 end
 
--- ==== src/roster_store.ts ====
+-- ==== src/roster/change_watch.ts ====
 
 local function same_groups(a, b)
 	for group in pairs(a.groups) do
@@ -2395,7 +2395,7 @@ local function create_roster_stores(is_watched, changed)
 	return { opened = opened, compare = compare }
 end
 
--- ==== src/roster_push.ts ====
+-- ==== src/roster/push.ts ====
 
 --- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
 local function create_roster_push(host, serving, acts)
@@ -2433,7 +2433,7 @@ local function create_roster_push(host, serving, acts)
 	return { store_opened = stores.opened, user_deleted = user_deleted }
 end
 
--- ==== src/roster_saves.ts ====
+-- ==== src/roster/write_queue.ts ====
 
 --- How many changes of a roster wait at most.
 local most_waiting = 100
@@ -2561,7 +2561,7 @@ local function create_roster_saves(host, add_timer)
 	}
 end
 
--- ==== src/shell.ts ====
+-- ==== src/admin/shell.ts ====
 
 local titles = {
 	"Host",

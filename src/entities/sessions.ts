@@ -1,7 +1,7 @@
 import * as jid from "util.jid";
-import { since_0_10 } from "./compatibility";
+import { since_0_10 } from "../prosody/compatibility";
 import type { Entities, Entity } from "./entities";
-import { grants_anything } from "./permissions";
+import { grants_anything } from "../grants/permissions";
 
 /** Hears of entities that come and go, on whichever host of this server they do. */
 export interface Arrivals {

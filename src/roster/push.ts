@@ -1,12 +1,12 @@
 import * as uuid from "util.uuid";
-import { read_roster } from "./accounts";
-import type { Acts } from "./acts";
-import { is_connected } from "./entities";
-import type { Connection, Entities } from "./entities";
-import { attribute, send_text } from "./output";
-import { item_text } from "./roster";
-import { create_roster_stores } from "./roster_store";
-import type { StoreEvent } from "./roster_store";
+import { read_roster } from "../prosody/accounts";
+import type { Acts } from "../entities/statistics";
+import { is_connected } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
+import { attribute, send_text } from "../prosody/send";
+import { item_text } from "./requests";
+import { create_roster_stores } from "./change_watch";
+import type { StoreEvent } from "./change_watch";
 
 /** The handlers of events that roster changes come with (XEP-0356, 4.4). */
 export interface RosterPush {

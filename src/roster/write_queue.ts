@@ -1,8 +1,8 @@
 import * as rostermanager from "core.rostermanager";
 import * as storagemanager from "core.storagemanager";
-import { account_exists } from "./accounts";
-import { since_0_10 } from "./compatibility";
-import type { AddTimer } from "./slices";
+import { account_exists } from "../prosody/accounts";
+import { since_0_10 } from "../prosody/compatibility";
+import type { AddTimer } from "../prosody/timers";
 
 /** A change that a roster in memory has already, and the storage has not. */
 interface Change {

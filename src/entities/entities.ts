@@ -1,8 +1,8 @@
-import { no_counts } from "./acts";
-import type { Counts } from "./acts";
-import { attribute } from "./output";
-import { no_permissions } from "./permissions";
-import type { Permissions } from "./permissions";
+import { no_counts } from "./statistics";
+import type { Counts } from "./statistics";
+import { attribute } from "../prosody/send";
+import { no_permissions } from "../grants/permissions";
+import type { Permissions } from "../grants/permissions";
 
 /** A stream of an entity, which was told its permissions. */
 export interface Connection {

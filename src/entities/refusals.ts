@@ -1,8 +1,8 @@
 import * as st from "util.stanza";
-import type { Acts } from "./acts";
+import type { Acts } from "./statistics";
 import type { Entity } from "./entities";
-import { send_stanza } from "./output";
-import type { AddTimer } from "./slices";
+import { send_stanza } from "../prosody/send";
+import type { AddTimer } from "../prosody/timers";
 
 /** A way to say no: the error that the entity gets, and the words for it and for the log. */
 export interface Refusal {

@@ -1,4 +1,4 @@
-import type { Options } from "./config";
+import type { Options } from "../grants/configuration";
 import type { Entity } from "./entities";
 
 /** What is counted, for each entity and as metrics of the host. */

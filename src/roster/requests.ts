@@ -1,17 +1,17 @@
 import * as rostermanager from "core.rostermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
-import { account_exists, read_roster } from "./accounts";
-import type { Acts } from "./acts";
-import { since_0_10 } from "./compatibility";
-import type { Entities, Entity } from "./entities";
-import type { ActAs } from "./impersonation";
-import { xmlns_roster } from "./namespaces";
-import { attribute, send_stanza, send_text } from "./output";
-import { covers } from "./permissions";
-import { refusals } from "./refusals";
-import type { Refusal, Refuse } from "./refusals";
-import type { RosterSaves } from "./roster_saves";
+import { account_exists, read_roster } from "../prosody/accounts";
+import type { Acts } from "../entities/statistics";
+import { since_0_10 } from "../prosody/compatibility";
+import type { Entities, Entity } from "../entities/entities";
+import type { ActAs } from "../prosody/act_as";
+import { xmlns_roster } from "../prosody/namespaces";
+import { attribute, send_stanza, send_text } from "../prosody/send";
+import { covers } from "../grants/permissions";
+import { refusals } from "../entities/refusals";
+import type { Refusal, Refuse } from "../entities/refusals";
+import type { RosterSaves } from "./write_queue";
 
 type Subscription = RosterItem["subscription"];
 

@@ -1,8 +1,8 @@
-import { sorted_keys } from "./config";
-import { is_connected } from "./entities";
-import type { Entities, Entity } from "./entities";
-import { describe_permissions } from "./permissions";
-import { print_table } from "./table";
+import { sorted_keys } from "../grants/configuration";
+import { is_connected } from "../entities/entities";
+import type { Entities, Entity } from "../entities/entities";
+import { describe_permissions } from "../grants/permissions";
+import { print_table } from "./print_table";
 
 /** The entities of each host that serves some. */
 export type EntitiesByHost = LuaTable<string, Entities>;

@@ -1,14 +1,14 @@
 import * as jid from "util.jid";
-import { account_exists } from "./accounts";
-import type { Acts } from "./acts";
-import type { Bounces } from "./bounces";
-import type { Options } from "./config";
-import type { Entities } from "./entities";
-import type { ActAs } from "./impersonation";
-import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "./namespaces";
-import { refusals } from "./refusals";
-import type { Refuse } from "./refusals";
-import { is_client_stanza, prepared, strip_client_namespace } from "./stanzas";
+import { account_exists } from "../prosody/accounts";
+import type { Acts } from "../entities/statistics";
+import type { Bounces } from "./error_filter";
+import type { Options } from "../grants/configuration";
+import type { Entities } from "../entities/entities";
+import type { ActAs } from "../prosody/act_as";
+import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
+import { refusals } from "../entities/refusals";
+import type { Refuse } from "../entities/refusals";
+import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 
 /** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
 function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {

@@ -1,4 +1,4 @@
-import { is_contact } from "./roster";
+import { is_contact } from "./requests";
 
 type Removal = object;
 type Result = LuaMultiReturn<[boolean | undefined, unknown]>;

@@ -1,9 +1,9 @@
 import * as jid from "util.jid";
-import { describe_problem, read_configuration, show_value, sorted_keys } from "./config";
-import { iq_namespaces } from "./permissions";
-import type { Permissions } from "./permissions";
-import { meant_word } from "./spelling";
-import { print_table } from "./table";
+import { describe_problem, read_configuration, show_value, sorted_keys } from "../grants/configuration";
+import { iq_namespaces } from "../grants/permissions";
+import type { Permissions } from "../grants/permissions";
+import { meant_word } from "../grants/suggestion";
+import { print_table } from "./print_table";
 
 type Section = LuaTable<string, unknown>;
 /** The sections of a configuration by host, "*" for the global one. */

@@ -1,5 +1,5 @@
 import { no_permissions } from "./permissions";
-import { meant_word } from "./spelling";
+import { meant_word } from "./suggestion";
 import type { Access, MessagePermission, Permissions, PresencePermission } from "./permissions";
 
 /** One thing that is wrong with the option `privileged_entities`. */

@@ -1,7 +1,7 @@
 import * as st from "util.stanza";
-import { xmlns_privilege } from "./namespaces";
-import { grants_anything, iq_namespaces } from "./permissions";
-import type { Permissions } from "./permissions";
+import { xmlns_privilege } from "../prosody/namespaces";
+import { grants_anything, iq_namespaces } from "../grants/permissions";
+import type { Permissions } from "../grants/permissions";
 
 function add_perm(privilege: Stanza, access: string, permission: string, before: string): void {
 	if (permission !== "none" || before !== "none") {

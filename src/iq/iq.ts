@@ -1,18 +1,18 @@
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
-import { account_exists } from "./accounts";
-import type { Acts } from "./acts";
-import type { Options } from "./config";
-import type { Entities, Entity } from "./entities";
-import type { ActAs } from "./impersonation";
-import { xmlns_client, xmlns_privilege } from "./namespaces";
-import { attribute, send_text } from "./output";
-import { covers } from "./permissions";
-import { answer_error, refusals } from "./refusals";
-import type { Refusal, Refuse } from "./refusals";
-import type { AddTimer } from "./slices";
-import { is_client_stanza, prepared, strip_client_namespace } from "./stanzas";
+import { account_exists } from "../prosody/accounts";
+import type { Acts } from "../entities/statistics";
+import type { Options } from "../grants/configuration";
+import type { Entities, Entity } from "../entities/entities";
+import type { ActAs } from "../prosody/act_as";
+import { xmlns_client, xmlns_privilege } from "../prosody/namespaces";
+import { attribute, send_text } from "../prosody/send";
+import { covers } from "../grants/permissions";
+import { answer_error, refusals } from "../entities/refusals";
+import type { Refusal, Refuse } from "../entities/refusals";
+import type { AddTimer } from "../prosody/timers";
+import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 
 /** util.time came with Prosody 0.10. */
 const [has_time, time_module] = pcall(require, "util.time");

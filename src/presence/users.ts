@@ -1,10 +1,10 @@
-import type { Acts } from "./acts";
-import { is_connected } from "./entities";
-import type { Connection, Entities } from "./entities";
-import { create_batch, send_text } from "./output";
-import type { Batch } from "./output";
-import { in_slices } from "./slices";
-import type { AddTimer } from "./slices";
+import type { Acts } from "../entities/statistics";
+import { is_connected } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
+import { create_batch, send_text } from "../prosody/send";
+import type { Batch } from "../prosody/send";
+import { in_slices } from "../prosody/timers";
+import type { AddTimer } from "../prosody/timers";
 
 /** A presence as XML text with another 'to'. */
 function text_with_to(stanza: Stanza, address: string | undefined): string {
