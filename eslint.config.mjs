@@ -34,6 +34,19 @@ const restricted_syntax = [
 const restricted_globals = ["Array", "Boolean", "JSON", "Map", "Math", "Number", "Object", "Promise", "RegExp", "Set", "String", "Symbol",
 	"console", "globalThis", "isNaN", "parseFloat", "parseInt"].map((name) => ({ name, message: "Lua has its own" }));
 
+// Each folder of src/ imports only what stands under it; src/mod_privilege.ts alone stands above them all.
+const parts = ["message", "iq", "roster", "presence", "admin"];
+const layers = [["prosody", []], ["grants", []], ["entities", ["prosody", "grants"]], ...parts.map((part) => [part, ["prosody", "grants", "entities"]])];
+const layer_rules = layers.map(([folder, below]) => ({
+	files: [`src/${folder}/**/*.ts`],
+	rules: {
+		"no-restricted-imports": ["error", { patterns: [{
+			group: ["../*", ...below.map((name) => `!../${name}`)],
+			message: `src/${folder}/ imports ${below.length > 0 ? `from ${below.join(", ")} and ` : ""}from itself only`,
+		}] }],
+	},
+}));
+
 export default defineConfig(
 	{ ignores: ["build/", "lua-out/", "node_modules/"] },
 	{ linterOptions: { reportUnusedDisableDirectives: "error" } },
@@ -81,6 +94,7 @@ export default defineConfig(
 			"@typescript-eslint/no-unnecessary-condition": "off",
 		},
 	},
+	...layer_rules,
 	{
 		// Declarations describe what is there.
 		files: ["types/**/*.d.ts"],

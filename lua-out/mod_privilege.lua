@@ -17,42 +17,59 @@ local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
 
--- ==== src/entities/statistics.ts ====
+-- ==== src/prosody/accounts.ts ====
 
-local function no_counts()
-	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
+--- Whether there is an account of that name on a host.
+local function account_exists(username, host)
+	-- Who is online needs no look into the storage.
+	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
 end
 
-local function create_acts(api, options)
-	local measures = {}
-	for act in pairs(no_counts()) do
-		-- Prosody 0.9 has no metrics.
-		if api.measure then
-			measures[act] = api:measure(act, "counter")
-		end
+--- Reads a user's roster; nil where the storage failed, now or when it was first read.
+local function read_roster(username, host)
+	local roster, err = rostermanager.load_roster(username, host)
+	local metadata = roster[false]
+	if err == nil and (metadata and metadata.broken) == nil then
+		return roster
 	end
-
-	local function count(entity, act)
-		entity.counts[act] = entity.counts[act] + 1
-		local measure = measures[act]
-		if measure then
-			measure(1)
-		end
+	-- The server keeps it as an empty one that cannot be saved, which the user would get who comes online.
+	local kept = prosody.hosts[host].roster_cache
+	if kept then
+		kept:set(username .. "@" .. host, nil)
 	end
+	return nil
+end
 
-	return {
-		count = count,
-		record = function(entity, act, what, jid1, jid2, id)
-			count(entity, act)
-			if options.log_acts then
-				-- The id is the entity's own: it must not make up lines.
-				local shown_id = string.gsub(id or "none", "%c", "?")
-				api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown_id)
-			else
-				api:log("debug", what, entity.jid, jid1, jid2)
-			end
+-- ==== src/prosody/act_as.ts ====
+
+--- Makes the function that makes such sessions.
+--
+-- They carry what handlers of stanzas read of a client's session. They are not
+-- among the server's sessions, and so never an entity themselves.
+local function create_act_as(host, log)
+	local metatable = {
+		-- Few handlers look at the roster, and an offline user's has to be loaded.
+		__index = function(session, key)
+			return key == "roster" and rostermanager.load_roster(session.username, host) or nil
 		end,
 	}
+
+	local function close(self)
+		self.log("debug", "There is no connection to close")
+	end
+
+	return function(username, send)
+		return setmetatable({
+			type = "c2s",
+			username = username,
+			host = host,
+			full_jid = username .. "@" .. host,
+			role = usermanager.get_user_role and usermanager.get_user_role(username, host),
+			send = send,
+			close = close,
+			log = log,
+		}, metatable)
+	end
 end
 
 -- ==== src/prosody/namespaces.ts ====
@@ -65,6 +82,138 @@ local xmlns_privilege_legacy = "urn:xmpp:privilege:1"
 local xmlns_forward = "urn:xmpp:forward:0"
 local xmlns_client = "jabber:client"
 local xmlns_roster = "jabber:iq:roster"
+
+-- ==== src/prosody/client_stanzas.ts ====
+
+--- Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
+-- the server it is the default one and goes without saying. What another element carries keeps it.
+local function strip_client_namespace(element)
+	if element.attr.xmlns == xmlns_client then
+		element.attr.xmlns = nil
+		for _, child in ipairs(element.tags) do
+			strip_client_namespace(child)
+		end
+	end
+end
+
+--- Whether an element is a stanza of that name in the namespace jabber:client,
+-- which is left out on the streams of clients.
+local function is_client_stanza(element, name, session)
+	return element ~= nil and element.name == name
+		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
+end
+
+--- A JID prepared, nil where it is none. What the server has under it is so already.
+local function prepared(address)
+	if prosody.bare_sessions[address] ~= nil or prosody.hosts[address] ~= nil or prosody.full_sessions[address] ~= nil then
+		return address
+	end
+	return jid.prep(address)
+end
+
+-- ==== src/prosody/compatibility.ts ====
+
+--- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
+-- `store-opened` and `roster-item-removed`, which cannot be asked for.
+local since_0_10 = pcall(require, "util.cache")
+
+-- ==== src/prosody/send.ts ====
+
+--- util.xml came with Prosody 0.10.
+local has_xml, xml_module = pcall(require, "util.xml")
+local xml = xml_module
+
+--- An attribute as XML text, nothing where it has no value.
+local function attribute(name, value)
+	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
+end
+
+--- Sends a stanza on a stream, if that still stands.
+--
+-- Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
+local function send_stanza(session, stanza)
+	if not session.destroyed then
+		session.send(stanza)
+	end
+end
+
+--- Sends a stanza that is XML text.
+--
+-- To write text is a fraction of the work of building a stanza only to have it written. A component's
+-- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
+local function send_text(session, text)
+	send_stanza(session, (session.type == "component" or not has_xml) and text or xml.parse(text))
+end
+
+--- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
+local batch_size = 20
+
+local function create_batch(session)
+	local texts = {}
+
+	local function flush()
+		if #texts > 0 then
+			send_stanza(session, table.concat(texts))
+			texts = {}
+		end
+	end
+
+	local function add(text)
+		if session.type ~= "component" then
+			send_text(session, text)
+			return
+		end
+		texts[#texts + 1] = text
+		if #texts == batch_size then
+			flush()
+		end
+	end
+
+	return { add = add, flush = flush }
+end
+
+-- ==== src/prosody/timers.ts ====
+
+--- Processor time that a slice takes, in seconds.
+local slice_time = 0.001
+
+--- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
+local rare_slice_time = 0.05
+
+--- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
+local slice_pause = 0.001
+
+--- Goes through a list in slices, so that the server is never kept busy for long.
+--
+-- @param each called with each item; false ends it all
+-- @param slice_end called after each slice
+-- @param done called after the last one
+local function in_slices(add_timer, list, each, slice_end, done)
+	local position = 0
+	local last = os.time()
+	local late = 0
+	add_timer(slice_pause, function()
+		local time = os.time()
+		late = time > last and late + 1 or 0
+		last = time
+		local stop_at = os.clock() + (late > 2 and rare_slice_time or slice_time)
+		while position < #list do
+			if not each(list[position + 1]) then
+				return nil
+			end
+			position = position + 1
+			if os.clock() >= stop_at then
+				break
+			end
+		end
+		slice_end()
+		if position < #list then
+			return slice_pause
+		end
+		done()
+		return nil
+	end)
+end
 
 -- ==== src/grants/permissions.ts ====
 
@@ -120,6 +269,200 @@ local function same_permissions(a, b)
 	return describe_permissions(a) == describe_permissions(b)
 end
 
+-- ==== src/grants/suggestion.ts ====
+
+--- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
+local function edit_distance(a, b)
+	local previous = {}
+	for j = 0, #b do
+		previous[j + 1] = j
+	end
+	for i = 1, #a do
+		local current = { i }
+		for j = 1, #b do
+			local replaced = previous[j] + (string.byte(a, i) == string.byte(b, j) and 0 or 1)
+			current[j + 1] = math.min(replaced, previous[j + 1] + 1, current[j] + 1)
+		end
+		previous = current
+	end
+	return previous[#b + 1]
+end
+
+--- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
+local function suggest(word, words)
+	local nearest
+	local least = math.min(3, math.floor(#word / 4) + 1) + 1
+	for candidate in pairs(words) do
+		if math.abs(#candidate - #word) < least then
+			local distance = edit_distance(string.lower(word), candidate)
+			if distance < least or distance == least and nearest ~= nil and candidate < nearest then
+				least = distance
+				nearest = candidate
+			end
+		end
+	end
+	return nearest
+end
+
+-- ==== src/grants/configuration.ts ====
+
+local access_choices = { none = true, get = true, set = true, both = true }
+local access_allowed = '"none", "get", "set" or "both"'
+local message_choices = { none = true, outgoing = true }
+local presence_choices = { none = true, managed_entity = true, roster = true }
+local known_options = {
+	roster = true,
+	roster_push = true,
+	message = true,
+	presence = true,
+	iq = true,
+}
+
+--- A value of the configuration as the admin would recognise it.
+local function show_value(value)
+	if type(value) == "string" then
+		-- In one line, also where the value has more.
+		return (string.gsub(string.format("%q", value), "\n", "n"))
+	end
+	if type(value) == "table" then
+		return "a table"
+	end
+	return tostring(value)
+end
+
+--- The keys of a table in a steady order.
+local function sorted_keys(from)
+	local keys = {}
+	for key in pairs(from) do
+		keys[#keys + 1] = key
+	end
+	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+	return keys
+end
+
+--- `value` if it is one of the choices; else "none", and a problem unless there was no value.
+local function choose(choices, option, value, allowed, problem)
+	if value == nil then
+		return "none"
+	end
+	if type(value) == "string" and choices[value] then
+		return value
+	end
+	problem(option, value, allowed, type(value) == "string" and suggest(value, choices) or nil)
+	return "none"
+end
+
+local function read_iq(option, problem)
+	local granted = {}
+	if option == nil then
+		return granted
+	end
+	if type(option) ~= "table" then
+		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
+		return granted
+	end
+	local namespaces = option
+	for _, namespace in ipairs(sorted_keys(namespaces)) do
+		local name = tostring(namespace)
+		-- A namespace is a URI, and what is not cannot be told in XML.
+		if type(namespace) == "string" and string.find(name, "^[!-~]+$") ~= nil then
+			local access = choose(access_choices, 'iq["' .. name .. '"]', namespaces[name], access_allowed, problem)
+			if access ~= "none" then
+				granted[name] = access
+			end
+		else
+			problem("iq", namespaces[namespace], 'a namespace as key, { ["NAMESPACE"] = "set" }')
+		end
+	end
+	return granted
+end
+
+local function read_permissions(option, problem)
+	local permissions = no_permissions()
+	permissions.roster = choose(access_choices, "roster", option.roster, access_allowed, problem)
+	permissions.message = choose(message_choices, "message", option.message, '"none" or "outgoing"', problem)
+	permissions.presence = choose(presence_choices, "presence", option.presence, '"none", "managed_entity" or "roster"', problem)
+	permissions.iq = read_iq(option.iq, problem)
+
+	local readable = permissions.roster == "get" or permissions.roster == "both"
+	-- XEP-0356, 7.4: the server must reject it.
+	if permissions.presence == "roster" and not readable then
+		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"')
+		permissions.presence = "none"
+	end
+
+	local push = option.roster_push
+	permissions.push = readable
+	if push ~= nil then
+		permissions.push = push == true and readable
+		if type(push) ~= "boolean" then
+			problem("roster_push", push, "true or false")
+		elseif push == true and not readable then
+			problem("roster_push", push, 'roster = "get" or "both" beside it, or false')
+		end
+	end
+
+	for _, key in ipairs(sorted_keys(option)) do
+		local name = tostring(key)
+		local known = known_options
+		if type(key) ~= "string" or known[name] == nil then
+			problem(name, option[key], "roster, roster_push, message, presence or iq as option", suggest(name, known))
+		end
+	end
+	return permissions
+end
+
+--- Reads `privileged_entities`.
+--
+-- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
+-- @param option what the configuration has, of any type
+-- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
+local function read_configuration(option, prepare)
+	local configuration = { grants = {}, problems = {} }
+	local problems = configuration.problems
+	if option == nil then
+		return configuration
+	end
+	if type(option) ~= "table" then
+		problems[#problems + 1] = {
+			entity = nil,
+			option = "privileged_entities",
+			value = show_value(option),
+			allowed = 'a table of entities, { ["JID"] = { … } }',
+			meant = nil,
+		}
+		return configuration
+	end
+
+	local entities = option
+	for _, key in ipairs(sorted_keys(entities)) do
+		local name = tostring(key)
+		local function problem(option_name, value, allowed, meant)
+			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant }
+		end
+		local value = entities[key]
+		local entity = type(key) == "string" and prepare(name) or nil
+		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
+			problem("privileged_entities", key, "a domain or a bare JID as key")
+		elseif configuration.grants[entity] ~= nil then
+			problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
+		elseif type(value) ~= "table" then
+			problem("privileged_entities", value, "a table of permissions for the entity")
+		else
+			configuration.grants[entity] = read_permissions(value, problem)
+		end
+	end
+	return configuration
+end
+
+--- A problem as a sentence for the log.
+local function describe_problem(host, problem)
+	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
+	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
+	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
+		.. " grants nothing, allowed is " .. problem.allowed .. meant
+end
+
 -- ==== src/entities/advertisement.ts ====
 
 local function add_perm(privilege, access, permission, before)
@@ -169,11 +512,214 @@ local function privilege_element(permissions, before, xmlns)
 	return #privilege.tags > 0 and privilege or nil
 end
 
--- ==== src/prosody/compatibility.ts ====
+-- ==== src/entities/entities.ts ====
 
---- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
--- `store-opened` and `roster-item-removed`, which cannot be asked for.
-local since_0_10 = pcall(require, "util.cache")
+local function no_counts()
+	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
+end
+
+--- Whether the entity is still there: its stream stands and, for a user, the client is available.
+local function is_connected(connection)
+	local session = connection.session
+	return session.type == "component" or session.type == "c2s" and session.presence ~= nil
+end
+
+local function create_entities()
+	local by_jid = {}
+	local receivers
+
+	--- A stream counts for what the server authenticated it as: an external component's
+	-- own host, a bound client's own account. The addresses in stanzas play no part, nor do
+	-- other servers' streams, internal components (their session is the host itself) and
+	-- sessions made up by modules.
+	local function of(session)
+		if session.type == "component" then
+			local host = prosody.hosts[session.host]
+			return host and host ~= session and by_jid[session.host] or nil
+		end
+		if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
+			return by_jid[session.username .. "@" .. session.host]
+		end
+		return nil
+	end
+
+	local function grant(grants)
+		local granted = {}
+		for name, permissions in pairs(grants) do
+			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
+			entity.permissions = permissions
+			granted[name] = entity
+		end
+		local gone = {}
+		for name, entity in pairs(by_jid) do
+			if granted[name] == nil then
+				entity.permissions = no_permissions()
+				gone[#gone + 1] = entity
+			end
+		end
+		by_jid = granted
+		receivers = nil
+		return gone
+	end
+
+	local function disconnect(session)
+		for _, entity in pairs(by_jid) do
+			local connections = entity.connections
+			for i = #connections, 1, -1 do
+				if connections[i].session == session then
+					table.remove(connections, i)
+					receivers = nil
+				end
+			end
+		end
+	end
+
+	local function connect(entity, session)
+		disconnect(session)
+		local address = session.full_jid or session.host
+		local connection = {
+			entity = entity,
+			session = session,
+			address = address,
+			to = attribute("to", address),
+			advertised = {},
+			heard = nil,
+			since = os.time(),
+		}
+		table.insert(entity.connections, connection)
+		receivers = nil
+		return connection
+	end
+
+	local function sort_receivers()
+		local sorted = { presence = {}, contacts = {}, push = {} }
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				if entity.permissions.presence ~= "none" then
+					table.insert(sorted.presence, connection)
+				end
+				if entity.permissions.presence == "roster" then
+					table.insert(sorted.contacts, connection)
+				end
+				if entity.permissions.push then
+					table.insert(sorted.push, connection)
+				end
+			end
+		end
+		return sorted
+	end
+
+	return {
+		of = of,
+		get = function(name) return by_jid[name] end,
+		all = function() return by_jid end,
+		grant = grant,
+		connect = connect,
+		disconnect = disconnect,
+		connected_since = function()
+			local since = {}
+			for _, entity in pairs(by_jid) do
+				for _, connection in ipairs(entity.connections) do
+					since[connection.session] = connection.since
+				end
+			end
+			return since
+		end,
+		restore_since = function(since)
+			for _, entity in pairs(by_jid) do
+				for _, connection in ipairs(entity.connections) do
+					connection.since = since[connection.session] or connection.since
+				end
+			end
+		end,
+		receivers = function(kind)
+			receivers = receivers or sort_receivers()
+			return receivers[kind]
+		end,
+	}
+end
+
+-- ==== src/entities/refusals.ts ====
+
+local function forbidden(text)
+	return { type = "auth", condition = "forbidden", text = text }
+end
+
+local function bad_request(text)
+	return { type = "modify", condition = "bad-request", text = text }
+end
+
+local refusals = {
+	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user" },
+
+	roster_get = forbidden("Reading rosters is not granted"),
+	roster_set = forbidden("Changing rosters is not granted"),
+	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
+	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
+	roster_not_one_item = bad_request("A roster set has exactly one item"),
+	roster_no_jid = bad_request("The item has no JID"),
+	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is not a bare JID" },
+	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
+	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
+	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
+
+	message = forbidden("Sending messages is not granted"),
+	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
+	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
+	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
+
+	iq = forbidden("Iqs of this type and namespace are not granted"),
+	iq_other_host = forbidden("Iqs in the name of this host's users are not granted"),
+	iq_not_a_user = forbidden("A privileged iq goes to the bare JID of a user"),
+	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
+	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
+	iq_no_id = bad_request("The iq has no id"),
+	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
+	iq_type = bad_request("The two iqs differ in type"),
+	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
+	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
+}
+
+--- Answers a request with an error, if the stream that it came over still stands.
+local function answer_error(session, stanza, refusal)
+	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
+end
+
+--- Makes the function that refuses.
+--
+-- The log gets at most one line a second for an entity and reason; those left out are counted.
+local function create_refuse(log, add_timer, statistics)
+	-- How many were left out since the last line, by entity and reason.
+	local left_out = {}
+
+	local function log_refusal(entity, reason)
+		local key = entity.jid .. " " .. reason
+		local before = left_out[key]
+		if before ~= nil then
+			left_out[key] = before + 1
+			return
+		end
+		log("warn", "Refused a request of %s: %s", entity.jid, reason)
+		left_out[key] = 0
+		add_timer(1, function()
+			local more = left_out[key]
+			if more == 0 then
+				left_out[key] = nil
+				return nil
+			end
+			log("warn", "Refused %d more requests of %s: %s", more, entity.jid, reason)
+			left_out[key] = 0
+			return 1
+		end)
+	end
+
+	return function(entity, session, stanza, refusal)
+		statistics.count(entity, "refusals")
+		log_refusal(entity, refusal.text)
+		answer_error(session, stanza, refusal)
+		return true
+	end
+end
 
 -- ==== src/entities/sessions.ts ====
 
@@ -184,7 +730,7 @@ local handshake_grace = 1
 -- @param arrived called with each stream of an entity: a component has authenticated, a client become available
 -- @param unavailable called with each client that becomes unavailable
 -- @param gone called with each stream that ended (0.10 and later)
-local function create_arrivals(api, entities, arrived, unavailable, gone)
+local function create_sessions(api, entities, arrived, unavailable, gone)
 	-- The events objects listened to, by host: a host gets a new one each time it is activated.
 	local watched = {}
 
@@ -317,12 +863,46 @@ local function create_arrivals(api, entities, arrived, unavailable, gone)
 	return { watch = watch, find = find }
 end
 
+-- ==== src/entities/statistics.ts ====
+
+local function create_statistics(api, options)
+	local measures = {}
+	for act in pairs(no_counts()) do
+		-- Prosody 0.9 has no metrics.
+		if api.measure then
+			measures[act] = api:measure(act, "counter")
+		end
+	end
+
+	local function count(entity, act)
+		entity.counts[act] = entity.counts[act] + 1
+		local measure = measures[act]
+		if measure then
+			measure(1)
+		end
+	end
+
+	return {
+		count = count,
+		record = function(entity, act, what, jid1, jid2, id)
+			count(entity, act)
+			if options.log_acts then
+				-- The id is the entity's own: it must not make up lines.
+				local shown_id = string.gsub(id or "none", "%c", "?")
+				api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown_id)
+			else
+				api:log("debug", what, entity.jid, jid1, jid2)
+			end
+		end,
+	}
+end
+
 -- ==== src/message/error_filter.ts ====
 
 --- Seconds for which a user counts as a sender at least.
 local bounce_span = 300
 
-local function create_bounces()
+local function create_error_filter()
 	local recent = {}
 	local earlier = recent
 	local turn_at = 0
@@ -353,1278 +933,93 @@ local function create_bounces()
 	}
 end
 
--- ==== src/grants/suggestion.ts ====
+-- ==== src/message/message.ts ====
 
---- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
-local function edit_distance(a, b)
-	local previous = {}
-	for j = 0, #b do
-		previous[j + 1] = j
-	end
-	for i = 1, #a do
-		local current = { i }
-		for j = 1, #b do
-			local replaced = previous[j] + (string.byte(a, i) == string.byte(b, j) and 0 or 1)
-			current[j + 1] = math.min(replaced, previous[j + 1] + 1, current[j] + 1)
-		end
-		previous = current
-	end
-	return previous[#b + 1]
-end
-
---- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
-local function meant_word(word, words)
-	local nearest
-	local least = math.min(3, math.floor(#word / 4) + 1) + 1
-	for candidate in pairs(words) do
-		if math.abs(#candidate - #word) < least then
-			local distance = edit_distance(string.lower(word), candidate)
-			if distance < least or distance == least and nearest ~= nil and candidate < nearest then
-				least = distance
-				nearest = candidate
-			end
-		end
-	end
-	return nearest
-end
-
--- ==== src/grants/configuration.ts ====
-
-local access_choices = { none = true, get = true, set = true, both = true }
-local access_allowed = '"none", "get", "set" or "both"'
-local message_choices = { none = true, outgoing = true }
-local presence_choices = { none = true, managed_entity = true, roster = true }
-local known_options = {
-	roster = true,
-	roster_push = true,
-	message = true,
-	presence = true,
-	iq = true,
-}
-
---- A value of the configuration as the admin would recognise it.
-local function show_value(value)
-	if type(value) == "string" then
-		-- In one line, also where the value has more.
-		return (string.gsub(string.format("%q", value), "\n", "n"))
-	end
-	if type(value) == "table" then
-		return "a table"
-	end
-	return tostring(value)
-end
-
---- The keys of a table in a steady order.
-local function sorted_keys(from)
-	local keys = {}
-	for key in pairs(from) do
-		keys[#keys + 1] = key
-	end
-	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-	return keys
-end
-
---- `value` if it is one of the choices; else "none", and a problem unless there was no value.
-local function choose(choices, option, value, allowed, problem)
-	if value == nil then
-		return "none"
-	end
-	if type(value) == "string" and choices[value] then
-		return value
-	end
-	problem(option, value, allowed, type(value) == "string" and meant_word(value, choices) or nil)
-	return "none"
-end
-
-local function read_iq(option, problem)
-	local granted = {}
-	if option == nil then
-		return granted
-	end
-	if type(option) ~= "table" then
-		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
-		return granted
-	end
-	local namespaces = option
-	for _, namespace in ipairs(sorted_keys(namespaces)) do
-		local name = tostring(namespace)
-		-- A namespace is a URI, and what is not cannot be told in XML.
-		if type(namespace) == "string" and string.find(name, "^[!-~]+$") ~= nil then
-			local access = choose(access_choices, 'iq["' .. name .. '"]', namespaces[name], access_allowed, problem)
-			if access ~= "none" then
-				granted[name] = access
-			end
-		else
-			problem("iq", namespaces[namespace], 'a namespace as key, { ["NAMESPACE"] = "set" }')
-		end
-	end
-	return granted
-end
-
-local function read_permissions(option, problem)
-	local permissions = no_permissions()
-	permissions.roster = choose(access_choices, "roster", option.roster, access_allowed, problem)
-	permissions.message = choose(message_choices, "message", option.message, '"none" or "outgoing"', problem)
-	permissions.presence = choose(presence_choices, "presence", option.presence, '"none", "managed_entity" or "roster"', problem)
-	permissions.iq = read_iq(option.iq, problem)
-
-	local readable = permissions.roster == "get" or permissions.roster == "both"
-	-- XEP-0356, 7.4: the server must reject it.
-	if permissions.presence == "roster" and not readable then
-		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"')
-		permissions.presence = "none"
-	end
-
-	local push = option.roster_push
-	permissions.push = readable
-	if push ~= nil then
-		permissions.push = push == true and readable
-		if type(push) ~= "boolean" then
-			problem("roster_push", push, "true or false")
-		elseif push == true and not readable then
-			problem("roster_push", push, 'roster = "get" or "both" beside it, or false')
-		end
-	end
-
-	for _, key in ipairs(sorted_keys(option)) do
-		local name = tostring(key)
-		local known = known_options
-		if type(key) ~= "string" or known[name] == nil then
-			problem(name, option[key], "roster, roster_push, message, presence or iq as option", meant_word(name, known))
-		end
-	end
-	return permissions
-end
-
---- Reads `privileged_entities`.
---
--- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
--- @param option what the configuration has, of any type
--- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
-local function read_configuration(option, prepare)
-	local configuration = { grants = {}, problems = {} }
-	local problems = configuration.problems
-	if option == nil then
-		return configuration
-	end
-	if type(option) ~= "table" then
-		problems[#problems + 1] = {
-			entity = nil,
-			option = "privileged_entities",
-			value = show_value(option),
-			allowed = 'a table of entities, { ["JID"] = { … } }',
-			meant = nil,
-		}
-		return configuration
-	end
-
-	local entities = option
-	for _, key in ipairs(sorted_keys(entities)) do
-		local name = tostring(key)
-		local function problem(option_name, value, allowed, meant)
-			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant }
-		end
-		local value = entities[key]
-		local entity = type(key) == "string" and prepare(name) or nil
-		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
-			problem("privileged_entities", key, "a domain or a bare JID as key")
-		elseif configuration.grants[entity] ~= nil then
-			problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
-		elseif type(value) ~= "table" then
-			problem("privileged_entities", value, "a table of permissions for the entity")
-		else
-			configuration.grants[entity] = read_permissions(value, problem)
-		end
-	end
-	return configuration
-end
-
---- A problem as a sentence for the log.
-local function describe_problem(host, problem)
-	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
-	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
-	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
-		.. " grants nothing, allowed is " .. problem.allowed .. meant
-end
-
--- ==== src/admin/print_table.ts ====
-
---- util.human.io has tables since Prosody 0.12.
-local has_human_io, human_io_module = pcall(require, "util.human.io")
-local human_io = human_io_module
-
---- Prints a table whose columns are as wide as what stands in them; before Prosody 0.12 a plain one.
-local function print_table(print_line, titles, rows)
-	if not has_human_io then
-		print_line(table.concat(titles, "\t"))
-		for _, row in ipairs(rows) do
-			print_line(table.concat(row, "\t"))
-		end
-		return
-	end
-	local columns = {}
-	local total = 0
-	for i = 0, #titles - 1 do
-		local width = #titles[i + 1] + 1
-		for _, row in ipairs(rows) do
-			width = math.max(width, #row[i + 1])
-		end
-		columns[#columns + 1] = { title = titles[i + 1], width = width }
-		total = total + width + #" | "
-	end
-	local format_row = human_io.table(columns, total)
-	print_line(format_row())
-	for _, row in ipairs(rows) do
-		print_line(format_row(row))
-	end
-end
-
--- ==== src/admin/check.ts ====
-
-local option_types = {
-	privileged_entities = "table",
-	privilege_iq_timeout = "number",
-	privilege_probe_rate = "number",
-	privilege_legacy_namespace = "boolean",
-	privilege_log_acts = "boolean",
-}
-
---- What a table has of its own: options and sections that are not there are looked up in the global section.
-local function own(from, key)
-	return rawget(from, key)
-end
-
-local function section_name(host, section)
-	if host == "*" then
-		return "global section"
-	end
-	return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
-end
-
---- `; was "…" meant?`, or nothing.
-local function question(meant)
-	return meant ~= nil and ' (was "' .. meant .. '" meant?)' or ""
-end
-
---- Whether a list of the configuration, which may be one word too, has a word.
-local function lists(option, word)
-	if type(option) == "table" then
-		for _, listed in pairs(option) do
-			if listed == word then
-				return true
-			end
-		end
-	end
-	return option == word
-end
-
-local function is_enabled(sections, section)
-	local everywhere = sections["*"]
-	local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
-	return enabled and not lists(section.modules_disabled, "privilege")
-end
-
---- The names of the sections that pass the test, as keys.
-local function hosts_where(sections, test)
-	local found = {}
-	for host, section in pairs(sections) do
-		if host ~= "*" and test(section) then
-			found[host] = true
-		end
-	end
-	return found
-end
-
---- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
-local function entity_problem(entity, sections)
-	local node, domain = jid.split(entity)
-	local section = own(sections, domain)
-	if node ~= nil then
-		if section and section.component_module == nil then
-			return nil
-		end
-		local virtual_hosts = hosts_where(sections, function(other) return other.component_module == nil end)
-		return domain .. " is no VirtualHost of this configuration" .. question(meant_word(domain, virtual_hosts))
-	end
-	if not section then
-		local components = hosts_where(sections, function(other) return other.component_module == "component" end)
-		return "there is no such Component in this configuration" .. question(meant_word(domain, components))
-	end
-	local component_module = section.component_module
-	if component_module == nil then
-		return "it is a VirtualHost, an entity is a Component or a user"
-	end
-	return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
-end
-
-local function permission_row(host, entity, permissions)
-	local iqs = {}
-	for _, namespace in ipairs(iq_namespaces(permissions)) do
-		iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
-	end
-	return {
-		host,
-		entity,
-		permissions.roster,
-		permissions.push and "yes" or "no",
-		permissions.message,
-		permissions.presence,
-		#iqs > 0 and table.concat(iqs, " ") or "none",
-	}
-end
-
---- Whether the server understands the value of an option as something of that type.
-local function is_understood(value, wanted)
-	if wanted == "number" then
-		return tonumber(value) ~= nil
-	end
-	local text = tostring(value)
-	return text == "true" or text == "false" or value == 0 or value == 1
-end
-
-local function check_options(host, section, problems)
-	for _, option in ipairs(sorted_keys(section)) do
-		local value = section[option]
-		local wanted = option_types[option]
-		if wanted == nil then
-			local meant = meant_word(option, option_types)
-			if meant ~= nil then
-				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
-			end
-		elseif wanted ~= "table" and not is_understood(value, wanted) then
-			problems[#problems + 1] = section_name(host, section) .. ": " .. option .. " = " .. show_value(value) .. " is not understood, allowed is a " .. wanted
-		end
-	end
-end
-
-local function check_host(host, sections, report)
-	local section = sections[host]
-	local own_option = own(section, "privileged_entities")
-	local option = own_option
-	if option == nil then
-		option = sections["*"].privileged_entities
-	end
-	if option == nil then
-		return
-	end
-	local name = section_name(host, section)
-	if section.component_module ~= nil then
-		if own_option ~= nil then
-			table.insert(report.problems, name .. ": privileged_entities grants nothing here, it belongs to a VirtualHost")
-		end
-		return
-	end
-	if not is_enabled(sections, section) then
-		if own_option ~= nil then
-			table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
-		end
-		return
-	end
-	local configuration = read_configuration(option, jid.prep)
-	for _, problem in ipairs(configuration.problems) do
-		table.insert(report.problems, describe_problem(host, problem))
-	end
-	for _, entity in ipairs(sorted_keys(configuration.grants)) do
-		table.insert(report.rows, permission_row(host, entity, configuration.grants[entity]))
-		local problem = entity_problem(entity, sections)
-		if problem ~= nil then
-			table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
-		end
-	end
-end
-
---- Looks through a configuration for what it grants and what is wrong with that.
-local function check_configuration(sections)
-	local report = { rows = {}, problems = {} }
-	local hosts_with_it = hosts_where(sections, function(section)
-		return section.component_module == nil and is_enabled(sections, section)
-	end)
-	if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
-		table.insert(report.problems, 'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost')
-	end
-	for _, host in ipairs(sorted_keys(sections)) do
-		check_options(host, sections[host], report.problems)
-		if host ~= "*" then
-			check_host(host, sections, report)
-		end
-	end
-	return report
-end
-
---- The command `prosodyctl mod_privilege`.
---
--- @param args the words after that
--- @param get_sections gives the configuration
--- @returns the exit status: 1 where something is wrong
-local function run_command(args, get_sections)
-	if args[1] == "version" then
-		print("mod_privilege " .. module_version)
-		return 0
-	end
-	if args[1] ~= "check" then
-		print("mod_privilege " .. module_version .. ": XEP-0356 (Privileged Entity) for Prosody")
-		print("")
-		print("Usage: prosodyctl mod_privilege check")
-		print("       prosodyctl mod_privilege version")
-		print("")
-		print("  check    shows what the configuration grants to which entities, and what is wrong with it")
-		print("  version  shows the version of the module")
-		return (args[1] == nil or args[1] == "help" or args[1] == "--help") and 0 or 1
-	end
-	local report = check_configuration(get_sections())
-	if #report.rows > 0 then
-		print_table(print, { "Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }, report.rows)
-	else
-		print("No entity is granted anything.")
-	end
-	if #report.problems == 0 then
-		return 0
-	end
-	print("")
-	for _, problem in ipairs(report.problems) do
-		print(problem)
-	end
-	return 1
-end
-
--- ==== src/presence/contact_cache.ts ====
-
---- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
-local max_length = 600
-
---- So many resources of one contact are remembered, lest a contact makes up any number of them.
-local max_resources = 100
-
---- A presence as it is remembered: what goes without its addresses, id and time.
-local function remembered_form(stanza)
-	local parts = {}
-	local essence = ""
-	local lang = stanza.attr["xml:lang"]
-	parts[#parts + 1] = lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">"
-	for _, child in ipairs(stanza.tags) do
-		if child.attr.xmlns ~= "urn:xmpp:delay" then
-			local text = tostring(child)
-			parts[#parts + 1] = text
-			if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
-				essence = essence .. text
-			end
-		end
-	end
-	parts[#parts + 1] = "</presence>"
-	local whole = table.concat(parts)
-	-- The hash tells whether a shortened one is the same again.
-	return #whole <= max_length and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
-end
-
---- What of a remembered form goes out.
-local function presence_of(form)
-	return string.sub(form, (string.find(form, "[ >]")))
-end
-
-local function count(resources)
-	local n = 0
-	for _ in pairs(resources) do
-		n = n + 1
-	end
-	return n
-end
-
-local function create_contact_memory()
-	local contacts = {}
-	local probed = {}
-	local earlier_users
-
-	return {
-		available = function(contact, stanza)
-			local from = stanza.attr.from
-			local form = remembered_form(stanza)
-			local resources = contacts[contact]
-			if not resources then
-				local known = {}
-				known[from] = form
-				contacts[contact] = known
-				return true
-			end
-			if resources[from] == form then
-				return false
-			end
-			if resources[from] ~= nil or count(resources) < max_resources then
-				resources[from] = form
-			end
-			return true
-		end,
-		unavailable = function(contact, from)
-			local resources = contacts[contact]
-			if not resources then
-				return false
-			end
-			if from == contact then
-				contacts[contact] = nil
-				return true
-			end
-			if resources[from] == nil then
-				-- It may be one too many to be remembered, and was told.
-				return count(resources) >= max_resources
-			end
-			resources[from] = nil
-			if next(resources) == nil then
-				contacts[contact] = nil
-			end
-			return true
-		end,
-		of = function(contact) return contacts[contact] end,
-		contacts = function()
-			local names = {}
-			for contact in pairs(contacts) do
-				names[#names + 1] = contact
-			end
-			return names
-		end,
-		forget = function(contact)
-			contacts[contact] = nil
-		end,
-		begin = function(users)
-			if not users then
-				earlier_users = nil
-				contacts = {}
-				probed = {}
-			elseif not earlier_users then
-				earlier_users = {}
-				for username in pairs(users) do
-					earlier_users[username] = true
-				end
-			end
-		end,
-		is_earlier_user = function(username)
-			return earlier_users ~= nil and earlier_users[username] ~= nil
-		end,
-		first_probe = function(contact)
-			local first = probed[contact] == nil
-			probed[contact] = true
-			return first
-		end,
-		not_probed = function(contact)
-			probed[contact] = nil
-		end,
-		save = function()
-			return { contacts = contacts, probed = probed, earlier_users = earlier_users }
-		end,
-		restore = function(saved)
-			contacts = saved.contacts or contacts
-			probed = saved.probed or probed
-			earlier_users = saved.earlier_users or earlier_users
-		end,
-	}
-end
-
--- ==== src/prosody/accounts.ts ====
-
---- Whether there is an account of that name on a host.
-local function account_exists(username, host)
-	-- Who is online needs no look into the storage.
-	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
-end
-
---- Reads a user's roster; nil where the storage failed, now or when it was first read.
-local function read_roster(username, host)
-	local roster, err = rostermanager.load_roster(username, host)
-	local metadata = roster[false]
-	if err == nil and (metadata and metadata.broken) == nil then
-		return roster
-	end
-	-- The server keeps it as an empty one that cannot be saved, which the user would get who comes online.
-	local kept = prosody.hosts[host].roster_cache
-	if kept then
-		kept:set(username .. "@" .. host, nil)
-	end
-	return nil
-end
-
--- ==== src/prosody/send.ts ====
-
---- util.xml came with Prosody 0.10.
-local has_xml, xml_module = pcall(require, "util.xml")
-local xml = xml_module
-
---- An attribute as XML text, nothing where it has no value.
-local function attribute(name, value)
-	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
-end
-
---- Sends a stanza on a stream, if that still stands.
---
--- Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
-local function send_stanza(session, stanza)
-	if not session.destroyed then
-		session.send(stanza)
-	end
-end
-
---- Sends a stanza that is XML text.
---
--- To write text is a fraction of the work of building a stanza only to have it written. A component's
--- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
-local function send_text(session, text)
-	send_stanza(session, (session.type == "component" or not has_xml) and text or xml.parse(text))
-end
-
---- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
-local batch_size = 20
-
-local function create_batch(session)
-	local texts = {}
-
-	local function flush()
-		if #texts > 0 then
-			send_stanza(session, table.concat(texts))
-			texts = {}
-		end
-	end
-
-	local function add(text)
-		if session.type ~= "component" then
-			send_text(session, text)
-			return
-		end
-		texts[#texts + 1] = text
-		if #texts == batch_size then
-			flush()
-		end
-	end
-
-	return { add = add, flush = flush }
-end
-
--- ==== src/entities/entities.ts ====
-
---- Whether the entity is still there: its stream stands and, for a user, the client is available.
-local function is_connected(connection)
-	local session = connection.session
-	return session.type == "component" or session.type == "c2s" and session.presence ~= nil
-end
-
-local function create_entities()
-	local by_jid = {}
-	local receivers
-
-	--- A stream counts for what the server authenticated it as: an external component's
-	-- own host, a bound client's own account. The addresses in stanzas play no part, nor do
-	-- other servers' streams, internal components (their session is the host itself) and
-	-- sessions made up by modules.
-	local function of(session)
-		if session.type == "component" then
-			local host = prosody.hosts[session.host]
-			return host and host ~= session and by_jid[session.host] or nil
-		end
-		if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
-			return by_jid[session.username .. "@" .. session.host]
-		end
+--- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
+local function forwarded_message(privilege, session)
+	local forwarded = privilege.tags[1]
+	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
 		return nil
 	end
-
-	local function grant(grants)
-		local granted = {}
-		for name, permissions in pairs(grants) do
-			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
-			entity.permissions = permissions
-			granted[name] = entity
-		end
-		local gone = {}
-		for name, entity in pairs(by_jid) do
-			if granted[name] == nil then
-				entity.permissions = no_permissions()
-				gone[#gone + 1] = entity
-			end
-		end
-		by_jid = granted
-		receivers = nil
-		return gone
-	end
-
-	local function disconnect(session)
-		for _, entity in pairs(by_jid) do
-			local connections = entity.connections
-			for i = #connections, 1, -1 do
-				if connections[i].session == session then
-					table.remove(connections, i)
-					receivers = nil
-				end
-			end
-		end
-	end
-
-	local function connect(entity, session)
-		disconnect(session)
-		local address = session.full_jid or session.host
-		local connection = {
-			entity = entity,
-			session = session,
-			address = address,
-			to = attribute("to", address),
-			told = {},
-			heard = nil,
-			since = os.time(),
-		}
-		table.insert(entity.connections, connection)
-		receivers = nil
-		return connection
-	end
-
-	local function sort_receivers()
-		local sorted = { presence = {}, contacts = {}, push = {} }
-		for _, entity in pairs(by_jid) do
-			for _, connection in ipairs(entity.connections) do
-				if entity.permissions.presence ~= "none" then
-					table.insert(sorted.presence, connection)
-				end
-				if entity.permissions.presence == "roster" then
-					table.insert(sorted.contacts, connection)
-				end
-				if entity.permissions.push then
-					table.insert(sorted.push, connection)
-				end
-			end
-		end
-		return sorted
-	end
-
-	return {
-		of = of,
-		get = function(name) return by_jid[name] end,
-		all = function() return by_jid end,
-		grant = grant,
-		connect = connect,
-		disconnect = disconnect,
-		connected_since = function()
-			local since = {}
-			for _, entity in pairs(by_jid) do
-				for _, connection in ipairs(entity.connections) do
-					since[connection.session] = connection.since
-				end
-			end
-			return since
-		end,
-		restore_since = function(since)
-			for _, entity in pairs(by_jid) do
-				for _, connection in ipairs(entity.connections) do
-					connection.since = since[connection.session] or connection.since
-				end
-			end
-		end,
-		receivers = function(kind)
-			receivers = receivers or sort_receivers()
-			return receivers[kind]
-		end,
-	}
-end
-
--- ==== src/prosody/timers.ts ====
-
---- Processor time that a slice takes, in seconds.
-local slice_time = 0.001
-
---- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
-local rare_slice_time = 0.05
-
---- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
-local slice_pause = 0.001
-
---- Goes through a list in slices, so that the server is never kept busy for long.
---
--- @param each called with each item; false ends it all
--- @param slice_end called after each slice
--- @param done called after the last one
-local function in_slices(add_timer, list, each, slice_end, done)
-	local position = 0
-	local last = os.time()
-	local late = 0
-	add_timer(slice_pause, function()
-		local time = os.time()
-		late = time > last and late + 1 or 0
-		last = time
-		local stop_at = os.clock() + (late > 2 and rare_slice_time or slice_time)
-		while position < #list do
-			if not each(list[position + 1]) then
+	local message
+	for _, child in ipairs(forwarded.tags) do
+		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
+		if child.name == "message" then
+			if message or not is_client_stanza(child, "message", session) then
 				return nil
 			end
-			position = position + 1
-			if os.clock() >= stop_at then
-				break
-			end
+			message = child
 		end
-		slice_end()
-		if position < #list then
-			return slice_pause
-		end
-		done()
-		return nil
-	end)
+	end
+	return message
 end
 
--- ==== src/presence/users.ts ====
-
---- A presence as XML text with another 'to'.
-local function text_with_to(stanza, address)
-	local to = stanza.attr.to
-	stanza.attr.to = address
-	local text = tostring(stanza)
-	stanza.attr.to = to
-	return text
-end
-
---- A presence as XML text, from behind "<presence" on and without its 'to'.
-local function presence_rest(stanza)
-	return string.sub(text_with_to(stanza, nil), #"<presence" + 1)
-end
-
---- A presence to an entity as XML text, of which `rest` is what `presence_rest` has.
-local function presence_text(connection, rest)
-	return "<presence" .. connection.to .. rest
-end
-
---- Sends an entity such a presence.
-local function send_presence(connection, rest)
-	send_text(connection.session, presence_text(connection, rest))
-end
-
-local function create_managed_presence(host, entities, add_timer, acts)
-	--- Whether the server tells an entity of a client's presence by itself.
-	local function hears_anyway(connection, user, session, unavailable)
-		local name = connection.entity.jid
-		if name == user then
-			return true
-		end
-		local item = session.roster and session.roster[name]
-		if item and (item.subscription == "both" or item.subscription == "from") then
-			return true
-		end
-		return unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
-	end
-
-	local function broadcast(event)
-		local stanza = event.stanza
-		local presence_type = stanza.attr.type
-		if stanza.attr.to ~= nil or presence_type ~= nil and presence_type ~= "unavailable" then
-			return nil
-		end
-		local session = event.origin
-		if session.full_jid == nil then
-			return nil
-		end
-		local user = session.username .. "@" .. host
-		local rest
-		for _, connection in ipairs(entities.receivers("presence")) do
-			if is_connected(connection) and not hears_anyway(connection, user, session, presence_type == "unavailable") then
-				rest = rest or presence_rest(stanza)
-				send_presence(connection, rest)
-				acts.count(connection.entity, "presences")
-				if connection.heard then
-					connection.heard[session.full_jid] = true
-				end
-			end
-		end
-		return nil
-	end
-
-	--- Whether a privileged user's client asks for the presences of this user itself.
-	local function probes_itself(connection, username)
-		local roster = connection.session.roster
-		local user = username .. "@" .. host
-		local item = roster and roster[user]
-		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
-	end
-
-	local function send_presences_of(connection, batch, heard, username)
-		local user = prosody.hosts[host].sessions[username]
-		if not user or probes_itself(connection, username) then
-			return
-		end
-		for _, session in pairs(user.sessions) do
-			if session.presence and heard[session.full_jid] == nil then
-				batch.add(text_with_to(session.presence, connection.address))
-				acts.count(connection.entity, "presences")
-			end
-		end
-	end
-
-	local function catch_up(connection, heard, done)
-		local usernames = {}
-		for username in pairs(prosody.hosts[host].sessions) do
-			usernames[#usernames + 1] = username
-		end
-		local batch = create_batch(connection.session)
-		in_slices(add_timer, usernames, function(username)
-			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
-				return false
-			end
-			send_presences_of(connection, batch, heard, username)
-			return true
-		end, batch.flush, done)
-	end
-
-	return { broadcast = broadcast, catch_up = catch_up }
-end
-
--- ==== src/presence/contacts.ts ====
-
---- Seconds between two batches of probes.
-local probe_pause = 0.1
-
-local function sees_contact(item)
-	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
-end
-
-local function create_contact_presence(host, entities, memory, add_timer, options, acts)
-	-- Pairs of contact and the JID in whose name it is probed.
-	local to_probe = {}
-	local next_probe = 0
-
-	local function is_wanted()
-		for _, entity in pairs(entities.all()) do
-			if entity.permissions.presence == "roster" then
-				return true
-			end
-		end
-		return false
-	end
-
-	--- Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact.
-	local function hears_anyway(connection, contact, contact_host)
-		local entity = connection.entity
-		local roster = connection.session.roster
-		return contact == entity.jid or contact_host == entity.jid
-			or roster ~= nil and sees_contact(roster[contact])
-	end
-
-	--- Whether a user has a contact in their roster and sees its presence.
-	local function is_contact_of(user, contact)
-		local username = jid.split(user)
-		local roster = read_roster(username, host)
-		return roster ~= nil and sees_contact(roster[contact])
-	end
-
-	local function receive(event)
-		local stanza = event.stanza
-		local from = stanza.attr.from
-		local to = stanza.attr.to
-		local presence_type = stanza.attr.type
-		if to == nil or from == nil or presence_type ~= nil and presence_type ~= "unavailable" or not is_wanted() then
-			return nil
-		end
-		local contact_node, contact_host = jid.split(from)
-		if contact_host == nil or contact_host == host then
-			return nil
-		end
-		local contact = jid.join(contact_node, contact_host)
-		if not is_contact_of(jid.bare(to), contact) then
-			return nil
-		end
-		if presence_type == nil then
-			if not memory.available(contact, stanza) then
-				return nil
-			end
-		elseif not memory.unavailable(contact, from) then
-			return nil
-		end
-		local rest
-		for _, connection in ipairs(entities.receivers("contacts")) do
-			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
-				rest = rest or presence_rest(stanza)
-				send_presence(connection, rest)
-				acts.count(connection.entity, "presences")
-				if connection.heard then
-					connection.heard[from] = true
-				end
-			end
-		end
-		return nil
-	end
-
-	local function send_remembered(connection, batch, heard, contact, presences)
-		local _, contact_host = jid.split(contact)
-		if hears_anyway(connection, contact, contact_host) then
-			return
-		end
-		for from, form in pairs(presences) do
-			if heard[from] == nil then
-				acts.count(connection.entity, "presences")
-				batch.add(presence_text(connection, attribute("from", from) .. presence_of(form)))
-			end
-		end
-	end
-
-	--- Whether a user has an available client, which has probed the user's contacts.
-	local function is_available(username)
-		local user = prosody.hosts[host].sessions[username]
-		if user then
-			for _, session in pairs(user.sessions) do
-				if session.presence then
-					return true
-				end
-			end
-		end
-		return false
-	end
-
-	local function give_up_probes()
-		while next_probe < #to_probe do
-			memory.not_probed(to_probe[next_probe + 1][1])
-			next_probe = next_probe + 1
-		end
-		to_probe = {}
-		next_probe = 0
-	end
-
-	local function send_probes()
-		local rate = options.probe_rate
-		if rate <= 0 then
-			give_up_probes()
-		end
-		local budget = math.max(1, math.floor(rate * probe_pause))
-		while budget > 0 and next_probe < #to_probe do
-			local probe = to_probe[next_probe + 1]
-			next_probe = next_probe + 1
-			budget = budget - 1
-			-- Who has come online meanwhile has a client that probes.
-			local username, _, resource = jid.split(probe[2])
-			if resource ~= nil or not is_available(username) then
-				prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = probe[2], to = probe[1] }))
-			end
-		end
-		if next_probe < #to_probe then
-			return math.max(probe_pause, 1 / rate)
-		end
-		to_probe = {}
-		next_probe = 0
-		return nil
-	end
-
-	local function queue_probe(contact, from)
-		if options.probe_rate <= 0 or not memory.first_probe(contact) then
-			return
-		end
-		to_probe[#to_probe + 1] = { contact, from }
-		if #to_probe == 1 then
-			add_timer(probe_pause, send_probes)
-		end
-	end
-
-	--- The users of the host, those online first: most of their contacts need no probe, as their clients' own have told.
-	local function users_online_first()
-		local usernames = {}
-		local online = prosody.hosts[host].sessions
-		for username in pairs(online) do
-			usernames[#usernames + 1] = username
-		end
-		local next_user, state, start = usermanager.users(host)
-		local username = next_user and next_user(state, start)
-		while next_user and username ~= nil do
-			if online[username] == nil then
-				usernames[#usernames + 1] = username
-			end
-			username = next_user(state, username)
-		end
-		return usernames
-	end
-
-	local function catch_up(connection, heard, done)
-		local seen = {}
-		local known = memory.contacts()
-		local batch = create_batch(connection.session)
-
-		local function contacts_of(username)
-			local user = username .. "@" .. host
-			local probe_from = user
-			local was_before = false
-			if is_available(username) then
-				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				was_before = memory.is_earlier_user(username)
-				probe_from = was_before and user .. "/" .. uuid.generate() or nil
-			end
-			local roster = read_roster(username, host)
-			if not roster then
-				return
-			end
-			for contact, item in pairs(roster) do
-				if sees_contact(item) and seen[contact] == nil then
-					seen[contact] = true
-					local _, contact_host = jid.split(contact)
-					local presences = memory.of(contact)
-					if presences then
-						send_remembered(connection, batch, heard, contact, presences)
-					end
-					-- What was heard since then need not be all.
-					if (not presences or was_before) and probe_from ~= nil and contact_host ~= host then
-						queue_probe(contact, probe_from)
-					end
-				end
-			end
-		end
-
-		in_slices(add_timer, users_online_first(), function(username)
-			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
-				done()
-				return false
-			end
-			contacts_of(username)
-			return true
-		end, batch.flush, function()
-			for _, contact in ipairs(known) do
-				if seen[contact] == nil then
-					memory.forget(contact)
-				end
-			end
-			done()
-		end)
-	end
-
-	local function configured()
-		memory.begin(is_wanted() and prosody.hosts[host].sessions or nil)
-	end
-
-	return { receive = receive, catch_up = catch_up, configured = configured, give_up_probes = give_up_probes }
-end
-
--- ==== src/prosody/act_as.ts ====
-
---- Makes the function that makes such sessions.
---
--- They carry what handlers of stanzas read of a client's session. They are not
--- among the server's sessions, and so never an entity themselves.
-local function create_act_as(host, log)
-	local metatable = {
-		-- Few handlers look at the roster, and an offline user's has to be loaded.
-		__index = function(session, key)
-			return key == "roster" and rostermanager.load_roster(session.username, host) or nil
-		end,
-	}
-
-	local function close(self)
-		self.log("debug", "There is no connection to close")
-	end
-
-	return function(username, send)
-		return setmetatable({
-			type = "c2s",
-			username = username,
-			host = host,
-			full_jid = username .. "@" .. host,
-			role = usermanager.get_user_role and usermanager.get_user_role(username, host),
-			send = send,
-			close = close,
-			log = log,
-		}, metatable)
-	end
-end
-
--- ==== src/entities/refusals.ts ====
-
-local function forbidden(text)
-	return { type = "auth", condition = "forbidden", text = text }
-end
-
-local function bad_request(text)
-	return { type = "modify", condition = "bad-request", text = text }
-end
-
-local refusals = {
-	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user" },
-
-	roster_get = forbidden("Reading rosters is not granted"),
-	roster_set = forbidden("Changing rosters is not granted"),
-	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
-	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
-	roster_not_one_item = bad_request("A roster set has exactly one item"),
-	roster_no_jid = bad_request("The item has no JID"),
-	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is not a bare JID" },
-	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
-	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
-	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
-
-	message = forbidden("Sending messages is not granted"),
-	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
-	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
-	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
-
-	iq = forbidden("Iqs of this type and namespace are not granted"),
-	iq_other_host = forbidden("Iqs in the name of this host's users are not granted"),
-	iq_not_a_user = forbidden("A privileged iq goes to the bare JID of a user"),
-	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
-	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
-	iq_no_id = bad_request("The iq has no id"),
-	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
-	iq_type = bad_request("The two iqs differ in type"),
-	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
-	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
-}
-
---- Answers a request with an error, if the stream that it came over still stands.
-local function answer_error(session, stanza, refusal)
-	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
-end
-
---- Makes the function that refuses.
---
--- The log gets at most one line a second for an entity and reason; those left out are counted.
-local function create_refuse(log, add_timer, acts)
-	-- How many were left out since the last line, by entity and reason.
-	local left_out = {}
-
-	local function log_refusal(entity, reason)
-		local key = entity.jid .. " " .. reason
-		local before = left_out[key]
-		if before ~= nil then
-			left_out[key] = before + 1
-			return
-		end
-		log("warn", "Refused a request of %s: %s", entity.jid, reason)
-		left_out[key] = 0
-		add_timer(1, function()
-			local more = left_out[key]
-			if more == 0 then
-				left_out[key] = nil
-				return nil
-			end
-			log("warn", "Refused %d more requests of %s: %s", more, entity.jid, reason)
-			left_out[key] = 0
-			return 1
-		end)
-	end
-
-	return function(entity, session, stanza, refusal)
-		acts.count(entity, "refusals")
-		log_refusal(entity, refusal.text)
-		answer_error(session, stanza, refusal)
+--- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
+local function create_message(host, options, entities, act_as, refuse, statistics, error_filter)
+	--- What the server answers the sender's client: a bare JID gets no such errors.
+	local function discard()
 		return true
 	end
-end
 
--- ==== src/prosody/client_stanzas.ts ====
-
---- Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
--- the server it is the default one and goes without saying. What another element carries keeps it.
-local function strip_client_namespace(element)
-	if element.attr.xmlns == xmlns_client then
-		element.attr.xmlns = nil
-		for _, child in ipairs(element.tags) do
-			strip_client_namespace(child)
+	--- Sends a message, as if a client of its sender had.
+	local function send(message, username)
+		if username == nil then
+			prosody.core_post_stanza(prosody.hosts[host], message)
+		else
+			prosody.core_post_stanza(act_as(username, discard), message, true)
 		end
 	end
-end
 
---- Whether an element is a stanza of that name in the namespace jabber:client,
--- which is left out on the streams of clients.
-local function is_client_stanza(element, name, session)
-	return element ~= nil and element.name == name
-		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
-end
-
---- A JID prepared, nil where it is none. What the server has under it is so already.
-local function prepared(address)
-	if prosody.bare_sessions[address] ~= nil or prosody.hosts[address] ~= nil or prosody.full_sessions[address] ~= nil then
-		return address
+	--- The first `<privilege/>` in a namespace that is served, and how many there are.
+	local function privilege_of(stanza)
+		local privilege
+		local found = 0
+		for _, child in ipairs(stanza.tags) do
+			local xmlns = child.attr.xmlns
+			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and options.legacy) then
+				privilege = privilege or child
+				found = found + 1
+			end
+		end
+		return privilege, found
 	end
-	return jid.prep(address)
+
+	return function(event)
+		local origin = event.origin
+		local stanza = event.stanza
+		local privilege, privileges = privilege_of(stanza)
+		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
+		if not privilege or not entity then
+			return nil
+		end
+		if entity.permissions.message ~= "outgoing" then
+			return refuse(entity, origin, stanza, refusals.message)
+		end
+		local message = privileges == 1 and forwarded_message(privilege, origin) or nil
+		if not message then
+			return refuse(entity, origin, stanza, refusals.message_not_one)
+		end
+		local username, sender_host, resource = jid.split(message.attr.from ~= nil and prepared(message.attr.from) or nil)
+		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.message_sender)
+		end
+		message.attr.from = username ~= nil and username .. "@" .. host or host
+		if message.attr.to ~= nil then
+			message.attr.to = prepared(message.attr.to)
+			if message.attr.to == nil then
+				return refuse(entity, origin, stanza, refusals.malformed_recipient)
+			end
+		elseif username == nil then
+			message.attr.to = host
+		end
+		strip_client_namespace(message)
+		if username ~= nil then
+			error_filter.sent(message.attr.from)
+		end
+		statistics.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
+		send(message, username)
+		return true
+	end
 end
 
 -- ==== src/iq/iq.ts ====
@@ -1660,8 +1055,8 @@ local function encapsulated_iq(stanza, session)
 end
 
 --- @param entities of this host
--- @param is_entity_elsewhere whether another host granted a session something
-local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
+-- @param find_entity whether another host granted a session something
+local function create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
 	local queries = {}
 	local counts = {}
 	local first
@@ -1779,7 +1174,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		local stanza = event.stanza
 		local entity = entities.of(origin)
 		if not entity then
-			local other = is_entity_elsewhere(origin)
+			local other = find_entity(origin)
 			return other and refuse(other, origin, stanza, refusals.iq_other_host)
 		end
 		local user = stanza.attr.to or origin.username .. "@" .. host
@@ -1821,7 +1216,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 			previous = nil,
 			following = nil,
 		})
-		acts.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
+		statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
@@ -1836,7 +1231,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 		if not payload or payload.name ~= "privileged_iq" or payload.attr.xmlns ~= xmlns_privilege or is_answer(stanza) then
 			return nil
 		end
-		local entity = entities.of(event.origin) or is_entity_elsewhere(event.origin)
+		local entity = entities.of(event.origin) or find_entity(event.origin)
 		return entity and refuse(entity, event.origin, stanza, refusals.iq_not_a_user)
 	end
 
@@ -1866,98 +1261,7 @@ local function create_iq(host, entities, is_entity_elsewhere, act_as, refuse, ad
 	end }
 end
 
--- ==== src/message/message.ts ====
-
---- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
-local function forwarded_message(privilege, session)
-	local forwarded = privilege.tags[1]
-	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
-		return nil
-	end
-	local message
-	for _, child in ipairs(forwarded.tags) do
-		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
-		if child.name == "message" then
-			if message or not is_client_stanza(child, "message", session) then
-				return nil
-			end
-			message = child
-		end
-	end
-	return message
-end
-
---- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, options, entities, act_as, refuse, acts, bounces)
-	--- What the server answers the sender's client: a bare JID gets no such errors.
-	local function discard()
-		return true
-	end
-
-	--- Sends a message, as if a client of its sender had.
-	local function send(message, username)
-		if username == nil then
-			prosody.core_post_stanza(prosody.hosts[host], message)
-		else
-			prosody.core_post_stanza(act_as(username, discard), message, true)
-		end
-	end
-
-	--- The first `<privilege/>` in a namespace that is served, and how many there are.
-	local function privilege_of(stanza)
-		local privilege
-		local found = 0
-		for _, child in ipairs(stanza.tags) do
-			local xmlns = child.attr.xmlns
-			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and options.legacy) then
-				privilege = privilege or child
-				found = found + 1
-			end
-		end
-		return privilege, found
-	end
-
-	return function(event)
-		local origin = event.origin
-		local stanza = event.stanza
-		local privilege, privileges = privilege_of(stanza)
-		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
-		if not privilege or not entity then
-			return nil
-		end
-		if entity.permissions.message ~= "outgoing" then
-			return refuse(entity, origin, stanza, refusals.message)
-		end
-		local message = privileges == 1 and forwarded_message(privilege, origin) or nil
-		if not message then
-			return refuse(entity, origin, stanza, refusals.message_not_one)
-		end
-		local username, sender_host, resource = jid.split(message.attr.from ~= nil and prepared(message.attr.from) or nil)
-		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.message_sender)
-		end
-		message.attr.from = username ~= nil and username .. "@" .. host or host
-		if message.attr.to ~= nil then
-			message.attr.to = prepared(message.attr.to)
-			if message.attr.to == nil then
-				return refuse(entity, origin, stanza, refusals.malformed_recipient)
-			end
-		elseif username == nil then
-			message.attr.to = host
-		end
-		strip_client_namespace(message)
-		if username ~= nil then
-			bounces.sent(message.attr.from)
-		end
-		acts.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
-		send(message, username)
-		return true
-	end
-end
-
--- ==== src/roster/requests.ts ====
-
-local settable_subscriptions = { none = true, to = true, from = true, both = true }
+-- ==== src/roster/item.ts ====
 
 --- A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed.
 local function item_text(contact, item)
@@ -1989,178 +1293,6 @@ local function roster_version(roster)
 	return version ~= true and tostring(version) or nil
 end
 
---- The contact that a roster set is about, or why it is refused.
-local function set_contact(query, owner)
-	local element = query.tags[1]
-	if not element or #query.tags ~= 1 or element.name ~= "item" or element.attr.xmlns ~= xmlns_roster then
-		return nil, refusals.roster_not_one_item
-	end
-	if element.attr.jid == nil then
-		return nil, refusals.roster_no_jid
-	end
-	local contact = jid.prep(element.attr.jid)
-	if contact == nil or string.find(contact, "/", 1, true) ~= nil then
-		return nil, refusals.roster_bad_jid
-	end
-	if contact == owner then
-		return nil, refusals.roster_own_jid
-	end
-	if contact == "pending" then
-		-- Old rosters have their metadata under this name.
-		return nil, refusals.roster_reserved_jid
-	end
-	return contact, nil
-end
-
---- The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said.
-local function updated_item(element, old)
-	local asked = element.attr.subscription
-	local item = { subscription = "none", groups = {} }
-	if old then
-		item.subscription = old.subscription
-		item.ask = old.ask
-		item.approved = old.approved
-	end
-	if asked ~= nil and settable_subscriptions[asked] then
-		item.subscription = asked
-	end
-	if item.subscription == "to" or item.subscription == "both" then
-		-- What was asked for is there.
-		item.ask = nil
-	end
-	if element.attr.name ~= "" then
-		item.name = element.attr.name
-	end
-	for _, child in ipairs(element.tags) do
-		local group = child:get_text()
-		if child.name == "group" and group ~= nil and group ~= "" then
-			item.groups[group] = true
-		end
-	end
-	return item
-end
-
-local function create_roster(host, entities, saves, act_as, refuse, acts)
-	--- The entity that asks for somebody else's roster. Requests for one's own have no
-	-- 'to' here, and those of others are not this module's.
-	local function requester(event)
-		return event.stanza.attr.to ~= nil and entities.of(event.origin) or nil
-	end
-
-	local function get(event)
-		local entity = requester(event)
-		if not entity then
-			return nil
-		end
-		local origin = event.origin
-		local stanza = event.stanza
-		if not covers(entity.permissions.roster, "get") then
-			return refuse(entity, origin, stanza, refusals.roster_get)
-		end
-		local username = jid.split(stanza.attr.to)
-		if not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.no_such_user)
-		end
-		saves.settle(username)
-		local roster = read_roster(username, host)
-		if not roster then
-			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
-		end
-		acts.count(entity, "roster_gets")
-		local version = roster_version(roster)
-		if version ~= nil and stanza.tags[1].attr.ver == version then
-			send_stanza(origin, st.reply(stanza))
-			return true
-		end
-		local reply = {
-			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute("to", stanza.attr.from)
-				.. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
-		}
-		for contact, item in pairs(roster) do
-			if is_contact(contact, item) then
-				reply[#reply + 1] = item_text(contact, item)
-			end
-		end
-		reply[#reply + 1] = "</query></iq>"
-		send_text(origin, table.concat(reply))
-		return true
-	end
-
-	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
-	local function end_subscriptions(username, roster, contact, item)
-		local session = act_as(username, function() return true end)
-		if since_0_10 then
-			prosody.hosts[host].events.fire_event("roster-item-removed", {
-				username = username,
-				jid = contact,
-				item = item,
-				origin = session,
-				roster = roster,
-			})
-			return
-		end
-		-- Before, there is no such event.
-		if item.subscription == "both" or item.subscription == "from" then
-			prosody.core_post_stanza(session, st.presence({ type = "unsubscribed", from = session.full_jid, to = contact }))
-		end
-		if item.subscription == "both" or item.subscription == "to" or item.ask ~= nil then
-			prosody.core_post_stanza(session, st.presence({ type = "unsubscribe", from = session.full_jid, to = contact }))
-		end
-	end
-
-	local function set(event)
-		local entity = requester(event)
-		if not entity then
-			return nil
-		end
-		local origin = event.origin
-		local stanza = event.stanza
-		if not covers(entity.permissions.roster, "set") then
-			return refuse(entity, origin, stanza, refusals.roster_set)
-		end
-		local username = jid.split(stanza.attr.to)
-		if not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.no_such_user)
-		end
-		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
-		-- All that waits is answered before a refusal.
-		saves.settle(username, contact)
-		if contact == nil then
-			return refuse(entity, origin, stanza, refusal)
-		end
-		local roster = read_roster(username, host)
-		if not roster then
-			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
-		end
-		local element = stanza.tags[1].tags[1]
-		local old = roster[contact]
-		local removal = element.attr.subscription == "remove"
-		if removal and not old then
-			saves.settle(username)
-			return refuse(entity, origin, stanza, refusals.roster_no_item)
-		end
-		-- A client's handlers may wait for the storage, what runs later may not.
-		local alone = origin.type == "c2s"
-		saves.put(username, roster, contact, not removal and updated_item(element, old) or nil, alone, function(saved)
-			if not saved then
-				refuse(entity, origin, stanza, refusals.roster_not_saved)
-				return
-			end
-			if removal and old then
-				end_subscriptions(username, roster, contact, old)
-			end
-			acts.record(entity, "roster_sets", removal and "%s removed contact %s from the roster of %s" or "%s set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
-			send_stanza(origin, st.reply(stanza))
-			rostermanager.roster_push(username, host, contact)
-		end)
-		return true
-	end
-
-	return { get = get, set = set }
-end
-
--- ==== src/roster/change_watch.ts ====
-
 local function same_groups(a, b)
 	for group in pairs(a.groups) do
 		if b.groups[group] == nil then
@@ -2183,6 +1315,8 @@ local function same_item(a, b)
 	return a.name == b.name and a.subscription == b.subscription and a.ask == b.ask and same_groups(a, b)
 end
 
+-- ==== src/roster/change_watch.ts ====
+
 --- The item that a roster has under a key, nil where there is none or it is no contact's.
 local function item_of(roster, key)
 	local item = roster and roster[key]
@@ -2195,7 +1329,7 @@ end
 -- that was told last.
 --
 -- @param is_watched whether anybody wants to know
-local function create_roster_stores(is_watched, changed)
+local function create_change_watch(is_watched, changed)
 	local function compare(username, before, after)
 		local contacts = {}
 		if before then
@@ -2398,7 +1532,7 @@ end
 -- ==== src/roster/push.ts ====
 
 --- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
-local function create_roster_push(host, serving, acts)
+local function create_roster_push(host, serving, statistics)
 	local function receivers()
 		local entities = serving()
 		return entities and entities.receivers("push") or {}
@@ -2415,22 +1549,196 @@ local function create_roster_push(host, serving, acts)
 		for _, connection in ipairs(receivers()) do
 			if is_connected(connection) then
 				send_text(connection.session, start .. connection.to .. rest)
-				acts.count(connection.entity, "pushes")
+				statistics.count(connection.entity, "pushes")
 			end
 		end
 	end
 
-	local stores = create_roster_stores(is_watched, push)
+	local change_watch = create_change_watch(is_watched, push)
 
 	--- The roster of a deleted user goes without being saved once more.
 	local function user_deleted(event)
 		if event.host == host and is_watched() then
-			stores.compare(event.username, read_roster(event.username, host), nil)
+			change_watch.compare(event.username, read_roster(event.username, host), nil)
 		end
 		return nil
 	end
 
-	return { store_opened = stores.opened, user_deleted = user_deleted }
+	return { store_opened = change_watch.opened, user_deleted = user_deleted }
+end
+
+-- ==== src/roster/requests.ts ====
+
+local settable_subscriptions = { none = true, to = true, from = true, both = true }
+
+--- The contact that a roster set is about, or why it is refused.
+local function set_contact(query, owner)
+	local element = query.tags[1]
+	if not element or #query.tags ~= 1 or element.name ~= "item" or element.attr.xmlns ~= xmlns_roster then
+		return nil, refusals.roster_not_one_item
+	end
+	if element.attr.jid == nil then
+		return nil, refusals.roster_no_jid
+	end
+	local contact = jid.prep(element.attr.jid)
+	if contact == nil or string.find(contact, "/", 1, true) ~= nil then
+		return nil, refusals.roster_bad_jid
+	end
+	if contact == owner then
+		return nil, refusals.roster_own_jid
+	end
+	if contact == "pending" then
+		-- Old rosters have their metadata under this name.
+		return nil, refusals.roster_reserved_jid
+	end
+	return contact, nil
+end
+
+--- The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said.
+local function updated_item(element, old)
+	local asked = element.attr.subscription
+	local item = { subscription = "none", groups = {} }
+	if old then
+		item.subscription = old.subscription
+		item.ask = old.ask
+		item.approved = old.approved
+	end
+	if asked ~= nil and settable_subscriptions[asked] then
+		item.subscription = asked
+	end
+	if item.subscription == "to" or item.subscription == "both" then
+		-- What was asked for is there.
+		item.ask = nil
+	end
+	if element.attr.name ~= "" then
+		item.name = element.attr.name
+	end
+	for _, child in ipairs(element.tags) do
+		local group = child:get_text()
+		if child.name == "group" and group ~= nil and group ~= "" then
+			item.groups[group] = true
+		end
+	end
+	return item
+end
+
+local function create_roster(host, entities, write_queue, act_as, refuse, statistics)
+	--- The entity that asks for somebody else's roster. Requests for one's own have no
+	-- 'to' here, and those of others are not this module's.
+	local function requester(event)
+		return event.stanza.attr.to ~= nil and entities.of(event.origin) or nil
+	end
+
+	local function get(event)
+		local entity = requester(event)
+		if not entity then
+			return nil
+		end
+		local origin = event.origin
+		local stanza = event.stanza
+		if not covers(entity.permissions.roster, "get") then
+			return refuse(entity, origin, stanza, refusals.roster_get)
+		end
+		local username = jid.split(stanza.attr.to)
+		if not account_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.no_such_user)
+		end
+		write_queue.settle(username)
+		local roster = read_roster(username, host)
+		if not roster then
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
+		end
+		statistics.count(entity, "roster_gets")
+		local version = roster_version(roster)
+		if version ~= nil and stanza.tags[1].attr.ver == version then
+			send_stanza(origin, st.reply(stanza))
+			return true
+		end
+		local reply = {
+			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute("to", stanza.attr.from)
+				.. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
+		}
+		for contact, item in pairs(roster) do
+			if is_contact(contact, item) then
+				reply[#reply + 1] = item_text(contact, item)
+			end
+		end
+		reply[#reply + 1] = "</query></iq>"
+		send_text(origin, table.concat(reply))
+		return true
+	end
+
+	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
+	local function end_subscriptions(username, roster, contact, item)
+		local session = act_as(username, function() return true end)
+		if since_0_10 then
+			prosody.hosts[host].events.fire_event("roster-item-removed", {
+				username = username,
+				jid = contact,
+				item = item,
+				origin = session,
+				roster = roster,
+			})
+			return
+		end
+		-- Before, there is no such event.
+		if item.subscription == "both" or item.subscription == "from" then
+			prosody.core_post_stanza(session, st.presence({ type = "unsubscribed", from = session.full_jid, to = contact }))
+		end
+		if item.subscription == "both" or item.subscription == "to" or item.ask ~= nil then
+			prosody.core_post_stanza(session, st.presence({ type = "unsubscribe", from = session.full_jid, to = contact }))
+		end
+	end
+
+	local function set(event)
+		local entity = requester(event)
+		if not entity then
+			return nil
+		end
+		local origin = event.origin
+		local stanza = event.stanza
+		if not covers(entity.permissions.roster, "set") then
+			return refuse(entity, origin, stanza, refusals.roster_set)
+		end
+		local username = jid.split(stanza.attr.to)
+		if not account_exists(username, host) then
+			return refuse(entity, origin, stanza, refusals.no_such_user)
+		end
+		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
+		-- All that waits is answered before a refusal.
+		write_queue.settle(username, contact)
+		if contact == nil then
+			return refuse(entity, origin, stanza, refusal)
+		end
+		local roster = read_roster(username, host)
+		if not roster then
+			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
+		end
+		local element = stanza.tags[1].tags[1]
+		local old = roster[contact]
+		local removal = element.attr.subscription == "remove"
+		if removal and not old then
+			write_queue.settle(username)
+			return refuse(entity, origin, stanza, refusals.roster_no_item)
+		end
+		-- A client's handlers may wait for the storage, what runs later may not.
+		local alone = origin.type == "c2s"
+		write_queue.put(username, roster, contact, not removal and updated_item(element, old) or nil, alone, function(saved)
+			if not saved then
+				refuse(entity, origin, stanza, refusals.roster_not_saved)
+				return
+			end
+			if removal and old then
+				end_subscriptions(username, roster, contact, old)
+			end
+			statistics.record(entity, "roster_sets", removal and "%s removed contact %s from the roster of %s" or "%s set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
+			send_stanza(origin, st.reply(stanza))
+			rostermanager.roster_push(username, host, contact)
+		end)
+		return true
+	end
+
+	return { get = get, set = set }
 end
 
 -- ==== src/roster/write_queue.ts ====
@@ -2443,7 +1751,7 @@ local most_waiting = 100
 -- for each item that is saved, and a gateway may set its whole contact list.
 --
 -- While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
-local function create_roster_saves(host, add_timer)
+local function create_write_queue(host, add_timer)
 	--- What was changed last.
 	local current
 	local timer_runs = false
@@ -2561,6 +1869,700 @@ local function create_roster_saves(host, add_timer)
 	}
 end
 
+-- ==== src/presence/contact_cache.ts ====
+
+--- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
+local max_length = 600
+
+--- So many resources of one contact are remembered, lest a contact makes up any number of them.
+local max_resources = 100
+
+--- A presence as it is remembered: what goes without its addresses, id and time.
+local function remembered_form(stanza)
+	local parts = {}
+	local essence = ""
+	local lang = stanza.attr["xml:lang"]
+	parts[#parts + 1] = lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">"
+	for _, child in ipairs(stanza.tags) do
+		if child.attr.xmlns ~= "urn:xmpp:delay" then
+			local text = tostring(child)
+			parts[#parts + 1] = text
+			if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
+				essence = essence .. text
+			end
+		end
+	end
+	parts[#parts + 1] = "</presence>"
+	local whole = table.concat(parts)
+	-- The hash tells whether a shortened one is the same again.
+	return #whole <= max_length and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
+end
+
+--- What of a remembered form goes out.
+local function presence_of(form)
+	return string.sub(form, (string.find(form, "[ >]")))
+end
+
+local function count(resources)
+	local n = 0
+	for _ in pairs(resources) do
+		n = n + 1
+	end
+	return n
+end
+
+local function create_contact_cache()
+	local contacts = {}
+	local probed = {}
+	local earlier_users
+
+	return {
+		available = function(contact, stanza)
+			local from = stanza.attr.from
+			local form = remembered_form(stanza)
+			local resources = contacts[contact]
+			if not resources then
+				local known = {}
+				known[from] = form
+				contacts[contact] = known
+				return true
+			end
+			if resources[from] == form then
+				return false
+			end
+			if resources[from] ~= nil or count(resources) < max_resources then
+				resources[from] = form
+			end
+			return true
+		end,
+		unavailable = function(contact, from)
+			local resources = contacts[contact]
+			if not resources then
+				return false
+			end
+			if from == contact then
+				contacts[contact] = nil
+				return true
+			end
+			if resources[from] == nil then
+				-- It may be one too many to be remembered, and was told.
+				return count(resources) >= max_resources
+			end
+			resources[from] = nil
+			if next(resources) == nil then
+				contacts[contact] = nil
+			end
+			return true
+		end,
+		of = function(contact) return contacts[contact] end,
+		contacts = function()
+			local names = {}
+			for contact in pairs(contacts) do
+				names[#names + 1] = contact
+			end
+			return names
+		end,
+		forget = function(contact)
+			contacts[contact] = nil
+		end,
+		begin = function(users)
+			if not users then
+				earlier_users = nil
+				contacts = {}
+				probed = {}
+			elseif not earlier_users then
+				earlier_users = {}
+				for username in pairs(users) do
+					earlier_users[username] = true
+				end
+			end
+		end,
+		is_earlier_user = function(username)
+			return earlier_users ~= nil and earlier_users[username] ~= nil
+		end,
+		first_probe = function(contact)
+			local first = probed[contact] == nil
+			probed[contact] = true
+			return first
+		end,
+		not_probed = function(contact)
+			probed[contact] = nil
+		end,
+		save = function()
+			return { contacts = contacts, probed = probed, earlier_users = earlier_users }
+		end,
+		restore = function(saved)
+			contacts = saved.contacts or contacts
+			probed = saved.probed or probed
+			earlier_users = saved.earlier_users or earlier_users
+		end,
+	}
+end
+
+-- ==== src/presence/users.ts ====
+
+--- A presence as XML text with another 'to'.
+local function text_with_to(stanza, address)
+	local to = stanza.attr.to
+	stanza.attr.to = address
+	local text = tostring(stanza)
+	stanza.attr.to = to
+	return text
+end
+
+--- A presence as XML text, from behind "<presence" on and without its 'to'.
+local function presence_rest(stanza)
+	return string.sub(text_with_to(stanza, nil), #"<presence" + 1)
+end
+
+--- A presence to an entity as XML text, of which `rest` is what `presence_rest` has.
+local function presence_text(connection, rest)
+	return "<presence" .. connection.to .. rest
+end
+
+--- Sends an entity such a presence.
+local function send_presence(connection, rest)
+	send_text(connection.session, presence_text(connection, rest))
+end
+
+local function create_user_presence(host, entities, add_timer, statistics)
+	--- Whether the server tells an entity of a client's presence by itself.
+	local function hears_anyway(connection, user, session, unavailable)
+		local name = connection.entity.jid
+		if name == user then
+			return true
+		end
+		local item = session.roster and session.roster[name]
+		if item and (item.subscription == "both" or item.subscription == "from") then
+			return true
+		end
+		return unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
+	end
+
+	local function broadcast(event)
+		local stanza = event.stanza
+		local presence_type = stanza.attr.type
+		if stanza.attr.to ~= nil or presence_type ~= nil and presence_type ~= "unavailable" then
+			return nil
+		end
+		local session = event.origin
+		if session.full_jid == nil then
+			return nil
+		end
+		local user = session.username .. "@" .. host
+		local rest
+		for _, connection in ipairs(entities.receivers("presence")) do
+			if is_connected(connection) and not hears_anyway(connection, user, session, presence_type == "unavailable") then
+				rest = rest or presence_rest(stanza)
+				send_presence(connection, rest)
+				statistics.count(connection.entity, "presences")
+				if connection.heard then
+					connection.heard[session.full_jid] = true
+				end
+			end
+		end
+		return nil
+	end
+
+	--- Whether a privileged user's client asks for the presences of this user itself.
+	local function probes_itself(connection, username)
+		local roster = connection.session.roster
+		local user = username .. "@" .. host
+		local item = roster and roster[user]
+		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
+	end
+
+	local function send_presences_of(connection, batch, heard, username)
+		local user = prosody.hosts[host].sessions[username]
+		if not user or probes_itself(connection, username) then
+			return
+		end
+		for _, session in pairs(user.sessions) do
+			if session.presence and heard[session.full_jid] == nil then
+				batch.add(text_with_to(session.presence, connection.address))
+				statistics.count(connection.entity, "presences")
+			end
+		end
+	end
+
+	local function catch_up(connection, heard, done)
+		local usernames = {}
+		for username in pairs(prosody.hosts[host].sessions) do
+			usernames[#usernames + 1] = username
+		end
+		local batch = create_batch(connection.session)
+		in_slices(add_timer, usernames, function(username)
+			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
+				return false
+			end
+			send_presences_of(connection, batch, heard, username)
+			return true
+		end, batch.flush, done)
+	end
+
+	return { broadcast = broadcast, catch_up = catch_up }
+end
+
+-- ==== src/presence/contacts.ts ====
+
+--- Seconds between two batches of probes.
+local probe_pause = 0.1
+
+local function sees_contact(item)
+	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
+end
+
+local function create_contact_presence(host, entities, contact_cache, add_timer, options, statistics)
+	-- Pairs of contact and the JID in whose name it is probed.
+	local to_probe = {}
+	local next_probe = 0
+
+	local function is_wanted()
+		for _, entity in pairs(entities.all()) do
+			if entity.permissions.presence == "roster" then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact.
+	local function hears_anyway(connection, contact, contact_host)
+		local entity = connection.entity
+		local roster = connection.session.roster
+		return contact == entity.jid or contact_host == entity.jid
+			or roster ~= nil and sees_contact(roster[contact])
+	end
+
+	--- Whether a user has a contact in their roster and sees its presence.
+	local function is_contact_of(user, contact)
+		local username = jid.split(user)
+		local roster = read_roster(username, host)
+		return roster ~= nil and sees_contact(roster[contact])
+	end
+
+	local function receive(event)
+		local stanza = event.stanza
+		local from = stanza.attr.from
+		local to = stanza.attr.to
+		local presence_type = stanza.attr.type
+		if to == nil or from == nil or presence_type ~= nil and presence_type ~= "unavailable" or not is_wanted() then
+			return nil
+		end
+		local contact_node, contact_host = jid.split(from)
+		if contact_host == nil or contact_host == host then
+			return nil
+		end
+		local contact = jid.join(contact_node, contact_host)
+		if not is_contact_of(jid.bare(to), contact) then
+			return nil
+		end
+		if presence_type == nil then
+			if not contact_cache.available(contact, stanza) then
+				return nil
+			end
+		elseif not contact_cache.unavailable(contact, from) then
+			return nil
+		end
+		local rest
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
+				rest = rest or presence_rest(stanza)
+				send_presence(connection, rest)
+				statistics.count(connection.entity, "presences")
+				if connection.heard then
+					connection.heard[from] = true
+				end
+			end
+		end
+		return nil
+	end
+
+	local function send_remembered(connection, batch, heard, contact, presences)
+		local _, contact_host = jid.split(contact)
+		if hears_anyway(connection, contact, contact_host) then
+			return
+		end
+		for from, form in pairs(presences) do
+			if heard[from] == nil then
+				statistics.count(connection.entity, "presences")
+				batch.add(presence_text(connection, attribute("from", from) .. presence_of(form)))
+			end
+		end
+	end
+
+	--- Whether a user has an available client, which has probed the user's contacts.
+	local function is_available(username)
+		local user = prosody.hosts[host].sessions[username]
+		if user then
+			for _, session in pairs(user.sessions) do
+				if session.presence then
+					return true
+				end
+			end
+		end
+		return false
+	end
+
+	local function give_up_probes()
+		while next_probe < #to_probe do
+			contact_cache.not_probed(to_probe[next_probe + 1][1])
+			next_probe = next_probe + 1
+		end
+		to_probe = {}
+		next_probe = 0
+	end
+
+	local function send_probes()
+		local rate = options.probe_rate
+		if rate <= 0 then
+			give_up_probes()
+		end
+		local budget = math.max(1, math.floor(rate * probe_pause))
+		while budget > 0 and next_probe < #to_probe do
+			local probe = to_probe[next_probe + 1]
+			next_probe = next_probe + 1
+			budget = budget - 1
+			-- Who has come online meanwhile has a client that probes.
+			local username, _, resource = jid.split(probe[2])
+			if resource ~= nil or not is_available(username) then
+				prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = probe[2], to = probe[1] }))
+			end
+		end
+		if next_probe < #to_probe then
+			return math.max(probe_pause, 1 / rate)
+		end
+		to_probe = {}
+		next_probe = 0
+		return nil
+	end
+
+	local function queue_probe(contact, from)
+		if options.probe_rate <= 0 or not contact_cache.first_probe(contact) then
+			return
+		end
+		to_probe[#to_probe + 1] = { contact, from }
+		if #to_probe == 1 then
+			add_timer(probe_pause, send_probes)
+		end
+	end
+
+	--- The users of the host, those online first: most of their contacts need no probe, as their clients' own have told.
+	local function users_online_first()
+		local usernames = {}
+		local online = prosody.hosts[host].sessions
+		for username in pairs(online) do
+			usernames[#usernames + 1] = username
+		end
+		local next_user, state, start = usermanager.users(host)
+		local username = next_user and next_user(state, start)
+		while next_user and username ~= nil do
+			if online[username] == nil then
+				usernames[#usernames + 1] = username
+			end
+			username = next_user(state, username)
+		end
+		return usernames
+	end
+
+	local function catch_up(connection, heard, done)
+		local seen = {}
+		local known = contact_cache.contacts()
+		local batch = create_batch(connection.session)
+
+		local function contacts_of(username)
+			local user = username .. "@" .. host
+			local probe_from = user
+			local was_before = false
+			if is_available(username) then
+				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
+				was_before = contact_cache.is_earlier_user(username)
+				probe_from = was_before and user .. "/" .. uuid.generate() or nil
+			end
+			local roster = read_roster(username, host)
+			if not roster then
+				return
+			end
+			for contact, item in pairs(roster) do
+				if sees_contact(item) and seen[contact] == nil then
+					seen[contact] = true
+					local _, contact_host = jid.split(contact)
+					local presences = contact_cache.of(contact)
+					if presences then
+						send_remembered(connection, batch, heard, contact, presences)
+					end
+					-- What was heard since then need not be all.
+					if (not presences or was_before) and probe_from ~= nil and contact_host ~= host then
+						queue_probe(contact, probe_from)
+					end
+				end
+			end
+		end
+
+		in_slices(add_timer, users_online_first(), function(username)
+			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
+				done()
+				return false
+			end
+			contacts_of(username)
+			return true
+		end, batch.flush, function()
+			for _, contact in ipairs(known) do
+				if seen[contact] == nil then
+					contact_cache.forget(contact)
+				end
+			end
+			done()
+		end)
+	end
+
+	local function configured()
+		contact_cache.begin(is_wanted() and prosody.hosts[host].sessions or nil)
+	end
+
+	return { receive = receive, catch_up = catch_up, configured = configured, give_up_probes = give_up_probes }
+end
+
+-- ==== src/admin/print_table.ts ====
+
+--- util.human.io has tables since Prosody 0.12.
+local has_human_io, human_io_module = pcall(require, "util.human.io")
+local human_io = human_io_module
+
+--- Prints a table whose columns are as wide as what stands in them; before Prosody 0.12 a plain one.
+local function print_table(print_line, titles, rows)
+	if not has_human_io then
+		print_line(table.concat(titles, "\t"))
+		for _, row in ipairs(rows) do
+			print_line(table.concat(row, "\t"))
+		end
+		return
+	end
+	local columns = {}
+	local total = 0
+	for i = 0, #titles - 1 do
+		local width = #titles[i + 1] + 1
+		for _, row in ipairs(rows) do
+			width = math.max(width, #row[i + 1])
+		end
+		columns[#columns + 1] = { title = titles[i + 1], width = width }
+		total = total + width + #" | "
+	end
+	local format_row = human_io.table(columns, total)
+	print_line(format_row())
+	for _, row in ipairs(rows) do
+		print_line(format_row(row))
+	end
+end
+
+-- ==== src/admin/check.ts ====
+
+local option_types = {
+	privileged_entities = "table",
+	privilege_iq_timeout = "number",
+	privilege_probe_rate = "number",
+	privilege_legacy_namespace = "boolean",
+	privilege_log_acts = "boolean",
+}
+
+--- What a table has of its own: options and sections that are not there are looked up in the global section.
+local function own(from, key)
+	return rawget(from, key)
+end
+
+local function section_name(host, section)
+	if host == "*" then
+		return "global section"
+	end
+	return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
+end
+
+--- `; was "…" meant?`, or nothing.
+local function question(meant)
+	return meant ~= nil and ' (was "' .. meant .. '" meant?)' or ""
+end
+
+--- Whether a list of the configuration, which may be one word too, has a word.
+local function lists(option, word)
+	if type(option) == "table" then
+		for _, listed in pairs(option) do
+			if listed == word then
+				return true
+			end
+		end
+	end
+	return option == word
+end
+
+local function is_enabled(sections, section)
+	local everywhere = sections["*"]
+	local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
+	return enabled and not lists(section.modules_disabled, "privilege")
+end
+
+--- The names of the sections that pass the test, as keys.
+local function hosts_where(sections, test)
+	local found = {}
+	for host, section in pairs(sections) do
+		if host ~= "*" and test(section) then
+			found[host] = true
+		end
+	end
+	return found
+end
+
+--- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
+local function entity_problem(entity, sections)
+	local node, domain = jid.split(entity)
+	local section = own(sections, domain)
+	if node ~= nil then
+		if section and section.component_module == nil then
+			return nil
+		end
+		local virtual_hosts = hosts_where(sections, function(other) return other.component_module == nil end)
+		return domain .. " is no VirtualHost of this configuration" .. question(suggest(domain, virtual_hosts))
+	end
+	if not section then
+		local components = hosts_where(sections, function(other) return other.component_module == "component" end)
+		return "there is no such Component in this configuration" .. question(suggest(domain, components))
+	end
+	local component_module = section.component_module
+	if component_module == nil then
+		return "it is a VirtualHost, an entity is a Component or a user"
+	end
+	return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
+end
+
+local function permission_row(host, entity, permissions)
+	local iqs = {}
+	for _, namespace in ipairs(iq_namespaces(permissions)) do
+		iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
+	end
+	return {
+		host,
+		entity,
+		permissions.roster,
+		permissions.push and "yes" or "no",
+		permissions.message,
+		permissions.presence,
+		#iqs > 0 and table.concat(iqs, " ") or "none",
+	}
+end
+
+--- Whether the server understands the value of an option as something of that type.
+local function is_understood(value, wanted)
+	if wanted == "number" then
+		return tonumber(value) ~= nil
+	end
+	local text = tostring(value)
+	return text == "true" or text == "false" or value == 0 or value == 1
+end
+
+local function check_options(host, section, problems)
+	for _, option in ipairs(sorted_keys(section)) do
+		local value = section[option]
+		local wanted = option_types[option]
+		if wanted == nil then
+			local meant = suggest(option, option_types)
+			if meant ~= nil then
+				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
+			end
+		elseif wanted ~= "table" and not is_understood(value, wanted) then
+			problems[#problems + 1] = section_name(host, section) .. ": " .. option .. " = " .. show_value(value) .. " is not understood, allowed is a " .. wanted
+		end
+	end
+end
+
+local function check_host(host, sections, report)
+	local section = sections[host]
+	local own_option = own(section, "privileged_entities")
+	local option = own_option
+	if option == nil then
+		option = sections["*"].privileged_entities
+	end
+	if option == nil then
+		return
+	end
+	local name = section_name(host, section)
+	if section.component_module ~= nil then
+		if own_option ~= nil then
+			table.insert(report.problems, name .. ": privileged_entities grants nothing here, it belongs to a VirtualHost")
+		end
+		return
+	end
+	if not is_enabled(sections, section) then
+		if own_option ~= nil then
+			table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
+		end
+		return
+	end
+	local configuration = read_configuration(option, jid.prep)
+	for _, problem in ipairs(configuration.problems) do
+		table.insert(report.problems, describe_problem(host, problem))
+	end
+	for _, entity in ipairs(sorted_keys(configuration.grants)) do
+		table.insert(report.rows, permission_row(host, entity, configuration.grants[entity]))
+		local problem = entity_problem(entity, sections)
+		if problem ~= nil then
+			table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
+		end
+	end
+end
+
+--- Looks through a configuration for what it grants and what is wrong with that.
+local function check_configuration(sections)
+	local report = { rows = {}, problems = {} }
+	local hosts_with_it = hosts_where(sections, function(section)
+		return section.component_module == nil and is_enabled(sections, section)
+	end)
+	if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
+		table.insert(report.problems, 'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost')
+	end
+	for _, host in ipairs(sorted_keys(sections)) do
+		check_options(host, sections[host], report.problems)
+		if host ~= "*" then
+			check_host(host, sections, report)
+		end
+	end
+	return report
+end
+
+--- The command `prosodyctl mod_privilege`.
+--
+-- @param args the words after that
+-- @param get_sections gives the configuration
+-- @returns the exit status: 1 where something is wrong
+local function run_command(args, get_sections)
+	if args[1] == "version" then
+		print("mod_privilege " .. module_version)
+		return 0
+	end
+	if args[1] ~= "check" then
+		print("mod_privilege " .. module_version .. ": XEP-0356 (Privileged Entity) for Prosody")
+		print("")
+		print("Usage: prosodyctl mod_privilege check")
+		print("       prosodyctl mod_privilege version")
+		print("")
+		print("  check    shows what the configuration grants to which entities, and what is wrong with it")
+		print("  version  shows the version of the module")
+		return (args[1] == nil or args[1] == "help" or args[1] == "--help") and 0 or 1
+	end
+	local report = check_configuration(get_sections())
+	if #report.rows > 0 then
+		print_table(print, { "Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }, report.rows)
+	else
+		print("No entity is granted anything.")
+	end
+	if #report.problems == 0 then
+		return 0
+	end
+	print("")
+	for _, problem in ipairs(report.problems) do
+		print(problem)
+	end
+	return 1
+end
+
 -- ==== src/admin/shell.ts ====
 
 local titles = {
@@ -2661,7 +2663,7 @@ local function serve_host()
 	everywhere[host] = entities
 	add_shell_command(module, everywhere)
 
-	local function is_entity_elsewhere(session)
+	local function find_entity(session)
 		for _, others in pairs(everywhere) do
 			local entity = others.of(session)
 			if entity then
@@ -2682,18 +2684,18 @@ local function serve_host()
 		options.legacy = module:get_option_boolean("privilege_legacy_namespace", true) ~= false
 	end
 
-	local acts = create_acts(module, options)
-	local refuse = create_refuse(log, add_timer, acts)
+	local statistics = create_statistics(module, options)
+	local refuse = create_refuse(log, add_timer, statistics)
 	local act_as = create_act_as(host, log)
-	local memory = create_contact_memory()
-	local roster_saves = create_roster_saves(host, add_timer)
-	local roster = create_roster(host, entities, roster_saves, act_as, refuse, acts)
-	local roster_push = create_roster_push(host, function() return everywhere[host] end, acts)
-	local bounces = create_bounces()
-	local message = create_message(host, options, entities, act_as, refuse, acts, bounces)
-	local iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts)
-	local presence = create_managed_presence(host, entities, add_timer, acts)
-	local contacts = create_contact_presence(host, entities, memory, add_timer, options, acts)
+	local contact_cache = create_contact_cache()
+	local write_queue = create_write_queue(host, add_timer)
+	local roster = create_roster(host, entities, write_queue, act_as, refuse, statistics)
+	local roster_push = create_roster_push(host, function() return everywhere[host] end, statistics)
+	local error_filter = create_error_filter()
+	local message = create_message(host, options, entities, act_as, refuse, statistics, error_filter)
+	local iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
+	local presence = create_user_presence(host, entities, add_timer, statistics)
+	local contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics)
 
 	--- Tells an entity the presences that it may see, and did not see before.
 	local function catch_up(connection, before)
@@ -2733,7 +2735,7 @@ local function serve_host()
 	local function advertise_in(connection, xmlns, permissions, before)
 		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
 		if privilege then
-			connection.told[xmlns] = permissions
+			connection.advertised[xmlns] = permissions
 			send_stanza(connection.session, st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
 		end
 	end
@@ -2742,9 +2744,9 @@ local function serve_host()
 	local function advertise(connection)
 		local nothing = no_permissions()
 		local permissions = connection.entity.permissions
-		local before = connection.told[xmlns_privilege] or nothing
+		local before = connection.advertised[xmlns_privilege] or nothing
 		advertise_in(connection, xmlns_privilege, permissions, before)
-		advertise_in(connection, xmlns_privilege_legacy, options.legacy and permissions or nothing, connection.told[xmlns_privilege_legacy] or nothing)
+		advertise_in(connection, xmlns_privilege_legacy, options.legacy and permissions or nothing, connection.advertised[xmlns_privilege_legacy] or nothing)
 		if not same_permissions(permissions, before) then
 			log("info", "%s is granted %s", connection.address, describe_permissions(permissions))
 			catch_up(connection, before)
@@ -2797,7 +2799,7 @@ local function serve_host()
 		iq.forget(session)
 	end
 
-	local arrivals = create_arrivals(module, entities, arrived, unavailable, gone)
+	local sessions = create_sessions(module, entities, arrived, unavailable, gone)
 
 	--- Reads the configuration and makes it so.
 	local function configure()
@@ -2820,8 +2822,8 @@ local function serve_host()
 			advertise_to(entity)
 		end
 		contacts.configured()
-		arrivals.watch()
-		arrivals.find()
+		sessions.watch()
+		sessions.find()
 		update_status()
 		return nil
 	end
@@ -2829,12 +2831,12 @@ local function serve_host()
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
-	module:hook("resource-unbind", roster_saves.flush, 100)
+	module:hook("resource-unbind", write_queue.flush, 100)
 	module:hook("store-opened", roster_push.store_opened)
 	module:hook_global("user-deleted", roster_push.user_deleted)
 	-- Messages
 	module:hook("message/host", message, 1)
-	module:hook("message/bare", bounces.receive, 1)
+	module:hook("message/bare", error_filter.receive, 1)
 	-- Iqs; answers before mod_iq looks at them
 	module:hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request)
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed)
@@ -2849,16 +2851,16 @@ local function serve_host()
 
 	module.save = function()
 		contacts.give_up_probes()
-		return { memory = memory.save(), since = entities.connected_since() }
+		return { contact_cache = contact_cache.save(), since = entities.connected_since() }
 	end
 	module.restore = function(state)
-		if state.memory and state.since then
-			memory.restore(state.memory)
+		if state.contact_cache and state.since then
+			contact_cache.restore(state.contact_cache)
 			entities.restore_since(state.since)
 		end
 	end
 	module.unload = function()
-		roster_saves.flush()
+		write_queue.flush()
 		iq.give_up()
 		everywhere[host] = nil
 		if next(everywhere) == nil then

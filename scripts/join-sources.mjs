@@ -76,10 +76,16 @@ function resolve_import(program, source_file, specifier) {
 	return resolvedModule?.resolvedFileName;
 }
 
-/** The files in the order in which they are written: what is imported comes before what imports it. */
+/** The files in the order in which they are written: what is imported comes before what imports it, each folder as a whole. */
 function order_sources(entry, sources, problems) {
 	const ordered = [];
 	const state = new Map();
+
+	/** All files of the folder of `target`, none where it is that of `file` too. */
+	function folder_of(target, file) {
+		const folder = path.dirname(target);
+		return folder === path.dirname(file) ? [] : [...sources.keys()].filter((name) => path.dirname(name) === folder).sort();
+	}
 
 	function visit(file, trail) {
 		const source = sources.get(file);
@@ -90,6 +96,9 @@ function order_sources(entry, sources, problems) {
 				const names = [...trail.slice(trail.indexOf(target)), target].map((name) => path.basename(name));
 				problems.push(problem_at(source.source_file, statement, `import cycle: ${names.join(" -> ")}`));
 			} else {
+				for (const sibling of folder_of(target, file)) {
+					if (state.get(sibling) !== "open") visit(sibling, [...trail, sibling]);
+				}
 				visit(target, [...trail, target]);
 			}
 		}

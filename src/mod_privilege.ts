@@ -2,38 +2,38 @@ import * as configmanager from "core.configmanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
-import { create_acts } from "./entities/statistics";
-import { privilege_element } from "./entities/advertisement";
-import { create_arrivals } from "./entities/sessions";
-import { since_0_10 } from "./prosody/compatibility";
-import { create_bounces } from "./message/error_filter";
-import { run_command } from "./admin/check";
-import { describe_problem, read_configuration } from "./grants/configuration";
-import type { Options } from "./grants/configuration";
-import { create_contact_memory } from "./presence/contact_cache";
-import type { SavedMemory } from "./presence/contact_cache";
-import { create_contact_presence } from "./presence/contacts";
-import { create_entities, is_connected } from "./entities/entities";
-import type { Connection, Entity } from "./entities/entities";
 import { create_act_as } from "./prosody/act_as";
-import { create_iq } from "./iq/iq";
-import { create_message } from "./message/message";
+import { since_0_10 } from "./prosody/compatibility";
 import { xmlns_privilege, xmlns_privilege_legacy } from "./prosody/namespaces";
 import { send_stanza } from "./prosody/send";
+import type { AddTimer } from "./prosody/timers";
+import { describe_problem, read_configuration } from "./grants/configuration";
+import type { Options } from "./grants/configuration";
 import { describe_permissions, grants_anything, no_permissions, same_permissions } from "./grants/permissions";
 import type { Permissions } from "./grants/permissions";
-import { create_managed_presence } from "./presence/users";
+import { privilege_element } from "./entities/advertisement";
+import { create_entities, is_connected } from "./entities/entities";
+import type { Connection, Entity } from "./entities/entities";
 import { create_refuse } from "./entities/refusals";
-import { create_roster } from "./roster/requests";
+import { create_sessions } from "./entities/sessions";
+import { create_statistics } from "./entities/statistics";
+import { create_error_filter } from "./message/error_filter";
+import { create_message } from "./message/message";
+import { create_iq } from "./iq/iq";
 import { create_roster_push } from "./roster/push";
-import { create_roster_saves } from "./roster/write_queue";
+import { create_roster } from "./roster/requests";
+import { create_write_queue } from "./roster/write_queue";
+import { create_contact_cache } from "./presence/contact_cache";
+import type { SavedContacts } from "./presence/contact_cache";
+import { create_contact_presence } from "./presence/contacts";
+import { create_user_presence } from "./presence/users";
+import { run_command } from "./admin/check";
 import { add_shell_command, remove_shell_command } from "./admin/shell";
 import type { EntitiesByHost } from "./admin/shell";
-import type { AddTimer } from "./prosody/timers";
 
 /** What is kept over a reload of the module; without fields where there was none. */
 interface SavedState {
-	memory?: SavedMemory;
+	contact_cache?: SavedContacts;
 	since?: LuaTable<Session, number>;
 }
 
@@ -51,7 +51,7 @@ function serve_host(): void {
 	everywhere.set(host, entities);
 	add_shell_command(module, everywhere);
 
-	function is_entity_elsewhere(session: Session): Entity | undefined {
+	function find_entity(session: Session): Entity | undefined {
 		for (const [, others] of pairs(everywhere)) {
 			const entity = others.of(session);
 			if (entity) {
@@ -72,18 +72,18 @@ function serve_host(): void {
 		options.legacy = module.get_option_boolean("privilege_legacy_namespace", true) !== false;
 	}
 
-	const acts = create_acts(module, options);
-	const refuse = create_refuse(log, add_timer, acts);
+	const statistics = create_statistics(module, options);
+	const refuse = create_refuse(log, add_timer, statistics);
 	const act_as = create_act_as(host, log);
-	const memory = create_contact_memory();
-	const roster_saves = create_roster_saves(host, add_timer);
-	const roster = create_roster(host, entities, roster_saves, act_as, refuse, acts);
-	const roster_push = create_roster_push(host, () => everywhere.get(host), acts);
-	const bounces = create_bounces();
-	const message = create_message(host, options, entities, act_as, refuse, acts, bounces);
-	const iq = create_iq(host, entities, is_entity_elsewhere, act_as, refuse, add_timer, options, acts);
-	const presence = create_managed_presence(host, entities, add_timer, acts);
-	const contacts = create_contact_presence(host, entities, memory, add_timer, options, acts);
+	const contact_cache = create_contact_cache();
+	const write_queue = create_write_queue(host, add_timer);
+	const roster = create_roster(host, entities, write_queue, act_as, refuse, statistics);
+	const roster_push = create_roster_push(host, () => everywhere.get(host), statistics);
+	const error_filter = create_error_filter();
+	const message = create_message(host, options, entities, act_as, refuse, statistics, error_filter);
+	const iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics);
+	const presence = create_user_presence(host, entities, add_timer, statistics);
+	const contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics);
 
 	/** Tells an entity the presences that it may see, and did not see before. */
 	function catch_up(connection: Connection, before: Permissions): void {
@@ -123,7 +123,7 @@ function serve_host(): void {
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions, before: Permissions): void {
 		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
 		if (privilege) {
-			connection.told.set(xmlns, permissions);
+			connection.advertised.set(xmlns, permissions);
 			send_stanza(connection.session, st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
 		}
 	}
@@ -132,9 +132,9 @@ function serve_host(): void {
 	function advertise(connection: Connection): void {
 		const nothing = no_permissions();
 		const permissions = connection.entity.permissions;
-		const before = connection.told.get(xmlns_privilege) ?? nothing;
+		const before = connection.advertised.get(xmlns_privilege) ?? nothing;
 		advertise_in(connection, xmlns_privilege, permissions, before);
-		advertise_in(connection, xmlns_privilege_legacy, options.legacy ? permissions : nothing, connection.told.get(xmlns_privilege_legacy) ?? nothing);
+		advertise_in(connection, xmlns_privilege_legacy, options.legacy ? permissions : nothing, connection.advertised.get(xmlns_privilege_legacy) ?? nothing);
 		if (!same_permissions(permissions, before)) {
 			log("info", "%s is granted %s", connection.address, describe_permissions(permissions));
 			catch_up(connection, before);
@@ -187,7 +187,7 @@ function serve_host(): void {
 		iq.forget(session);
 	}
 
-	const arrivals = create_arrivals(module, entities, arrived, unavailable, gone);
+	const sessions = create_sessions(module, entities, arrived, unavailable, gone);
 
 	/** Reads the configuration and makes it so. */
 	function configure(): Handled {
@@ -210,8 +210,8 @@ function serve_host(): void {
 			advertise_to(entity);
 		}
 		contacts.configured();
-		arrivals.watch();
-		arrivals.find();
+		sessions.watch();
+		sessions.find();
 		update_status();
 		return undefined;
 	}
@@ -219,12 +219,12 @@ function serve_host(): void {
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
-	module.hook("resource-unbind", roster_saves.flush, 100);
+	module.hook("resource-unbind", write_queue.flush, 100);
 	module.hook("store-opened", roster_push.store_opened);
 	module.hook_global("user-deleted", roster_push.user_deleted);
 	// Messages
 	module.hook("message/host", message, 1);
-	module.hook("message/bare", bounces.receive, 1);
+	module.hook("message/bare", error_filter.receive, 1);
 	// Iqs; answers before mod_iq looks at them
 	module.hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request);
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed);
@@ -239,16 +239,16 @@ function serve_host(): void {
 
 	module.save = () => {
 		contacts.give_up_probes();
-		return { memory: memory.save(), since: entities.connected_since() };
+		return { contact_cache: contact_cache.save(), since: entities.connected_since() };
 	};
 	module.restore = (state: SavedState) => {
-		if (state.memory && state.since) {
-			memory.restore(state.memory);
+		if (state.contact_cache && state.since) {
+			contact_cache.restore(state.contact_cache);
 			entities.restore_since(state.since);
 		}
 	};
 	module.unload = () => {
-		roster_saves.flush();
+		write_queue.flush();
 		iq.give_up();
 		everywhere.delete(host);
 		if (next(everywhere)[0] === undefined) {

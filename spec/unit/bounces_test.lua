@@ -9,13 +9,13 @@ local test = support.suite "bounces";
 
 local juliet, romeo = "juliet@capulet.lit", "romeo@montaigu.lit";
 
---- Bounces, and a clock that stands until it is moved.
+--- ErrorFilter, and a clock that stands until it is moved.
 local function setup()
 	local clock = { time = 1000000 };
 	local parts = support.load {
 		os = setmetatable({ time = function () return clock.time; end }, { __index = os }),
 	};
-	return parts.create_bounces(), clock;
+	return parts.create_error_filter(), clock;
 end
 
 local function takes(bounces, user, message_type)

@@ -25,7 +25,7 @@ local function told(memory, from)
 end
 
 test("B8.3 a presence is new once", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	equal(memory.of(contact), nil);
 	equal(memory.available(contact, presence(one)), true);
 	equal(memory.available(contact, presence(one)), false);
@@ -38,7 +38,7 @@ test("B8.3 a presence is new once", function ()
 end);
 
 test("B8.3 id, address and delay make no difference, the language does", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	local function available(attr)
 		attr.from = one;
 		return memory.available(contact, st.presence(attr):tag("show"):text("away"):up()
@@ -52,7 +52,7 @@ test("B8.3 id, address and delay make no difference, the language does", functio
 end);
 
 test("B8.4 remembers what to tell, without addresses, id and time", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	memory.available(contact, presence(one, "p1"));
 	equal(told(memory, one), "></presence>");
 	memory.available(contact, st.presence({ from = one, ["xml:lang"] = "'<" }):tag("status"):text("a < b"):up()
@@ -61,7 +61,7 @@ test("B8.4 remembers what to tell, without addresses, id and time", function ()
 end);
 
 test("B11 a long presence is remembered short, with show and priority", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	local function long(mark)
 		return presence(one):tag("show"):text("dnd"):up():tag("status"):text(("x"):rep(5000) .. mark):up()
 			:tag("priority"):text("5"):up();
@@ -76,7 +76,7 @@ test("B11 a long presence is remembered short, with show and priority", function
 end);
 
 test("B11 a presence is remembered whole up to the limit", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	local rest = #"><status></status></presence>";
 	memory.available(contact, with_status(one, ("x"):rep(parts.max_length - rest)));
 	equal(#told(memory, one), parts.max_length);
@@ -86,7 +86,7 @@ end);
 
 test("B11 no presence is remembered longer than the limit, whatever it is made of", function ()
 	for _, name in ipairs { "show", "priority", "status", "x" } do
-		local memory = parts.create_contact_memory();
+		local memory = parts.create_contact_cache();
 		local long_text, many, both = presence(one), presence(one), presence(one);
 		long_text:tag(name):text(("y"):rep(5000)):up();
 		for _ = 1, 1000 do
@@ -102,13 +102,13 @@ test("B11 no presence is remembered longer than the limit, whatever it is made o
 end);
 
 test("B11 a language is not remembered longer than the limit", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	memory.available(contact, st.presence({ from = one, ["xml:lang"] = ("x"):rep(5000) }));
 	luaunit.assertTrue(#memory.of(contact)[one] <= parts.max_length);
 end);
 
 test("B11 only so many resources of a contact are remembered", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	for i = 1, parts.max_resources do
 		equal(memory.available(contact, presence(contact .. "/" .. i)), true);
 	end
@@ -126,7 +126,7 @@ test("B11 only so many resources of a contact are remembered", function ()
 end);
 
 test("B8.3 unavailability is told of those that were available, once", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	equal(memory.unavailable(contact, one), false);
 	memory.available(contact, presence(one));
 	memory.available(contact, presence(other));
@@ -141,7 +141,7 @@ test("B8.3 unavailability is told of those that were available, once", function 
 end);
 
 test("B8.3 unavailability of the bare JID is that of all resources", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	memory.available(contact, presence(one));
 	memory.available(contact, presence(other));
 	equal(memory.unavailable(contact, contact), true);
@@ -150,7 +150,7 @@ test("B8.3 unavailability of the bare JID is that of all resources", function ()
 end);
 
 test("B8.4 lists its contacts, and forgets one", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	for _, name in ipairs { "c@a.lit", "a@a.lit", "b@a.lit" } do
 		memory.available(name, presence(name .. "/r"));
 	end
@@ -164,14 +164,14 @@ test("B8.4 lists its contacts, and forgets one", function ()
 end);
 
 test("B8.4 a contact is probed once", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	equal(memory.first_probe(contact), true);
 	equal(memory.first_probe(contact), false);
 	equal(memory.first_probe("romeo@verona.lit"), true);
 end);
 
 test("B8.4 knows who was online when it began", function ()
-	local memory = parts.create_contact_memory();
+	local memory = parts.create_contact_cache();
 	equal(memory.is_earlier_user("juliet"), false);
 	memory.begin({ juliet = {} });
 	equal(memory.is_earlier_user("juliet"), true);
@@ -189,7 +189,7 @@ test("B8.4 knows who was online when it began", function ()
 end);
 
 test("B8.4 outlives a reload", function ()
-	local memory, later = parts.create_contact_memory(), parts.create_contact_memory();
+	local memory, later = parts.create_contact_cache(), parts.create_contact_cache();
 	memory.begin({ juliet = {} });
 	memory.available(contact, presence(one));
 	memory.first_probe(contact);
@@ -199,7 +199,7 @@ test("B8.4 outlives a reload", function ()
 	equal(later.first_probe(contact), false);
 	equal({ later.is_earlier_user("juliet"), later.is_earlier_user("romeo") }, { true, false });
 	-- Of a version that saved nothing of it
-	later = parts.create_contact_memory();
+	later = parts.create_contact_cache();
 	later.restore({});
 	equal(later.available(contact, presence(one)), true);
 	equal(later.first_probe(contact), true);

@@ -105,7 +105,7 @@ local function setup_acts(log_acts, has_metrics)
 		end;
 	end
 	made.options = { log_acts = log_acts };
-	made.acts = parts.create_acts(api, made.options);
+	made.acts = parts.create_statistics(api, made.options);
 	return made;
 end
 

@@ -4,7 +4,7 @@ local luaunit = require "luaunit";
 local support = require "spec.unit.support";
 
 local equal = luaunit.assertEquals;
-local edit_distance, meant_word = support.parts.edit_distance, support.parts.meant_word;
+local edit_distance, suggest = support.parts.edit_distance, support.parts.suggest;
 local test = support.suite "spelling";
 
 local access = { none = true, get = true, set = true, both = true };
@@ -22,18 +22,18 @@ test("B1.3 finds the word in another case or misspelt", function ()
 		{ "rosters", options, "roster" }, { "RosterPush", options, "roster_push" }, { "roster-push", options, "roster_push" },
 		{ "messages", options, "message" }, { "messaging", options, "message" }, { "mesage", options, "message" }, { "presense", options, "presence" },
 		{ "iqs", options, "iq" } } do
-		equal(meant_word(case[1], case[2]), case[3]);
+		equal(suggest(case[1], case[2]), case[3]);
 	end
 end);
 
 test("B1.3 finds nothing where nothing is alike", function ()
 	for _, word in ipairs { "", "x", "all", "gte", "everything", "read", ("get"):rep(1000) } do
-		equal(meant_word(word, access), nil);
+		equal(suggest(word, access), nil);
 	end
 	for _, word in ipairs { "1", "push", "pubsub", "presents-of-all" } do
-		equal(meant_word(word, options), nil);
+		equal(suggest(word, options), nil);
 	end
-	equal(meant_word("get", {}), nil);
+	equal(suggest("get", {}), nil);
 end);
 
 test("B1.3 of words that are as near it takes the first in the alphabet", function ()
@@ -41,9 +41,9 @@ test("B1.3 of words that are as near it takes the first in the alphabet", functi
 	for letter in ("zaymbx"):gmatch "." do
 		words[letter .. "et"] = true;
 	end
-	equal(meant_word("get", words), "aet");
-	equal(meant_word("bet", access), "get");
+	equal(suggest("get", words), "aet");
+	equal(suggest("bet", access), "get");
 	-- and a nearer one before that
 	words.get = true;
-	equal(meant_word("get", words), "get");
+	equal(suggest("get", words), "get");
 end);

@@ -2,7 +2,7 @@ import * as jid from "util.jid";
 import { describe_problem, read_configuration, show_value, sorted_keys } from "../grants/configuration";
 import { iq_namespaces } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
-import { meant_word } from "../grants/suggestion";
+import { suggest } from "../grants/suggestion";
 import { print_table } from "./print_table";
 
 type Section = LuaTable<string, unknown>;
@@ -80,11 +80,11 @@ function entity_problem(entity: string, sections: Sections): string | undefined 
 			return undefined;
 		}
 		const virtual_hosts = hosts_where(sections, (other) => !other.has("component_module"));
-		return domain! + " is no VirtualHost of this configuration" + question(meant_word(domain!, virtual_hosts));
+		return domain! + " is no VirtualHost of this configuration" + question(suggest(domain!, virtual_hosts));
 	}
 	if (!section) {
 		const components = hosts_where(sections, (other) => other.get("component_module") === "component");
-		return "there is no such Component in this configuration" + question(meant_word(domain!, components));
+		return "there is no such Component in this configuration" + question(suggest(domain!, components));
 	}
 	const component_module = section.get("component_module");
 	if (component_module === undefined) {
@@ -118,7 +118,7 @@ function check_options(host: string, section: Section, problems: string[]): void
 		const value = section.get(option);
 		const wanted = option_types[option];
 		if (wanted === undefined) {
-			const meant = meant_word(option, option_types);
+			const meant = suggest(option, option_types);
 			if (meant !== undefined) {
 				problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
 			}

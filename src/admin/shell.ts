@@ -1,7 +1,7 @@
 import { sorted_keys } from "../grants/configuration";
+import { describe_permissions } from "../grants/permissions";
 import { is_connected } from "../entities/entities";
 import type { Entities, Entity } from "../entities/entities";
-import { describe_permissions } from "../grants/permissions";
 import { print_table } from "./print_table";
 
 /** The entities of each host that serves some. */

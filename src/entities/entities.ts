@@ -1,8 +1,16 @@
-import { no_counts } from "./statistics";
-import type { Counts } from "./statistics";
 import { attribute } from "../prosody/send";
 import { no_permissions } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
+
+/** What is counted, for each entity and as metrics of the host. */
+export type Statistic = "messages" | "iqs" | "roster_gets" | "roster_sets" | "pushes" | "presences" | "refusals";
+
+/** How often an entity did each, or had it done to it. */
+export type Counts = Record<Statistic, number>;
+
+export function no_counts(): Counts {
+	return { messages: 0, iqs: 0, roster_gets: 0, roster_sets: 0, pushes: 0, presences: 0, refusals: 0 };
+}
 
 /** A stream of an entity, which was told its permissions. */
 export interface Connection {
@@ -13,7 +21,7 @@ export interface Connection {
 	/** That as the attribute 'to', in XML text. */
 	to: string;
 	/** What it was told last, by namespace. */
-	told: LuaTable<string, Permissions>;
+	advertised: LuaTable<string, Permissions>;
 	/** While it is told who is online: the full JIDs that it has heard of meanwhile. */
 	heard: LuaTable<string, true> | undefined;
 	/** When it came, as os.time() has it. */
@@ -126,7 +134,7 @@ export function create_entities(): Entities {
 			session: session,
 			address: address,
 			to: attribute("to", address),
-			told: new LuaTable(),
+			advertised: new LuaTable(),
 			heard: undefined,
 			since: os.time(),
 		};

@@ -1,8 +1,8 @@
 import * as st from "util.stanza";
-import type { Acts } from "./statistics";
-import type { Entity } from "./entities";
 import { send_stanza } from "../prosody/send";
 import type { AddTimer } from "../prosody/timers";
+import type { Entity } from "./entities";
+import type { Statistics } from "./statistics";
 
 /** A way to say no: the error that the entity gets, and the words for it and for the log. */
 export interface Refusal {
@@ -63,7 +63,7 @@ export type Refuse = (this: void, entity: Entity, session: Session, stanza: Stan
  *
  * The log gets at most one line a second for an entity and reason; those left out are counted.
  */
-export function create_refuse(log: Log, add_timer: AddTimer, acts: Acts): Refuse {
+export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statistics): Refuse {
 	// How many were left out since the last line, by entity and reason.
 	const left_out = new LuaTable<string, number>();
 
@@ -89,7 +89,7 @@ export function create_refuse(log: Log, add_timer: AddTimer, acts: Acts): Refuse
 	}
 
 	return (entity, session, stanza, refusal) => {
-		acts.count(entity, "refusals");
+		statistics.count(entity, "refusals");
 		log_refusal(entity, refusal.text);
 		answer_error(session, stanza, refusal);
 		return true;

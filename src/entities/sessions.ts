@@ -1,10 +1,10 @@
 import * as jid from "util.jid";
 import { since_0_10 } from "../prosody/compatibility";
-import type { Entities, Entity } from "./entities";
 import { grants_anything } from "../grants/permissions";
+import type { Entities, Entity } from "./entities";
 
 /** Hears of entities that come and go, on whichever host of this server they do. */
-export interface Arrivals {
+export interface Sessions {
 	/** Listens on the hosts of all entities. */
 	watch: (this: void) => void;
 	/** Finds the entities that are connected already, and were not heard of. */
@@ -20,11 +20,11 @@ const handshake_grace = 1;
  * @param unavailable called with each client that becomes unavailable
  * @param gone called with each stream that ended (0.10 and later)
  */
-export function create_arrivals(
+export function create_sessions(
 	api: Module, entities: Entities,
 	arrived: (this: void, entity: Entity, session: Session) => void,
 	unavailable: (this: void, session: Session) => void, gone: (this: void, session: Session) => void,
-): Arrivals {
+): Sessions {
 	// The events objects listened to, by host: a host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
 

@@ -1,30 +1,21 @@
 import type { Options } from "../grants/configuration";
-import type { Entity } from "./entities";
-
-/** What is counted, for each entity and as metrics of the host. */
-export type Act = "messages" | "iqs" | "roster_gets" | "roster_sets" | "pushes" | "presences" | "refusals";
-
-/** How often an entity did each, or had it done to it. */
-export type Counts = Record<Act, number>;
-
-export function no_counts(): Counts {
-	return { messages: 0, iqs: 0, roster_gets: 0, roster_sets: 0, pushes: 0, presences: 0, refusals: 0 };
-}
+import { no_counts } from "./entities";
+import type { Entity, Statistic } from "./entities";
 
 /** Counts what entities do. */
-export interface Acts {
-	count: (this: void, entity: Entity, act: Act) => void;
+export interface Statistics {
+	count: (this: void, entity: Entity, act: Statistic) => void;
 	/**
 	 * Counts something that was done in a user's name, and logs it: for all to see with `privilege_log_acts`, else for debugging.
 	 *
 	 * @param what in words, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
 	 * @param id of the stanza
 	 */
-	record: (this: void, entity: Entity, act: Act, what: string, jid1: string, jid2: string, id: string | undefined) => void;
+	record: (this: void, entity: Entity, act: Statistic, what: string, jid1: string, jid2: string, id: string | undefined) => void;
 }
 
-export function create_acts(api: Module, options: Options): Acts {
-	const measures = new LuaTable<Act, (this: void, more: number) => void>();
+export function create_statistics(api: Module, options: Options): Statistics {
+	const measures = new LuaTable<Statistic, (this: void, more: number) => void>();
 	for (const [act] of pairs(no_counts())) {
 		// Prosody 0.9 has no metrics.
 		if (api.measure) {
@@ -32,7 +23,7 @@ export function create_acts(api: Module, options: Options): Acts {
 		}
 	}
 
-	function count(entity: Entity, act: Act): void {
+	function count(entity: Entity, act: Statistic): void {
 		entity.counts[act] = entity.counts[act] + 1;
 		const measure = measures.get(act) as ((this: void, more: number) => void) | undefined;
 		if (measure) {

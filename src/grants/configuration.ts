@@ -1,6 +1,6 @@
 import { no_permissions } from "./permissions";
-import { meant_word } from "./suggestion";
 import type { Access, MessagePermission, Permissions, PresencePermission } from "./permissions";
+import { suggest } from "./suggestion";
 
 /** One thing that is wrong with the option `privileged_entities`. */
 export interface Problem {
@@ -76,7 +76,7 @@ function choose<T extends string>(choices: Choices<T>, option: string, value: un
 	if (type(value) === "string" && choices[value as T] as true | undefined) {
 		return value as T;
 	}
-	problem(option, value, allowed, type(value) === "string" ? meant_word(value as string, choices) : undefined);
+	problem(option, value, allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
 	return "none";
 }
 
@@ -134,7 +134,7 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: Problem
 		const name = tostring(key);
 		const known = known_options as Record<string, true | undefined>;
 		if (type(key) !== "string" || known[name] === undefined) {
-			problem(name, option.get(key), "roster, roster_push, message, presence or iq as option", meant_word(name, known));
+			problem(name, option.get(key), "roster, roster_push, message, presence or iq as option", suggest(name, known));
 		}
 	}
 	return permissions;

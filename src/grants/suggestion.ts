@@ -16,7 +16,7 @@ function edit_distance(a: string, b: string): number {
 }
 
 /** The one of the words that was probably meant by another, nil where none is alike; words compare in lower case. */
-export function meant_word(word: string, words: Record<string, unknown>): string | undefined {
+export function suggest(word: string, words: Record<string, unknown>): string | undefined {
 	let nearest: string | undefined;
 	let least = math.min(3, math.floor(word.length / 4) + 1) + 1;
 	for (const [candidate] of pairs(words)) {

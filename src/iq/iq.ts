@@ -2,17 +2,17 @@ import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
 import { account_exists } from "../prosody/accounts";
-import type { Acts } from "../entities/statistics";
-import type { Options } from "../grants/configuration";
-import type { Entities, Entity } from "../entities/entities";
 import type { ActAs } from "../prosody/act_as";
+import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 import { xmlns_client, xmlns_privilege } from "../prosody/namespaces";
 import { attribute, send_text } from "../prosody/send";
+import type { AddTimer } from "../prosody/timers";
+import type { Options } from "../grants/configuration";
 import { covers } from "../grants/permissions";
+import type { Entities, Entity } from "../entities/entities";
 import { answer_error, refusals } from "../entities/refusals";
 import type { Refusal, Refuse } from "../entities/refusals";
-import type { AddTimer } from "../prosody/timers";
-import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
+import type { Statistics } from "../entities/statistics";
 
 /** util.time came with Prosody 0.10. */
 const [has_time, time_module] = pcall(require, "util.time");
@@ -84,11 +84,11 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 
 /**
  * @param entities of this host
- * @param is_entity_elsewhere whether another host granted a session something
+ * @param find_entity whether another host granted a session something
  */
 export function create_iq(
-	host: string, entities: Entities, is_entity_elsewhere: (this: void, session: Session) => Entity | undefined,
-	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, acts: Acts,
+	host: string, entities: Entities, find_entity: (this: void, session: Session) => Entity | undefined,
+	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, statistics: Statistics,
 ): IqHandlers {
 	const queries = new LuaTable<string, Query>();
 	const counts = new LuaTable<Entity, number>();
@@ -207,7 +207,7 @@ export function create_iq(
 		const stanza = event.stanza;
 		const entity = entities.of(origin);
 		if (!entity) {
-			const other = is_entity_elsewhere(origin);
+			const other = find_entity(origin);
 			return other && refuse(other, origin, stanza, refusals.iq_other_host);
 		}
 		const user = stanza.attr.to ?? origin.username! + "@" + host;
@@ -243,7 +243,7 @@ export function create_iq(
 			deadline: now() + options.iq_timeout,
 			previous: undefined, following: undefined,
 		});
-		acts.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
+		statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
 		iq.attr.from = user;
@@ -258,7 +258,7 @@ export function create_iq(
 		if (!payload || payload.name !== "privileged_iq" || payload.attr.xmlns !== xmlns_privilege || is_answer(stanza)) {
 			return undefined;
 		}
-		const entity = entities.of(event.origin) ?? is_entity_elsewhere(event.origin);
+		const entity = entities.of(event.origin) ?? find_entity(event.origin);
 		return entity && refuse(entity, event.origin, stanza, refusals.iq_not_a_user);
 	}
 

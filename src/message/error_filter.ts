@@ -9,14 +9,14 @@ const bounce_span = 300;
  * to the bare JID of one who sent nothing this way go where they always went, which is nowhere
  * but for such modules, since the server discards them.
  */
-export interface Bounces {
+export interface ErrorFilter {
 	/** Notes that a message was sent in a user's name. */
 	sent: (this: void, user: string) => void;
 	/** Handles messages to bare JIDs. */
 	receive: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_bounces(): Bounces {
+export function create_error_filter(): ErrorFilter {
 	let recent = new LuaTable<string, true>();
 	let earlier = recent;
 	let turn_at = 0;

@@ -1,14 +1,14 @@
 import * as jid from "util.jid";
 import { account_exists } from "../prosody/accounts";
-import type { Acts } from "../entities/statistics";
-import type { Bounces } from "./error_filter";
+import type { ActAs } from "../prosody/act_as";
+import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
+import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import type { Options } from "../grants/configuration";
 import type { Entities } from "../entities/entities";
-import type { ActAs } from "../prosody/act_as";
-import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import { refusals } from "../entities/refusals";
 import type { Refuse } from "../entities/refusals";
-import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
+import type { Statistics } from "../entities/statistics";
+import type { ErrorFilter } from "./error_filter";
 
 /** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
 function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {
@@ -30,7 +30,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 }
 
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, acts: Acts, bounces: Bounces) {
+export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, statistics: Statistics, error_filter: ErrorFilter) {
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
@@ -89,9 +89,9 @@ export function create_message(host: string, options: Options, entities: Entitie
 		}
 		strip_client_namespace(message);
 		if (username !== undefined) {
-			bounces.sent(message.attr.from);
+			error_filter.sent(message.attr.from);
 		}
-		acts.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
+		statistics.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
 		send(message, username);
 		return true;
 	};

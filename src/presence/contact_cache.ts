@@ -2,7 +2,7 @@ import * as hashes from "util.hashes";
 import * as st from "util.stanza";
 
 /** The presences of contacts that the host has seen, for entities that connect later. */
-export interface ContactMemory {
+export interface ContactCache {
 	/**
 	 * Notes an available presence.
 	 * @returns false where it says nothing new
@@ -27,12 +27,12 @@ export interface ContactMemory {
 	/** Takes that back, for a probe that was not sent. */
 	not_probed: (this: void, contact: string) => void;
 	/** All of it, to be restored after a reload. */
-	save: (this: void) => SavedMemory;
-	restore: (this: void, saved: SavedMemory) => void;
+	save: (this: void) => SavedContacts;
+	restore: (this: void, saved: SavedContacts) => void;
 }
 
 /** What is kept over a reload of the module. */
-export interface SavedMemory {
+export interface SavedContacts {
 	/** Remembered forms of presences, by full JID, by contact. */
 	contacts?: LuaTable<string, LuaTable<string, string>>;
 	/** The contacts that were probed. */
@@ -81,7 +81,7 @@ function count(resources: LuaTable<string, string>): number {
 	return n;
 }
 
-export function create_contact_memory(): ContactMemory {
+export function create_contact_cache(): ContactCache {
 	let contacts = new LuaTable<string, LuaTable<string, string>>();
 	let probed = new LuaTable<string, true>();
 	let earlier_users: LuaTable<string, true> | undefined;

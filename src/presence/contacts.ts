@@ -3,17 +3,17 @@ import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
 import { read_roster } from "../prosody/accounts";
-import type { Acts } from "../entities/statistics";
-import type { Options } from "../grants/configuration";
-import type { ContactMemory } from "./contact_cache";
-import { presence_of } from "./contact_cache";
-import { is_connected } from "../entities/entities";
-import type { Connection, Entities } from "../entities/entities";
 import { attribute, create_batch } from "../prosody/send";
 import type { Batch } from "../prosody/send";
-import { presence_rest, presence_text, send_presence } from "./users";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
+import type { Options } from "../grants/configuration";
+import { is_connected } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
+import type { Statistics } from "../entities/statistics";
+import { presence_of } from "./contact_cache";
+import type { ContactCache } from "./contact_cache";
+import { presence_rest, presence_text, send_presence } from "./users";
 
 /** Seconds between two batches of probes. */
 const probe_pause = 0.1;
@@ -35,8 +35,8 @@ function sees_contact(item: RosterItem | undefined): boolean {
 }
 
 export function create_contact_presence(
-	host: string, entities: Entities, memory: ContactMemory,
-	add_timer: AddTimer, options: Options, acts: Acts,
+	host: string, entities: Entities, contact_cache: ContactCache,
+	add_timer: AddTimer, options: Options, statistics: Statistics,
 ): ContactPresence {
 	// Pairs of contact and the JID in whose name it is probed.
 	let to_probe: Array<[string, string]> = [];
@@ -83,10 +83,10 @@ export function create_contact_presence(
 			return undefined;
 		}
 		if (presence_type === undefined) {
-			if (!memory.available(contact, stanza)) {
+			if (!contact_cache.available(contact, stanza)) {
 				return undefined;
 			}
-		} else if (!memory.unavailable(contact, from)) {
+		} else if (!contact_cache.unavailable(contact, from)) {
 			return undefined;
 		}
 		let rest: string | undefined;
@@ -94,7 +94,7 @@ export function create_contact_presence(
 			if (is_connected(connection) && !hears_anyway(connection, contact, contact_host)) {
 				rest = rest ?? presence_rest(stanza);
 				send_presence(connection, rest);
-				acts.count(connection.entity, "presences");
+				statistics.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(from, true);
 				}
@@ -110,7 +110,7 @@ export function create_contact_presence(
 		}
 		for (const [from, form] of pairs(presences)) {
 			if (!heard.has(from)) {
-				acts.count(connection.entity, "presences");
+				statistics.count(connection.entity, "presences");
 				batch.add(presence_text(connection, attribute("from", from) + presence_of(form)));
 			}
 		}
@@ -131,7 +131,7 @@ export function create_contact_presence(
 
 	function give_up_probes(): void {
 		while (next_probe < to_probe.length) {
-			memory.not_probed(to_probe[next_probe]![0]);
+			contact_cache.not_probed(to_probe[next_probe]![0]);
 			next_probe = next_probe + 1;
 		}
 		to_probe = [];
@@ -163,7 +163,7 @@ export function create_contact_presence(
 	}
 
 	function queue_probe(contact: string, from: string): void {
-		if (options.probe_rate <= 0 || !memory.first_probe(contact)) {
+		if (options.probe_rate <= 0 || !contact_cache.first_probe(contact)) {
 			return;
 		}
 		to_probe.push([contact, from]);
@@ -192,7 +192,7 @@ export function create_contact_presence(
 
 	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
 		const seen = new LuaTable<string, true>();
-		const known = memory.contacts();
+		const known = contact_cache.contacts();
 		const batch = create_batch(connection.session);
 
 		function contacts_of(username: string): void {
@@ -201,7 +201,7 @@ export function create_contact_presence(
 			let was_before = false;
 			if (is_available(username)) {
 				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				was_before = memory.is_earlier_user(username);
+				was_before = contact_cache.is_earlier_user(username);
 				probe_from = was_before ? user + "/" + uuid.generate() : undefined;
 			}
 			const roster = read_roster(username, host);
@@ -212,7 +212,7 @@ export function create_contact_presence(
 				if (sees_contact(item) && !seen.has(contact)) {
 					seen.set(contact, true);
 					const [, contact_host] = jid.split(contact);
-					const presences = memory.of(contact);
+					const presences = contact_cache.of(contact);
 					if (presences) {
 						send_remembered(connection, batch, heard, contact, presences);
 					}
@@ -234,7 +234,7 @@ export function create_contact_presence(
 		}, batch.flush, () => {
 			for (const [, contact] of ipairs(known)) {
 				if (!seen.has(contact)) {
-					memory.forget(contact);
+					contact_cache.forget(contact);
 				}
 			}
 			done();
@@ -242,7 +242,7 @@ export function create_contact_presence(
 	}
 
 	function configured(): void {
-		memory.begin(is_wanted() ? prosody.hosts.get(host).sessions! as LuaTable<string, unknown> : undefined);
+		contact_cache.begin(is_wanted() ? prosody.hosts.get(host).sessions! as LuaTable<string, unknown> : undefined);
 	}
 
 	return { receive: receive, catch_up: catch_up, configured: configured, give_up_probes: give_up_probes };

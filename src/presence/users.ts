@@ -1,10 +1,10 @@
-import type { Acts } from "../entities/statistics";
-import { is_connected } from "../entities/entities";
-import type { Connection, Entities } from "../entities/entities";
 import { create_batch, send_text } from "../prosody/send";
 import type { Batch } from "../prosody/send";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
+import { is_connected } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
+import type { Statistics } from "../entities/statistics";
 
 /** A presence as XML text with another 'to'. */
 function text_with_to(stanza: Stanza, address: string | undefined): string {
@@ -31,7 +31,7 @@ export function send_presence(connection: Connection, rest: string): void {
 }
 
 /** The presences of the host's users (XEP-0356, 7.1). */
-export interface ManagedPresence {
+export interface UserPresence {
 	/** Handles the presence that a client broadcasts. */
 	broadcast: (this: void, event: StanzaEvent) => Handled;
 	/**
@@ -41,7 +41,7 @@ export interface ManagedPresence {
 	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
 }
 
-export function create_managed_presence(host: string, entities: Entities, add_timer: AddTimer, acts: Acts): ManagedPresence {
+export function create_user_presence(host: string, entities: Entities, add_timer: AddTimer, statistics: Statistics): UserPresence {
 	/** Whether the server tells an entity of a client's presence by itself. */
 	function hears_anyway(connection: Connection, user: string, session: Session, unavailable: boolean): boolean {
 		const name = connection.entity.jid;
@@ -71,7 +71,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 			if (is_connected(connection) && !hears_anyway(connection, user, session, presence_type === "unavailable")) {
 				rest = rest ?? presence_rest(stanza);
 				send_presence(connection, rest);
-				acts.count(connection.entity, "presences");
+				statistics.count(connection.entity, "presences");
 				if (connection.heard) {
 					connection.heard.set(session.full_jid, true);
 				}
@@ -96,7 +96,7 @@ export function create_managed_presence(host: string, entities: Entities, add_ti
 		for (const [, session] of pairs(user.sessions)) {
 			if (session.presence && !heard.has(session.full_jid!)) {
 				batch.add(text_with_to(session.presence, connection.address));
-				acts.count(connection.entity, "presences");
+				statistics.count(connection.entity, "presences");
 			}
 		}
 	}

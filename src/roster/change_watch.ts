@@ -1,4 +1,4 @@
-import { is_contact } from "./requests";
+import { is_contact, same_item } from "./item";
 
 type Removal = object;
 type Result = LuaMultiReturn<[boolean | undefined, unknown]>;
@@ -51,28 +51,6 @@ export interface StoreEvent {
 	store: KeyvalStore | MapStore | CombinedStore;
 }
 
-function same_groups(a: RosterItem, b: RosterItem): boolean {
-	for (const [group] of pairs(a.groups)) {
-		if (!b.groups.has(group)) {
-			return false;
-		}
-	}
-	for (const [group] of pairs(b.groups)) {
-		if (!a.groups.has(group)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-/** Whether a contact's item is the same for a reader of the roster. */
-export function same_item(a: RosterItem | undefined, b: RosterItem | undefined): boolean {
-	if (!a || !b) {
-		return a === b;
-	}
-	return a.name === b.name && a.subscription === b.subscription && a.ask === b.ask && same_groups(a, b);
-}
-
 /** The item that a roster has under a key, nil where there is none or it is no contact's. */
 function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 	const item = roster && roster.get(key) as RosterItem | undefined;
@@ -84,7 +62,7 @@ function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 export type Changed = (this: void, username: string, contact: string, item: RosterItem | undefined, version: unknown) => void;
 
 /** Hears of changes of rosters by the storage that they are saved to. */
-export interface RosterStores {
+export interface ChangeWatch {
 	/** Handles `store-opened`. */
 	opened: (this: void, event: StoreEvent) => Handled;
 	/** Tells what is different between two states of a roster. */
@@ -98,7 +76,7 @@ export interface RosterStores {
  *
  * @param is_watched whether anybody wants to know
  */
-export function create_roster_stores(is_watched: (this: void) => boolean, changed: Changed): RosterStores {
+export function create_change_watch(is_watched: (this: void) => boolean, changed: Changed): ChangeWatch {
 	function compare(username: string, before: StoredRoster, after: StoredRoster): void {
 		const contacts: string[] = [];
 		if (before) {

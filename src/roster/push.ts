@@ -1,12 +1,12 @@
 import * as uuid from "util.uuid";
 import { read_roster } from "../prosody/accounts";
-import type { Acts } from "../entities/statistics";
+import { attribute, send_text } from "../prosody/send";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
-import { attribute, send_text } from "../prosody/send";
-import { item_text } from "./requests";
-import { create_roster_stores } from "./change_watch";
+import type { Statistics } from "../entities/statistics";
+import { create_change_watch } from "./change_watch";
 import type { StoreEvent } from "./change_watch";
+import { item_text } from "./item";
 
 /** The handlers of events that roster changes come with (XEP-0356, 4.4). */
 export interface RosterPush {
@@ -15,7 +15,7 @@ export interface RosterPush {
 }
 
 /** @param serving gives the entities that are served now: a store may outlive the module that wrapped it */
-export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, acts: Acts): RosterPush {
+export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, statistics: Statistics): RosterPush {
 	function receivers(): Connection[] {
 		const entities = serving();
 		return entities ? entities.receivers("push") : [];
@@ -32,20 +32,20 @@ export function create_roster_push(host: string, serving: (this: void) => Entiti
 		for (const [, connection] of ipairs(receivers())) {
 			if (is_connected(connection)) {
 				send_text(connection.session, start + connection.to + rest);
-				acts.count(connection.entity, "pushes");
+				statistics.count(connection.entity, "pushes");
 			}
 		}
 	}
 
-	const stores = create_roster_stores(is_watched, push);
+	const change_watch = create_change_watch(is_watched, push);
 
 	/** The roster of a deleted user goes without being saved once more. */
 	function user_deleted(event: UserEvent): Handled {
 		if (event.host === host && is_watched()) {
-			stores.compare(event.username, read_roster(event.username, host), undefined);
+			change_watch.compare(event.username, read_roster(event.username, host), undefined);
 		}
 		return undefined;
 	}
 
-	return { store_opened: stores.opened, user_deleted: user_deleted };
+	return { store_opened: change_watch.opened, user_deleted: user_deleted };
 }

@@ -2,50 +2,21 @@ import * as rostermanager from "core.rostermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import { account_exists, read_roster } from "../prosody/accounts";
-import type { Acts } from "../entities/statistics";
-import { since_0_10 } from "../prosody/compatibility";
-import type { Entities, Entity } from "../entities/entities";
 import type { ActAs } from "../prosody/act_as";
+import { since_0_10 } from "../prosody/compatibility";
 import { xmlns_roster } from "../prosody/namespaces";
 import { attribute, send_stanza, send_text } from "../prosody/send";
 import { covers } from "../grants/permissions";
+import type { Entities, Entity } from "../entities/entities";
 import { refusals } from "../entities/refusals";
 import type { Refusal, Refuse } from "../entities/refusals";
-import type { RosterSaves } from "./write_queue";
+import type { Statistics } from "../entities/statistics";
+import { is_contact, item_text, roster_version } from "./item";
+import type { WriteQueue } from "./write_queue";
 
 type Subscription = RosterItem["subscription"];
 
 const settable_subscriptions: Record<string, true | undefined> = { none: true, to: true, from: true, both: true };
-
-/** A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed. */
-export function item_text(contact: string, item: RosterItem | undefined): string {
-	const start = "<item" + attribute("jid", contact);
-	if (!item) {
-		return start + " subscription='remove'/>";
-	}
-	const text = start + attribute("subscription", item.subscription) + attribute("ask", item.ask) + attribute("name", item.name);
-	if (next(item.groups)[0] === undefined) {
-		return text + "/>";
-	}
-	let groups = "";
-	for (const [group] of pairs(item.groups)) {
-		groups = groups + "<group>" + st.xml_escape(group) + "</group>";
-	}
-	return text + ">" + groups + "</item>";
-}
-
-/** Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending". */
-export function is_contact(key: string | false, item: RosterItem | undefined): boolean {
-	return key !== false && item !== undefined && type(item.subscription) === "string";
-}
-
-/** The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none. */
-export function roster_version(roster: Roster): string | undefined {
-	const metadata = roster.get(false);
-	// Not the 1 of mod_roster, which is also that of the first change.
-	const version = (metadata && metadata.version) ?? 0;
-	return version !== true ? tostring(version) : undefined;
-}
 
 /** The contact that a roster set is about, or why it is refused. */
 function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, undefined] | [undefined, Refusal]> {
@@ -104,7 +75,7 @@ export interface RosterHandlers {
 	set: (this: void, event: StanzaEvent) => Handled;
 }
 
-export function create_roster(host: string, entities: Entities, saves: RosterSaves, act_as: ActAs, refuse: Refuse, acts: Acts): RosterHandlers {
+export function create_roster(host: string, entities: Entities, write_queue: WriteQueue, act_as: ActAs, refuse: Refuse, statistics: Statistics): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
@@ -127,12 +98,12 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
-		saves.settle(username!);
+		write_queue.settle(username!);
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
 		}
-		acts.count(entity, "roster_gets");
+		statistics.count(entity, "roster_gets");
 		const version = roster_version(roster);
 		if (version !== undefined && stanza.tags[0]!.attr.ver === version) {
 			send_stanza(origin, st.reply(stanza));
@@ -186,7 +157,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
 		// All that waits is answered before a refusal.
-		saves.settle(username!, contact);
+		write_queue.settle(username!, contact);
 		if (contact === undefined) {
 			return refuse(entity, origin, stanza, refusal);
 		}
@@ -198,12 +169,12 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 		const old = roster.get(contact) as RosterItem | undefined;
 		const removal = element.attr.subscription === "remove";
 		if (removal && !old) {
-			saves.settle(username!);
+			write_queue.settle(username!);
 			return refuse(entity, origin, stanza, refusals.roster_no_item);
 		}
 		// A client's handlers may wait for the storage, what runs later may not.
 		const alone = origin.type === "c2s";
-		saves.put(username!, roster, contact, removal ? undefined : updated_item(element, old), alone, (saved) => {
+		write_queue.put(username!, roster, contact, removal ? undefined : updated_item(element, old), alone, (saved) => {
 			if (!saved) {
 				refuse(entity, origin, stanza, refusals.roster_not_saved);
 				return;
@@ -211,7 +182,7 @@ export function create_roster(host: string, entities: Entities, saves: RosterSav
 			if (removal && old) {
 				end_subscriptions(username!, roster, contact, old);
 			}
-			acts.record(entity, "roster_sets", removal ? "%s removed contact %s from the roster of %s" : "%s set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
+			statistics.record(entity, "roster_sets", removal ? "%s removed contact %s from the roster of %s" : "%s set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
 			send_stanza(origin, st.reply(stanza));
 			rostermanager.roster_push(username!, host, contact);
 		});

@@ -27,7 +27,7 @@ interface Changes {
 }
 
 /** Saves changes of rosters. */
-export interface RosterSaves {
+export interface WriteQueue {
 	/**
 	 * Puts an item into a roster, undefined for none. Calls back when it is saved, or
 	 * when that failed and the roster is as it was.
@@ -51,7 +51,7 @@ export interface RosterSaves {
  *
  * While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
  */
-export function create_roster_saves(host: string, add_timer: AddTimer): RosterSaves {
+export function create_write_queue(host: string, add_timer: AddTimer): WriteQueue {
 	/** What was changed last. */
 	let current: Changes | undefined;
 	let timer_runs = false;
