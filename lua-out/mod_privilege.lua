@@ -25,19 +25,25 @@ local function account_exists(username, host)
 	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
 end
 
---- Reads a user's roster; nil where the storage failed, now or when it was first read.
+--- Drops an offline user's roster from the server's cache, from which the server gives it to the next client
+-- that logs in under that name: it never drops one itself, not even that of a deleted account.
+local function forget_roster(username, host)
+	local cache = prosody.hosts[host].roster_cache
+	if cache then
+		cache:set(username .. "@" .. host, nil)
+	end
+end
+
+--- Reads a user's roster: what the server has in memory of a user who is online, what the storage has
+-- of one who is not. Of the latter nothing is left in the server's cache.
+--
+-- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
 local function read_roster(username, host)
+	forget_roster(username, host)
 	local roster, err = rostermanager.load_roster(username, host)
+	forget_roster(username, host)
 	local metadata = roster[false]
-	if err == nil and (metadata and metadata.broken) == nil then
-		return roster
-	end
-	-- The server keeps it as an empty one that cannot be saved, which the user would get who comes online.
-	local kept = prosody.hosts[host].roster_cache
-	if kept then
-		kept:set(username .. "@" .. host, nil)
-	end
-	return nil
+	return err == nil and (metadata and metadata.broken) == nil and roster or nil
 end
 
 -- ==== src/prosody/act_as.ts ====
@@ -116,6 +122,20 @@ end
 --- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
+
+-- ==== src/prosody/protect.ts ====
+
+--- Calls a function that runs code of other modules: an error in it is logged with its traceback, and goes no further.
+--
+-- @returns what the function returned, nil after an error
+local function protect(log, action)
+	local ok, result = xpcall(action, debug.traceback)
+	if not ok then
+		log("error", "Another module raised an error: %s", result)
+		return nil
+	end
+	return result
+end
 
 -- ==== src/prosody/send.ts ====
 
@@ -658,7 +678,8 @@ local refusals = {
 	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
 	roster_not_one_item = bad_request("A roster set has exactly one item"),
 	roster_no_jid = bad_request("The item has no JID"),
-	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is not a bare JID" },
+	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is malformed" },
+	roster_full_jid = bad_request("The item's JID has a resource"),
 	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
 	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
 	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
@@ -1263,6 +1284,13 @@ end
 
 -- ==== src/roster/item.ts ====
 
+local settable_subscriptions = { none = true, to = true, from = true, both = true }
+
+--- Whether the server shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
+-- COMPAT: since Prosody 13.0.7; what shows them has the attribute's name in it.
+local is_lua, push_code = pcall(string.dump, rostermanager.roster_push)
+local shows_approved = is_lua and string.find(push_code, "approved", 1, true) ~= nil
+
 --- A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed.
 local function item_text(contact, item)
 	local start = "<item" .. attribute("jid", contact)
@@ -1270,6 +1298,7 @@ local function item_text(contact, item)
 		return start .. " subscription='remove'/>"
 	end
 	local text = start .. attribute("subscription", item.subscription) .. attribute("ask", item.ask) .. attribute("name", item.name)
+		.. attribute("approved", shows_approved and item.approved or nil)
 	if next(item.groups) == nil then
 		return text .. "/>"
 	end
@@ -1280,6 +1309,15 @@ local function item_text(contact, item)
 	return text .. ">" .. groups .. "</item>"
 end
 
+--- A roster push of one item as XML text without its addresses: what follows `<iq` and the attributes of the address.
+--
+-- @param version of the roster; nil or true where its storage keeps none
+local function push_text(id, contact, item, version)
+	local ver = version ~= nil and version ~= true and tostring(version) or nil
+	return " type='set'" .. attribute("id", id) .. "><query xmlns='jabber:iq:roster'" .. attribute("ver", ver) .. ">"
+		.. item_text(contact, item) .. "</query></iq>"
+end
+
 --- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
 local function is_contact(key, item)
 	return key ~= false and item ~= nil and type(item.subscription) == "string"
@@ -1288,9 +1326,37 @@ end
 --- The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none.
 local function roster_version(roster)
 	local metadata = roster[false]
-	-- Not the 1 of mod_roster, which is also that of the first change.
+	-- A roster that was never saved: not the 1 that mod_roster gives clients for it, and that the server's own first change has.
 	local version = metadata and metadata.version or 0
 	return version ~= true and tostring(version) or nil
+end
+
+--- The item that a roster set makes of what was there: name and groups are replaced, the rest stays unless it is said.
+local function updated_item(element, old)
+	local asked = element.attr.subscription
+	local item = { subscription = "none", groups = {} }
+	if old then
+		item.subscription = old.subscription
+		item.ask = old.ask
+		item.approved = old.approved
+	end
+	if asked ~= nil and settable_subscriptions[asked] then
+		item.subscription = asked
+	end
+	if item.subscription == "to" or item.subscription == "both" then
+		-- What was asked for is there.
+		item.ask = nil
+	end
+	if element.attr.name ~= "" then
+		item.name = element.attr.name
+	end
+	for _, child in ipairs(element.tags) do
+		local group = child:get_text()
+		if child.name == "group" and group ~= nil and group ~= "" then
+			item.groups[group] = true
+		end
+	end
+	return item
 end
 
 local function same_groups(a, b)
@@ -1312,7 +1378,8 @@ local function same_item(a, b)
 	if not a or not b then
 		return a == b
 	end
-	return a.name == b.name and a.subscription == b.subscription and a.ask == b.ask and same_groups(a, b)
+	return a.name == b.name and a.subscription == b.subscription and a.ask == b.ask
+		and (not shows_approved or a.approved == b.approved) and same_groups(a, b)
 end
 
 -- ==== src/roster/change_watch.ts ====
@@ -1324,12 +1391,32 @@ local function item_of(roster, key)
 	return item and is_contact(key, item) and item.persist ~= false and item or nil
 end
 
---- All changes, whoever makes them, are saved through a store opened for it. What
+--- Hears of changes of rosters by the storage that they are saved to.
+--
+-- All changes, whoever makes them, are saved through a store opened for it. What
 -- they change is found by comparing with what the storage has, since that is the state
 -- that was told last.
 --
--- @param is_watched whether anybody wants to know
+-- @param is_watched whether anybody is told of changes
+-- @param changed called with each item that a change made different
 local function create_change_watch(is_watched, changed)
+	-- What is being saved by those who tell of its changes themselves.
+	local own_data = {}
+
+	--- Whether a change of what is saved has to be found by comparing.
+	local function is_heard(data)
+		return is_watched() and not (data ~= nil and own_data[data] ~= nil)
+	end
+
+	--- Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that.
+	local function unheard(data, save)
+		own_data[data] = true
+		local result = save()
+		own_data[data] = nil
+		return result
+	end
+
+	--- Tells what is different between two states of a roster.
 	local function compare(username, before, after)
 		local contacts = {}
 		if before then
@@ -1368,7 +1455,7 @@ local function create_change_watch(is_watched, changed)
 				return roster, err
 			end,
 			set = function(self, username, roster)
-				if self.on_read ~= false or not is_watched() then
+				if self.on_read ~= false or not is_heard(roster) then
 					return store:set(username, roster)
 				end
 				local before = store:get(username)
@@ -1418,7 +1505,7 @@ local function create_change_watch(is_watched, changed)
 				return self:set_keys(username, single_key(key, item, store.remove))
 			end,
 			set_keys = function(self, username, keys)
-				if not is_watched() then
+				if not is_heard(keys) then
 					return store:set_keys(username, keys)
 				end
 				local before = {}
@@ -1469,7 +1556,7 @@ local function create_change_watch(is_watched, changed)
 	local function wrap_combined(store)
 		local wrapper = {
 			set = function(self, username, roster)
-				if not is_watched() then
+				if not is_heard(roster) then
 					return store:set(username, roster)
 				end
 				local before = store:get(username)
@@ -1483,7 +1570,7 @@ local function create_change_watch(is_watched, changed)
 				return self:set_keys(username, single_key(key, item, store.remove))
 			end,
 			set_keys = function(self, username, keys)
-				if not is_watched() then
+				if not is_heard(keys) then
 					return store:set_keys(username, keys)
 				end
 				local before = {}
@@ -1513,6 +1600,7 @@ local function create_change_watch(is_watched, changed)
 		return setmetatable(wrapper, { __index = store })
 	end
 
+	--- Handles `store-opened`: puts a store in its place that hears of what is saved.
 	local function opened(event)
 		if event.store_name == "roster" then
 			if event.store_type == "map" then
@@ -1526,50 +1614,45 @@ local function create_change_watch(is_watched, changed)
 		return nil
 	end
 
-	return { opened = opened, compare = compare }
+	return { opened = opened, compare = compare, unheard = unheard, changed = changed }
 end
 
 -- ==== src/roster/push.ts ====
 
---- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
+--- Pushes roster changes to entities (XEP-0356, 4.4).
+--
+-- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
 local function create_roster_push(host, serving, statistics)
 	local function receivers()
 		local entities = serving()
 		return entities and entities.receivers("push") or {}
 	end
 
-	local function is_watched()
+	--- Whether any connected entity receives roster pushes.
+	local function has_receivers()
 		return #receivers() > 0
 	end
 
+	--- Pushes an item, nil for one that was removed, to all connected entities that receive pushes.
 	local function push(username, contact, item, version)
-		local start = "<iq type='set'" .. attribute("id", uuid.generate()) .. attribute("from", username .. "@" .. host)
-		local rest = "><query xmlns='jabber:iq:roster'" .. attribute("ver", version ~= nil and version ~= true and tostring(version) or nil)
-			.. ">" .. item_text(contact, item) .. "</query></iq>"
+		local start
+		local rest = ""
 		for _, connection in ipairs(receivers()) do
 			if is_connected(connection) then
+				if start == nil then
+					start = "<iq" .. attribute("from", username .. "@" .. host)
+					rest = push_text(uuid.generate(), contact, item, version)
+				end
 				send_text(connection.session, start .. connection.to .. rest)
 				statistics.count(connection.entity, "pushes")
 			end
 		end
 	end
 
-	local change_watch = create_change_watch(is_watched, push)
-
-	--- The roster of a deleted user goes without being saved once more.
-	local function user_deleted(event)
-		if event.host == host and is_watched() then
-			change_watch.compare(event.username, read_roster(event.username, host), nil)
-		end
-		return nil
-	end
-
-	return { store_opened = change_watch.opened, user_deleted = user_deleted }
+	return { has_receivers = has_receivers, push = push }
 end
 
 -- ==== src/roster/requests.ts ====
-
-local settable_subscriptions = { none = true, to = true, from = true, both = true }
 
 --- The contact that a roster set is about, or why it is refused.
 local function set_contact(query, owner)
@@ -1581,8 +1664,11 @@ local function set_contact(query, owner)
 		return nil, refusals.roster_no_jid
 	end
 	local contact = jid.prep(element.attr.jid)
-	if contact == nil or string.find(contact, "/", 1, true) ~= nil then
+	if contact == nil then
 		return nil, refusals.roster_bad_jid
+	end
+	if string.find(contact, "/", 1, true) ~= nil then
+		return nil, refusals.roster_full_jid
 	end
 	if contact == owner then
 		return nil, refusals.roster_own_jid
@@ -1594,41 +1680,18 @@ local function set_contact(query, owner)
 	return contact, nil
 end
 
---- The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said.
-local function updated_item(element, old)
-	local asked = element.attr.subscription
-	local item = { subscription = "none", groups = {} }
-	if old then
-		item.subscription = old.subscription
-		item.ask = old.ask
-		item.approved = old.approved
-	end
-	if asked ~= nil and settable_subscriptions[asked] then
-		item.subscription = asked
-	end
-	if item.subscription == "to" or item.subscription == "both" then
-		-- What was asked for is there.
-		item.ask = nil
-	end
-	if element.attr.name ~= "" then
-		item.name = element.attr.name
-	end
-	for _, child in ipairs(element.tags) do
-		local group = child:get_text()
-		if child.name == "group" and group ~= nil and group ~= "" then
-			item.groups[group] = true
-		end
-	end
-	return item
-end
+--- Handles the roster requests of entities (XEP-0356, section 4).
+local function create_roster_requests(service)
+	local host = service.host
+	local refuse = service.refuse
 
-local function create_roster(host, entities, write_queue, act_as, refuse, statistics)
 	--- The entity that asks for somebody else's roster. Requests for one's own have no
 	-- 'to' here, and those of others are not this module's.
 	local function requester(event)
-		return event.stanza.attr.to ~= nil and entities.of(event.origin) or nil
+		return event.stanza.attr.to ~= nil and service.entities.of(event.origin) or nil
 	end
 
+	--- Handles `iq-get/bare/jabber:iq:roster:query` (XEP-0356, 4.2).
 	local function get(event)
 		local entity = requester(event)
 		if not entity then
@@ -1643,12 +1706,13 @@ local function create_roster(host, entities, write_queue, act_as, refuse, statis
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
-		write_queue.settle(username)
+		-- The answer has what was set before it.
+		service.write_queue.flush()
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
 		end
-		statistics.count(entity, "roster_gets")
+		service.statistics.count(entity, "roster_gets")
 		local version = roster_version(roster)
 		if version ~= nil and stanza.tags[1].attr.ver == version then
 			send_stanza(origin, st.reply(stanza))
@@ -1669,19 +1733,19 @@ local function create_roster(host, entities, write_queue, act_as, refuse, statis
 	end
 
 	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
-	local function end_subscriptions(username, roster, contact, item)
-		local session = act_as(username, function() return true end)
+	local function end_subscriptions(username, contact, item)
+		local session = service.act_as(username, function() return true end)
 		if since_0_10 then
 			prosody.hosts[host].events.fire_event("roster-item-removed", {
 				username = username,
 				jid = contact,
 				item = item,
 				origin = session,
-				roster = roster,
+				roster = session.roster,
 			})
 			return
 		end
-		-- Before, there is no such event.
+		-- COMPAT: Prosody 0.9 has no such event.
 		if item.subscription == "both" or item.subscription == "from" then
 			prosody.core_post_stanza(session, st.presence({ type = "unsubscribed", from = session.full_jid, to = contact }))
 		end
@@ -1690,6 +1754,20 @@ local function create_roster(host, entities, write_queue, act_as, refuse, statis
 		end
 	end
 
+	--- Tells the user's interested clients of an item (RFC 6121, 2.1.6).
+	local function push_to_clients(username, contact, item, version)
+		local user = prosody.hosts[host].sessions[username]
+		if user then
+			local text = "<iq" .. push_text(uuid.generate(), contact, item, version)
+			for _, session in pairs(user.sessions) do
+				if session.interested then
+					send_text(session, text)
+				end
+			end
+		end
+	end
+
+	--- Handles `iq-set/bare/jabber:iq:roster:query` (XEP-0356, 4.3).
 	local function set(event)
 		local entity = requester(event)
 		if not entity then
@@ -1700,41 +1778,42 @@ local function create_roster(host, entities, write_queue, act_as, refuse, statis
 		if not covers(entity.permissions.roster, "set") then
 			return refuse(entity, origin, stanza, refusals.roster_set)
 		end
-		local username = jid.split(stanza.attr.to)
-		if not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.no_such_user)
-		end
-		local contact, refusal = set_contact(stanza.tags[1], stanza.attr.to)
-		-- All that waits is answered before a refusal.
-		write_queue.settle(username, contact)
+		local user = stanza.attr.to
+		local username = jid.split(user)
+		local contact, refusal = set_contact(stanza.tags[1], user)
 		if contact == nil then
-			return refuse(entity, origin, stanza, refusal)
+			return refuse(entity, origin, stanza, account_exists(username, host) and refusal or refusals.no_such_user)
 		end
-		local roster = read_roster(username, host)
-		if not roster then
-			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
-		end
-		local element = stanza.tags[1].tags[1]
-		local old = roster[contact]
-		local removal = element.attr.subscription == "remove"
-		if removal and not old then
-			write_queue.settle(username)
-			return refuse(entity, origin, stanza, refusals.roster_no_item)
-		end
-		-- A client's handlers may wait for the storage, what runs later may not.
-		local alone = origin.type == "c2s"
-		write_queue.put(username, roster, contact, not removal and updated_item(element, old) or nil, alone, function(saved)
-			if not saved then
-				refuse(entity, origin, stanza, refusals.roster_not_saved)
-				return
-			end
-			if removal and old then
-				end_subscriptions(username, roster, contact, old)
-			end
-			statistics.record(entity, "roster_sets", removal and "%s removed contact %s from the roster of %s" or "%s set contact %s in the roster of %s", contact, stanza.attr.to, stanza.attr.id)
+
+		--- Answers first. Then others are told, whose handlers may raise errors: each is told whatever happens to the rest.
+		local function saved(old, item, version)
+			local what = item and "%s set contact %s in the roster of %s" or "%s removed contact %s from the roster of %s"
+			service.statistics.record(entity, "roster_sets", what, contact, user, stanza.attr.id)
 			send_stanza(origin, st.reply(stanza))
-			rostermanager.roster_push(username, host, contact)
-		end)
+			if not item and old then
+				protect(service.log, function() return end_subscriptions(username, contact, old) end)
+				forget_roster(username, host)
+			end
+			protect(service.log, function() return push_to_clients(username, contact, item, version) end)
+			if not same_item(old, item) then
+				protect(service.log, function()
+					return service.change_watch.changed(username, contact, item, version)
+				end)
+			end
+		end
+
+		local function refused(reason)
+			refuse(entity, origin, stanza, reason)
+		end
+
+		service.write_queue.add({
+			session = origin,
+			username = username,
+			contact = contact,
+			element = stanza.tags[1].tags[1],
+			saved = saved,
+			refused = refused,
+		})
 		return true
 	end
 
@@ -1743,130 +1822,210 @@ end
 
 -- ==== src/roster/write_queue.ts ====
 
---- How many changes of a roster wait at most.
-local most_waiting = 100
+--- How many changes wait at most: what the server does in one go when they are saved is bounded by it.
+local max_waiting = 100
 
---- A change is saved at once, but those of the same roster that follow it before the server has handled what it
--- read wait, and are saved in one go: a storage of whole rosters reads and writes all of one
--- for each item that is saved, and a gateway may set its whole contact list.
+--- Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
+-- each change that is saved, and a gateway may set its whole contact list in one go.
 --
--- While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
-local function create_write_queue(host, add_timer)
-	--- What was changed last.
-	local current
+-- Until it is saved, a change is nowhere but in the queue. It is saved, and answered, when the server has handled what it
+-- has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
+local function create_write_queue(service)
+	local host = service.host
+	local waiting = {}
 	local timer_runs = false
+	-- What a stream's `send` was, and what stands in its place, while changes that it asked for wait.
+	local replaced = {}
 
-	--- Saves changes as `save_roster` saves one.
-	local function save_all(username, roster, list, metadata)
-		if not since_0_10 then
-			-- There are no stores of single items.
-			return rostermanager.save_roster(username, host, roster)
+	--- Puts a change into a roster in memory.
+	local function apply(roster, outcome)
+		local contact = outcome.change.contact
+		local element = outcome.change.element
+		local pending = (roster[false] or {}).pending
+		outcome.old = roster[contact]
+		outcome.item = element.attr.subscription ~= "remove" and updated_item(element, outcome.old) or nil
+		outcome.request = pending and pending[contact]
+		roster[contact] = outcome.item
+		-- A contact that is subscribed now asks for nothing more.
+		if pending and outcome.item and (outcome.item.subscription == "from" or outcome.item.subscription == "both") then
+			pending[contact] = nil
 		end
-		if #list == 1 then
-			return rostermanager.save_roster(username, host, roster, list[1].contact)
-		end
-		if not account_exists(username, host) then
-			return false
-		end
-		if metadata.version ~= true then
-			metadata.version = (metadata.version or 0) + #list
-		end
-		local store = storagemanager.open(host, "roster", "map")
-		local keys = {}
-		keys[false] = metadata
-		for _, change in ipairs(list) do
-			keys[change.contact] = roster[change.contact] or store.remove
-		end
-		return (store:set_keys(username, keys))
 	end
 
-	local function save(changes)
-		local list = changes.list
-		if #list == 0 then
-			return
-		end
-		changes.list = {}
-		local metadata = changes.roster[false] or {}
-		local version = metadata.version
-		local saved = save_all(changes.username, changes.roster, list, metadata) == true
-		if not saved then
-			metadata.version = version
-			for i = #list, 1, -1 do
-				local change = list[i]
-				-- Unless somebody else has changed it meanwhile.
-				if changes.roster[change.contact] == change.item then
-					changes.roster[change.contact] = change.old
-					if metadata.pending then
-						metadata.pending[change.contact] = change.request
-					end
+	--- Takes changes out of a roster in memory again.
+	local function revert(roster, applied)
+		local pending = (roster[false] or {}).pending
+		for i = #applied, 1, -1 do
+			local outcome = applied[i]
+			local contact = outcome.change.contact
+			-- Unless somebody else has changed it meanwhile.
+			if roster[contact] == outcome.item then
+				roster[contact] = outcome.old
+				if pending then
+					pending[contact] = outcome.request
 				end
 			end
 		end
-		for i, change in ipairs(list) do
-			if saved and type(version) == "number" then
-				-- What a client is told of each has a version of its own.
-				metadata.version = version + i
+	end
+
+	--- Writes the items of a roster, or its changed ones where the storage has single items.
+	local function write(username, roster, metadata, applied)
+		if not since_0_10 then
+			-- It counts the version up itself.
+			return rostermanager.save_roster(username, host, roster) == true
+		end
+		local store = storagemanager.open(host, "roster", "map")
+		if type(store.keyval_store) == "table" then
+			-- To save an item it reads all that the roster in memory has.
+			local whole = {}
+			for key, item in pairs(roster) do
+				-- mod_groups puts contacts into rosters that are not saved.
+				if item.persist ~= false then
+					whole[key] = item
+				end
 			end
-			change.done(saved)
+			return service.change_watch.unheard(whole, function()
+				return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
+			end) == true
+		end
+		local keys = {}
+		keys[false] = metadata
+		for _, outcome in ipairs(applied) do
+			local contact = outcome.change.contact
+			keys[contact] = roster[contact] or store.remove
+		end
+		return service.change_watch.unheard(keys, function() return (store:set_keys(username, keys)) end) == true
+	end
+
+	--- Saves a roster that has changes; where that fails, it is as it was before them.
+	local function save(username, roster, applied)
+		local metadata = roster[false] or {}
+		roster[false] = metadata
+		local version = metadata.version
+		if since_0_10 and version ~= true then
+			-- mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
+			metadata.version = (version or 1) + #applied
+		end
+		if protect(service.log, function() return write(username, roster, metadata, applied) end) == true then
+			return true
+		end
+		metadata.version = version
+		revert(roster, applied)
+		return false
+	end
+
+	local function refuse_all(outcomes, refusal)
+		for _, outcome in ipairs(outcomes) do
+			outcome.refusal = refusal
 		end
 	end
 
-	local function flush()
-		local changes = current
-		current = nil
-		if changes then
-			save(changes)
+	--- Makes changes of one user's roster.
+	local function make(username, outcomes)
+		if not account_exists(username, host) then
+			return refuse_all(outcomes, refusals.no_such_user)
 		end
+		local roster = read_roster(username, host)
+		if not roster then
+			return refuse_all(outcomes, refusals.roster_not_loaded)
+		end
+		local applied = {}
+		for _, outcome in ipairs(outcomes) do
+			if outcome.change.element.attr.subscription == "remove" and roster[outcome.change.contact] == nil then
+				outcome.refusal = refusals.roster_no_item
+			else
+				apply(roster, outcome)
+				applied[#applied + 1] = outcome
+			end
+		end
+		if #applied > 0 and not save(username, roster, applied) then
+			return refuse_all(applied, refusals.roster_not_saved)
+		end
+		local version = (roster[false] or {}).version
+		for i, outcome in ipairs(applied) do
+			-- Each has a version of its own: who hears of the first ones only does not have the last.
+			outcome.version = type(version) == "number" and version - #applied + i or version
+		end
+	end
+
+	--- Makes changes, those of one roster together, and answers them in their order.
+	local function make_all(changes)
+		local outcomes = {}
+		local usernames = {}
+		local by_username = {}
+		for _, change in ipairs(changes) do
+			local outcome = { change = change }
+			outcomes[#outcomes + 1] = outcome
+			local list = by_username[change.username]
+			if list then
+				list[#list + 1] = outcome
+			else
+				usernames[#usernames + 1] = change.username
+				by_username[change.username] = { outcome }
+			end
+		end
+		for _, username in ipairs(usernames) do
+			make(username, by_username[username])
+		end
+		for _, outcome in ipairs(outcomes) do
+			if outcome.refusal then
+				outcome.change.refused(outcome.refusal)
+			else
+				outcome.change.saved(outcome.old, outcome.item, outcome.version)
+			end
+		end
+	end
+
+	--- Makes and answers all changes that wait.
+	local function flush()
+		for session, functions in pairs(replaced) do
+			-- Unless the stream has ended, or somebody else has put another in its place.
+			if session.send == functions.in_order then
+				session.send = functions.send
+			end
+			replaced[session] = nil
+		end
+		local changes = waiting
+		waiting = {}
+		make_all(changes)
 		return nil
 	end
 
-	local function settle(username, contact)
-		if not current or current.username ~= username then
+	--- Has whatever is sent on a stream come after the answers to the changes that it asked for.
+	local function keep_order(session)
+		if replaced[session] ~= nil then
 			return
 		end
-		for _, change in ipairs(current.list) do
-			if contact == nil or change.contact == contact then
-				return save(current)
-			end
+		local send = session.send
+		local function in_order(stanza)
+			flush()
+			return send(stanza)
 		end
+		replaced[session] = { send = send, in_order = in_order }
+		session.send = in_order
 	end
 
-	local function begin(changes)
-		current = changes
-		if not timer_runs then
+	--- Adds a change, which is made and answered now or later.
+	local function add(change)
+		if change.session.type == "c2s" or not since_0_10 then
+			-- A client's handlers may wait for an asynchronous storage, what a timer runs may not;
+			-- COMPAT: the timers of Prosody 0.9 run once a second.
+			return make_all({ change })
+		end
+		keep_order(change.session)
+		waiting[#waiting + 1] = change
+		if #waiting >= max_waiting then
+			flush()
+		elseif not timer_runs then
 			timer_runs = true
-			add_timer(0, function()
+			service.add_timer(0, function()
 				timer_runs = false
 				return flush()
 			end)
 		end
 	end
 
-	return {
-		put = function(username, roster, contact, item, alone, done)
-			local changes = current
-			local follows = changes ~= nil and changes.roster == roster and not alone
-			if not changes or not follows then
-				flush()
-				changes = { username = username, roster = roster, list = {} }
-			end
-			local pending = (roster[false] or {}).pending
-			table.insert(changes.list, { contact = contact, item = item, old = roster[contact], request = pending and pending[contact], done = done })
-			roster[contact] = item
-			-- A contact that is subscribed now asks for nothing more.
-			if pending and item and (item.subscription == "from" or item.subscription == "both") then
-				pending[contact] = nil
-			end
-			if not follows or #changes.list == most_waiting then
-				save(changes)
-			end
-			if not follows and not alone then
-				begin(changes)
-			end
-		end,
-		settle = settle,
-		flush = flush,
-	}
+	return { add = add, flush = flush }
 end
 
 -- ==== src/presence/contact_cache.ts ====
@@ -2688,9 +2847,10 @@ local function serve_host()
 	local refuse = create_refuse(log, add_timer, statistics)
 	local act_as = create_act_as(host, log)
 	local contact_cache = create_contact_cache()
-	local write_queue = create_write_queue(host, add_timer)
-	local roster = create_roster(host, entities, write_queue, act_as, refuse, statistics)
 	local roster_push = create_roster_push(host, function() return everywhere[host] end, statistics)
+	local change_watch = create_change_watch(roster_push.has_receivers, roster_push.push)
+	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
+	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = act_as, refuse = refuse, statistics = statistics, change_watch = change_watch, write_queue = write_queue })
 	local error_filter = create_error_filter()
 	local message = create_message(host, options, entities, act_as, refuse, statistics, error_filter)
 	local iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
@@ -2828,12 +2988,37 @@ local function serve_host()
 		return nil
 	end
 
+	--- Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
+	local function account_deleted(event)
+		if event.host == host and roster_push.has_receivers() then
+			change_watch.compare(event.username, read_roster(event.username, host), nil)
+		end
+		return nil
+	end
+
+	--- Sees to it that the next account of a name gets nothing of the one before.
+	local function forget_account(event)
+		if event.host == host then
+			forget_roster(event.username, host)
+		end
+		return nil
+	end
+
+	--- Has a client that logs in get the roster that is stored, and not one that the server kept while the account was deleted from outside.
+	local function client_logs_in(event)
+		forget_roster(event.session.username, host)
+		return nil
+	end
+
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
-	module:hook("resource-unbind", write_queue.flush, 100)
-	module:hook("store-opened", roster_push.store_opened)
-	module:hook_global("user-deleted", roster_push.user_deleted)
+	module:hook("store-opened", change_watch.opened)
+	module:hook_global("user-deleted", account_deleted, 301)
+	-- When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
+	module:hook_global("user-deleted", forget_account, -1000)
+	module:hook("user-registered", forget_account, 1000)
+	module:hook("pre-resource-bind", client_logs_in, 1000)
 	-- Messages
 	module:hook("message/host", message, 1)
 	module:hook("message/bare", error_filter.receive, 1)

@@ -2,6 +2,7 @@ import * as configmanager from "core.configmanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { forget_roster, read_roster } from "./prosody/accounts";
 import { create_act_as } from "./prosody/act_as";
 import { since_0_10 } from "./prosody/compatibility";
 import { xmlns_privilege, xmlns_privilege_legacy } from "./prosody/namespaces";
@@ -20,8 +21,9 @@ import { create_statistics } from "./entities/statistics";
 import { create_error_filter } from "./message/error_filter";
 import { create_message } from "./message/message";
 import { create_iq } from "./iq/iq";
+import { create_change_watch } from "./roster/change_watch";
 import { create_roster_push } from "./roster/push";
-import { create_roster } from "./roster/requests";
+import { create_roster_requests } from "./roster/requests";
 import { create_write_queue } from "./roster/write_queue";
 import { create_contact_cache } from "./presence/contact_cache";
 import type { SavedContacts } from "./presence/contact_cache";
@@ -76,9 +78,10 @@ function serve_host(): void {
 	const refuse = create_refuse(log, add_timer, statistics);
 	const act_as = create_act_as(host, log);
 	const contact_cache = create_contact_cache();
-	const write_queue = create_write_queue(host, add_timer);
-	const roster = create_roster(host, entities, write_queue, act_as, refuse, statistics);
 	const roster_push = create_roster_push(host, () => everywhere.get(host), statistics);
+	const change_watch = create_change_watch(roster_push.has_receivers, roster_push.push);
+	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
+	const roster = create_roster_requests({ host, log, entities, act_as, refuse, statistics, change_watch, write_queue });
 	const error_filter = create_error_filter();
 	const message = create_message(host, options, entities, act_as, refuse, statistics, error_filter);
 	const iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics);
@@ -216,12 +219,37 @@ function serve_host(): void {
 		return undefined;
 	}
 
+	/** Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
+	function account_deleted(event: UserEvent): Handled {
+		if (event.host === host && roster_push.has_receivers()) {
+			change_watch.compare(event.username, read_roster(event.username, host), undefined);
+		}
+		return undefined;
+	}
+
+	/** Sees to it that the next account of a name gets nothing of the one before. */
+	function forget_account(event: UserEvent): Handled {
+		if (event.host === host) {
+			forget_roster(event.username, host);
+		}
+		return undefined;
+	}
+
+	/** Has a client that logs in get the roster that is stored, and not one that the server kept while the account was deleted from outside. */
+	function client_logs_in(event: SessionEvent): Handled {
+		forget_roster(event.session.username!, host);
+		return undefined;
+	}
+
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
-	module.hook("resource-unbind", write_queue.flush, 100);
-	module.hook("store-opened", roster_push.store_opened);
-	module.hook_global("user-deleted", roster_push.user_deleted);
+	module.hook("store-opened", change_watch.opened);
+	module.hook_global("user-deleted", account_deleted, 301);
+	// When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
+	module.hook_global("user-deleted", forget_account, -1000);
+	module.hook("user-registered", forget_account, 1000);
+	module.hook("pre-resource-bind", client_logs_in, 1000);
 	// Messages
 	module.hook("message/host", message, 1);
 	module.hook("message/bare", error_filter.receive, 1);

@@ -29,6 +29,8 @@ interface Session {
 	resource?: string | undefined;
 	/** A client's full JID, once it has bound a resource. */
 	full_jid?: string | undefined;
+	/** True where the client has asked for its roster, and so is pushed changes. */
+	interested?: boolean;
 	/** The last available presence that a client broadcast, nil while it is not available. */
 	presence?: Stanza | undefined;
 	/** Where a client sent directed presence to, as keys. */

@@ -50,9 +50,9 @@ local malformed = {
 	["no domain"] = { "<item jid='romeo@'/>", "modify jid-malformed" };
 	["an empty name"] = { "<item jid='@montague.lit'/>", "modify jid-malformed" };
 	["a jid with white space"] = { "<item jid='ro meo@montague.lit'/>", "modify jid-malformed" };
-	["a jid with a resource"] = { "<item jid='romeo@montague.lit/orchard'/>", "modify jid-malformed" };
-	["a domain with a resource"] = { "<item jid='montague.lit/orchard'/>", "modify jid-malformed" };
-	["a contact's resource to remove"] = { "<item jid='friend@gateway.capulet.lit/x' subscription='remove'/>", "modify jid-malformed" };
+	["a jid with a resource"] = { "<item jid='romeo@montague.lit/orchard'/>", "modify bad-request" };
+	["a domain with a resource"] = { "<item jid='montague.lit/orchard'/>", "modify bad-request" };
+	["a contact's resource to remove"] = { "<item jid='friend@gateway.capulet.lit/x' subscription='remove'/>", "modify bad-request" };
 	["the name of old metadata"] = { "<item jid='pending' name='x'/>", "cancel not-allowed" };
 	["the name of old metadata, subscribed"] = { "<item jid='pending' subscription='both'/>", "cancel not-allowed" };
 	["the name of old metadata in capitals"] = { "<item jid='PENDING'/>", "cancel not-allowed" };

@@ -161,8 +161,11 @@ for _, storage in ipairs { "internal", "sql" } do
 
 			it("B4.4 keeps the requests of contacts and other metadata of a user who is " .. state, function ()
 				server:eval(([[
-					require "core.rostermanager".load_roster(%q, module.host)[false].spec = "kept";
-				]]):format(username));
+					local rostermanager = require "core.rostermanager";
+					local roster = rostermanager.load_roster(%q, module.host);
+					roster[false].spec = "kept";
+					assert(rostermanager.save_roster(%q, module.host, roster));
+				]]):format(username, username));
 				set(writer, username, "pending@gateway.capulet.lit", "name='new'/>", "pending@gateway.capulet.lit none name=new");
 				set(writer, username, "false", "name='new'/>", "false none name=new");
 				set(writer, username, "false", "subscription='remove'/>", nil);

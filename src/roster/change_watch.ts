@@ -59,24 +59,36 @@ function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 }
 
 /** Tells of an item that was saved, nil where it was removed; `version` is that of the roster. */
-export type Changed = (this: void, username: string, contact: string, item: RosterItem | undefined, version: unknown) => void;
-
-/** Hears of changes of rosters by the storage that they are saved to. */
-export interface ChangeWatch {
-	/** Handles `store-opened`. */
-	opened: (this: void, event: StoreEvent) => Handled;
-	/** Tells what is different between two states of a roster. */
-	compare: (this: void, username: string, before: StoredRoster, after: StoredRoster) => void;
-}
+export type Changed = (this: void, username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined) => void;
 
 /**
+ * Hears of changes of rosters by the storage that they are saved to.
+ *
  * All changes, whoever makes them, are saved through a store opened for it. What
  * they change is found by comparing with what the storage has, since that is the state
  * that was told last.
  *
- * @param is_watched whether anybody wants to know
+ * @param is_watched whether anybody is told of changes
+ * @param changed called with each item that a change made different
  */
-export function create_change_watch(is_watched: (this: void) => boolean, changed: Changed): ChangeWatch {
+export function create_change_watch(is_watched: (this: void) => boolean, changed: Changed) {
+	// What is being saved by those who tell of its changes themselves.
+	const own_data = new LuaTable<object, true>();
+
+	/** Whether a change of what is saved has to be found by comparing. */
+	function is_heard(data: object | undefined): boolean {
+		return is_watched() && !(data !== undefined && own_data.has(data));
+	}
+
+	/** Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that. */
+	function unheard<T>(data: object, save: (this: void) => T): T {
+		own_data.set(data, true);
+		const result = save();
+		own_data.delete(data);
+		return result;
+	}
+
+	/** Tells what is different between two states of a roster. */
 	function compare(username: string, before: StoredRoster, after: StoredRoster): void {
 		const contacts: string[] = [];
 		if (before) {
@@ -115,7 +127,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 				return $multi(roster, err);
 			},
 			set(username: string, roster: StoredRoster) {
-				if (this.on_read !== false || !is_watched()) {
+				if (this.on_read !== false || !is_heard(roster)) {
 					return store.set(username, roster);
 				}
 				const [before] = store.get(username);
@@ -165,7 +177,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 				return this.set_keys(username, single_key(key, item, store.remove));
 			},
 			set_keys(username: string, keys: Keys) {
-				if (!is_watched()) {
+				if (!is_heard(keys)) {
 					return store.set_keys(username, keys);
 				}
 				const before = new LuaTable() as unknown as Roster;
@@ -216,7 +228,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 	function wrap_combined(store: CombinedStore): CombinedStore {
 		const wrapper = {
 			set(username: string, roster: StoredRoster) {
-				if (!is_watched()) {
+				if (!is_heard(roster)) {
 					return store.set(username, roster);
 				}
 				const [before] = store.get(username);
@@ -230,7 +242,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 				return this.set_keys(username, single_key(key, item, store.remove));
 			},
 			set_keys(username: string, keys: Keys) {
-				if (!is_watched()) {
+				if (!is_heard(keys)) {
 					return store.set_keys(username, keys);
 				}
 				const before = new LuaTable() as unknown as Roster;
@@ -260,6 +272,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 		return setmetatable(wrapper, { __index: store });
 	}
 
+	/** Handles `store-opened`: puts a store in its place that hears of what is saved. */
 	function opened(event: StoreEvent): Handled {
 		if (event.store_name === "roster") {
 			if (event.store_type === "map") {
@@ -273,5 +286,6 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 		return undefined;
 	}
 
-	return { opened: opened, compare: compare };
+	return { opened, compare, unheard, changed };
 }
+export type ChangeWatch = ReturnType<typeof create_change_watch>;

@@ -1,22 +1,20 @@
-import * as rostermanager from "core.rostermanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
-import { account_exists, read_roster } from "../prosody/accounts";
+import * as uuid from "util.uuid";
+import { account_exists, forget_roster, read_roster } from "../prosody/accounts";
 import type { ActAs } from "../prosody/act_as";
 import { since_0_10 } from "../prosody/compatibility";
 import { xmlns_roster } from "../prosody/namespaces";
+import { protect } from "../prosody/protect";
 import { attribute, send_stanza, send_text } from "../prosody/send";
 import { covers } from "../grants/permissions";
 import type { Entities, Entity } from "../entities/entities";
 import { refusals } from "../entities/refusals";
 import type { Refusal, Refuse } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
-import { is_contact, item_text, roster_version } from "./item";
+import type { ChangeWatch } from "./change_watch";
+import { is_contact, item_text, push_text, roster_version, same_item } from "./item";
 import type { WriteQueue } from "./write_queue";
-
-type Subscription = RosterItem["subscription"];
-
-const settable_subscriptions: Record<string, true | undefined> = { none: true, to: true, from: true, both: true };
 
 /** The contact that a roster set is about, or why it is refused. */
 function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, undefined] | [undefined, Refusal]> {
@@ -28,8 +26,11 @@ function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, unde
 		return $multi(undefined, refusals.roster_no_jid);
 	}
 	const contact = jid.prep(element.attr.jid);
-	if (contact === undefined || string.find(contact, "/", 1, true)[0] !== undefined) {
+	if (contact === undefined) {
 		return $multi(undefined, refusals.roster_bad_jid);
+	}
+	if (string.find(contact, "/", 1, true)[0] !== undefined) {
+		return $multi(undefined, refusals.roster_full_jid);
 	}
 	if (contact === owner) {
 		return $multi(undefined, refusals.roster_own_jid);
@@ -41,49 +42,31 @@ function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, unde
 	return $multi(contact, undefined);
 }
 
-/** The item that a set makes of what was there: name and groups are replaced, the rest stays unless it is said. */
-function updated_item(element: Stanza, old: RosterItem | undefined): RosterItem {
-	const asked = element.attr.subscription;
-	const item: RosterItem = { subscription: "none", groups: new LuaTable() };
-	if (old) {
-		item.subscription = old.subscription;
-		item.ask = old.ask;
-		item.approved = old.approved;
-	}
-	if (asked !== undefined && settable_subscriptions[asked]) {
-		item.subscription = asked as Subscription;
-	}
-	if (item.subscription === "to" || item.subscription === "both") {
-		// What was asked for is there.
-		item.ask = undefined;
-	}
-	if (element.attr.name !== "") {
-		item.name = element.attr.name;
-	}
-	for (const [, child] of ipairs(element.tags)) {
-		const group = child.get_text();
-		if (child.name === "group" && group !== undefined && group !== "") {
-			item.groups.set(group, true);
-		}
-	}
-	return item;
+interface RosterService {
+	host: string;
+	log: Log;
+	entities: Entities;
+	act_as: ActAs;
+	refuse: Refuse;
+	statistics: Statistics;
+	change_watch: ChangeWatch;
+	write_queue: WriteQueue;
 }
 
-/** The handlers of roster requests (XEP-0356, section 4). */
-export interface RosterHandlers {
-	get: (this: void, event: StanzaEvent) => Handled;
-	set: (this: void, event: StanzaEvent) => Handled;
-}
+/** Handles the roster requests of entities (XEP-0356, section 4). */
+export function create_roster_requests(service: RosterService) {
+	const host = service.host;
+	const refuse = service.refuse;
 
-export function create_roster(host: string, entities: Entities, write_queue: WriteQueue, act_as: ActAs, refuse: Refuse, statistics: Statistics): RosterHandlers {
 	/**
 	 * The entity that asks for somebody else's roster. Requests for one's own have no
 	 * 'to' here, and those of others are not this module's.
 	 */
 	function requester(event: StanzaEvent): Entity | undefined {
-		return event.stanza.attr.to !== undefined ? entities.of(event.origin) : undefined;
+		return event.stanza.attr.to !== undefined ? service.entities.of(event.origin) : undefined;
 	}
 
+	/** Handles `iq-get/bare/jabber:iq:roster:query` (XEP-0356, 4.2). */
 	function get(event: StanzaEvent): Handled {
 		const entity = requester(event);
 		if (!entity) {
@@ -98,12 +81,13 @@ export function create_roster(host: string, entities: Entities, write_queue: Wri
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
-		write_queue.settle(username!);
+		// The answer has what was set before it.
+		service.write_queue.flush();
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
 		}
-		statistics.count(entity, "roster_gets");
+		service.statistics.count(entity, "roster_gets");
 		const version = roster_version(roster);
 		if (version !== undefined && stanza.tags[0]!.attr.ver === version) {
 			send_stanza(origin, st.reply(stanza));
@@ -124,15 +108,15 @@ export function create_roster(host: string, entities: Entities, write_queue: Wri
 	}
 
 	/** Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2). */
-	function end_subscriptions(username: string, roster: Roster, contact: string, item: RosterItem): void {
-		const session = act_as(username, () => true);
+	function end_subscriptions(username: string, contact: string, item: RosterItem): void {
+		const session = service.act_as(username, () => true);
 		if (since_0_10) {
 			prosody.hosts.get(host).events.fire_event("roster-item-removed", {
-				username: username, jid: contact, item: item, origin: session, roster: roster,
+				username: username, jid: contact, item: item, origin: session, roster: session.roster,
 			});
 			return;
 		}
-		// Before, there is no such event.
+		// COMPAT: Prosody 0.9 has no such event.
 		if (item.subscription === "both" || item.subscription === "from") {
 			prosody.core_post_stanza(session, st.presence({ type: "unsubscribed", from: session.full_jid, to: contact }));
 		}
@@ -141,6 +125,20 @@ export function create_roster(host: string, entities: Entities, write_queue: Wri
 		}
 	}
 
+	/** Tells the user's interested clients of an item (RFC 6121, 2.1.6). */
+	function push_to_clients(username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): void {
+		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
+		if (user) {
+			const text = "<iq" + push_text(uuid.generate(), contact, item, version);
+			for (const [, session] of pairs(user.sessions)) {
+				if (session.interested) {
+					send_text(session, text);
+				}
+			}
+		}
+	}
+
+	/** Handles `iq-set/bare/jabber:iq:roster:query` (XEP-0356, 4.3). */
 	function set(event: StanzaEvent): Handled {
 		const entity = requester(event);
 		if (!entity) {
@@ -151,43 +149,37 @@ export function create_roster(host: string, entities: Entities, write_queue: Wri
 		if (!covers(entity.permissions.roster, "set")) {
 			return refuse(entity, origin, stanza, refusals.roster_set);
 		}
-		const [username] = jid.split(stanza.attr.to);
-		if (!account_exists(username!, host)) {
-			return refuse(entity, origin, stanza, refusals.no_such_user);
-		}
-		const [contact, refusal] = set_contact(stanza.tags[0]!, stanza.attr.to!);
-		// All that waits is answered before a refusal.
-		write_queue.settle(username!, contact);
+		const user = stanza.attr.to!;
+		const [username] = jid.split(user);
+		const [contact, refusal] = set_contact(stanza.tags[0]!, user);
 		if (contact === undefined) {
-			return refuse(entity, origin, stanza, refusal);
+			return refuse(entity, origin, stanza, account_exists(username!, host) ? refusal : refusals.no_such_user);
 		}
-		const roster = read_roster(username!, host);
-		if (!roster) {
-			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
-		}
-		const element = stanza.tags[0]!.tags[0]!;
-		const old = roster.get(contact) as RosterItem | undefined;
-		const removal = element.attr.subscription === "remove";
-		if (removal && !old) {
-			write_queue.settle(username!);
-			return refuse(entity, origin, stanza, refusals.roster_no_item);
-		}
-		// A client's handlers may wait for the storage, what runs later may not.
-		const alone = origin.type === "c2s";
-		write_queue.put(username!, roster, contact, removal ? undefined : updated_item(element, old), alone, (saved) => {
-			if (!saved) {
-				refuse(entity, origin, stanza, refusals.roster_not_saved);
-				return;
-			}
-			if (removal && old) {
-				end_subscriptions(username!, roster, contact, old);
-			}
-			statistics.record(entity, "roster_sets", removal ? "%s removed contact %s from the roster of %s" : "%s set contact %s in the roster of %s", contact, stanza.attr.to!, stanza.attr.id);
+
+		/** Answers first. Then others are told, whose handlers may raise errors: each is told whatever happens to the rest. */
+		function saved(old: RosterItem | undefined, item: RosterItem | undefined, version: number | true | undefined): void {
+			const what = item ? "%s set contact %s in the roster of %s" : "%s removed contact %s from the roster of %s";
+			service.statistics.record(entity!, "roster_sets", what, contact!, user, stanza.attr.id);
 			send_stanza(origin, st.reply(stanza));
-			rostermanager.roster_push(username!, host, contact);
+			if (!item && old) {
+				protect(service.log, () => end_subscriptions(username!, contact!, old));
+				forget_roster(username!, host);
+			}
+			protect(service.log, () => push_to_clients(username!, contact!, item, version));
+			if (!same_item(old, item)) {
+				protect(service.log, () => service.change_watch.changed(username!, contact!, item, version));
+			}
+		}
+
+		function refused(reason: Refusal): void {
+			refuse(entity!, origin, stanza, reason);
+		}
+
+		service.write_queue.add({
+			session: origin, username: username!, contact: contact, element: stanza.tags[0]!.tags[0]!, saved: saved, refused: refused,
 		});
 		return true;
 	}
 
-	return { get: get, set: set };
+	return { get, set };
 }

@@ -1,170 +1,252 @@
 import * as rostermanager from "core.rostermanager";
 import * as storagemanager from "core.storagemanager";
-import { account_exists } from "../prosody/accounts";
+import { account_exists, read_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
+import { protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
+import { refusals } from "../entities/refusals";
+import type { Refusal } from "../entities/refusals";
+import type { ChangeWatch } from "./change_watch";
+import { updated_item } from "./item";
 
-/** A change that a roster in memory has already, and the storage has not. */
-interface Change {
-	contact: string;
-	/** The item since then. */
-	item: RosterItem | undefined;
-	/** The item before it. */
-	old: RosterItem | undefined;
-	/** The contact's request that waited for an answer before it. */
-	request: unknown;
-	done: (this: void, saved: boolean) => void;
-}
+/** How many changes wait at most: what the server does in one go when they are saved is bounded by it. */
+const max_waiting = 100;
 
-/** How many changes of a roster wait at most. */
-const most_waiting = 100;
-
-/** What waits of a user's roster, in the order in which it was changed. */
-interface Changes {
+/** A change of a roster that an entity asks for. */
+export interface RosterChange {
+	/** The stream that it came over. */
+	session: Session;
 	username: string;
-	roster: Roster;
-	list: Change[];
+	/** The contact's bare JID. */
+	contact: string;
+	/** The `<item/>` of the roster set. */
+	element: Stanza;
+	/** Called when it is saved; the item before and after it, nil for none, and the roster's version since then. */
+	saved: (this: void, old: RosterItem | undefined, item: RosterItem | undefined, version: number | true | undefined) => void;
+	/** Called when it is not made, and the roster is as it was. */
+	refused: (this: void, refusal: Refusal) => void;
 }
 
-/** Saves changes of rosters. */
-export interface WriteQueue {
-	/**
-	 * Puts an item into a roster, undefined for none. Calls back when it is saved, or
-	 * when that failed and the roster is as it was.
-	 *
-	 * @param alone whether it is saved at once, whatever came before
-	 */
-	put: (
-		this: void, username: string, roster: Roster, contact: string, item: RosterItem | undefined, alone: boolean,
-		done: (this: void, saved: boolean) => void,
-	) => void;
-	/** Saves and answers at once what waits of a user's, or only if a contact of theirs does. */
-	settle: (this: void, username: string, contact?: string) => void;
-	/** Saves at once all that waits. */
-	flush: (this: void) => undefined;
+/** What became of a change. */
+interface Outcome {
+	change: RosterChange;
+	/** Why it is not made, nil where it is. */
+	refusal?: Refusal;
+	item?: RosterItem | undefined;
+	old?: RosterItem | undefined;
+	/** The contact's request for a subscription that waited for the user's answer. */
+	request?: unknown;
+	/** The roster's version with it. */
+	version?: number | true | undefined;
+}
+
+interface WriteQueueService {
+	host: string;
+	log: Log;
+	add_timer: AddTimer;
+	change_watch: ChangeWatch;
 }
 
 /**
- * A change is saved at once, but those of the same roster that follow it before the server has handled what it
- * read wait, and are saved in one go: a storage of whole rosters reads and writes all of one
- * for each item that is saved, and a gateway may set its whole contact list.
+ * Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
+ * each change that is saved, and a gateway may set its whole contact list in one go.
  *
- * While they wait, the roster in memory is ahead of the storage, and nobody has been answered.
+ * Until it is saved, a change is nowhere but in the queue. It is saved, and answered, when the server has handled what it
+ * has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
  */
-export function create_write_queue(host: string, add_timer: AddTimer): WriteQueue {
-	/** What was changed last. */
-	let current: Changes | undefined;
+export function create_write_queue(service: WriteQueueService) {
+	const host = service.host;
+	let waiting: RosterChange[] = [];
 	let timer_runs = false;
+	// What a stream's `send` was, and what stands in its place, while changes that it asked for wait.
+	const replaced = new LuaTable<Session, { send: Session["send"]; in_order: Session["send"] }>();
 
-	/** Saves changes as `save_roster` saves one. */
-	function save_all(username: string, roster: Roster, list: Change[], metadata: RosterMetadata): boolean | undefined {
-		if (!since_0_10) {
-			// There are no stores of single items.
-			return rostermanager.save_roster(username, host, roster);
+	/** Puts a change into a roster in memory. */
+	function apply(roster: Roster, outcome: Outcome): void {
+		const contact = outcome.change.contact;
+		const element = outcome.change.element;
+		const pending = (roster.get(false) ?? {}).pending;
+		outcome.old = roster.get(contact);
+		outcome.item = element.attr.subscription !== "remove" ? updated_item(element, outcome.old) : undefined;
+		outcome.request = pending && pending.get(contact);
+		roster.set(contact, outcome.item as RosterItem);
+		// A contact that is subscribed now asks for nothing more.
+		if (pending && outcome.item && (outcome.item.subscription === "from" || outcome.item.subscription === "both")) {
+			pending.set(contact, undefined);
 		}
-		if (list.length === 1) {
-			return rostermanager.save_roster(username, host, roster, list[0]!.contact);
-		}
-		if (!account_exists(username, host)) {
-			return false;
-		}
-		if (metadata.version !== true) {
-			metadata.version = (metadata.version ?? 0) + list.length;
-		}
-		const store = storagemanager.open(host, "roster", "map");
-		const keys = new LuaTable<string | false, unknown>();
-		keys.set(false, metadata);
-		for (const [, change] of ipairs(list)) {
-			keys.set(change.contact, (roster.get(change.contact)) ?? store.remove);
-		}
-		return store.set_keys(username, keys)[0];
 	}
 
-	function save(changes: Changes): void {
-		const list = changes.list;
-		if (list.length === 0) {
-			return;
-		}
-		changes.list = [];
-		const metadata = changes.roster.get(false) ?? {};
-		const version = metadata.version;
-		const saved = save_all(changes.username, changes.roster, list, metadata) === true;
-		if (!saved) {
-			metadata.version = version as number;
-			for (const i of $range(list.length, 1, -1)) {
-				const change = list[i - 1]!;
-				// Unless somebody else has changed it meanwhile.
-				if (changes.roster.get(change.contact) === change.item) {
-					changes.roster.set(change.contact, change.old as RosterItem);
-					if (metadata.pending) {
-						metadata.pending.set(change.contact, change.request);
-					}
+	/** Takes changes out of a roster in memory again. */
+	function revert(roster: Roster, applied: Outcome[]): void {
+		const pending = (roster.get(false) ?? {}).pending;
+		for (const i of $range(applied.length, 1, -1)) {
+			const outcome = applied[i - 1]!;
+			const contact = outcome.change.contact;
+			// Unless somebody else has changed it meanwhile.
+			if (roster.get(contact) === outcome.item) {
+				roster.set(contact, outcome.old as RosterItem);
+				if (pending) {
+					pending.set(contact, outcome.request);
 				}
 			}
 		}
-		for (const [i, change] of ipairs(list)) {
-			if (saved && type(version) === "number") {
-				// What a client is told of each has a version of its own.
-				metadata.version = (version as number) + i;
+	}
+
+	/** Writes the items of a roster, or its changed ones where the storage has single items. */
+	function write(username: string, roster: Roster, metadata: RosterMetadata, applied: Outcome[]): boolean {
+		if (!since_0_10) {
+			// It counts the version up itself.
+			return rostermanager.save_roster(username, host, roster) === true;
+		}
+		const store = storagemanager.open(host, "roster", "map");
+		if (type(store.keyval_store) === "table") {
+			// To save an item it reads all that the roster in memory has.
+			const whole = new LuaTable() as unknown as Roster;
+			for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+				// mod_groups puts contacts into rosters that are not saved.
+				if (item.persist !== false) {
+					whole.set(key, item);
+				}
 			}
-			change.done(saved);
+			return service.change_watch.unheard(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0]) === true;
+		}
+		const keys = new LuaTable<string | false, unknown>();
+		keys.set(false, metadata);
+		for (const [, outcome] of ipairs(applied)) {
+			const contact = outcome.change.contact;
+			keys.set(contact, (roster.get(contact)) ?? store.remove);
+		}
+		return service.change_watch.unheard(keys, () => store.set_keys(username, keys)[0]) === true;
+	}
+
+	/** Saves a roster that has changes; where that fails, it is as it was before them. */
+	function save(username: string, roster: Roster, applied: Outcome[]): boolean {
+		const metadata = roster.get(false) ?? {};
+		roster.set(false, metadata);
+		const version = metadata.version;
+		if (since_0_10 && version !== true) {
+			// mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
+			metadata.version = (version ?? 1) + applied.length;
+		}
+		if (protect(service.log, () => write(username, roster, metadata, applied)) === true) {
+			return true;
+		}
+		metadata.version = version as number;
+		revert(roster, applied);
+		return false;
+	}
+
+	function refuse_all(outcomes: Outcome[], refusal: Refusal): void {
+		for (const [, outcome] of ipairs(outcomes)) {
+			outcome.refusal = refusal;
 		}
 	}
 
-	function flush(): undefined {
-		const changes = current;
-		current = undefined;
-		if (changes) {
-			save(changes);
+	/** Makes changes of one user's roster. */
+	function make(username: string, outcomes: Outcome[]): void {
+		if (!account_exists(username, host)) {
+			return refuse_all(outcomes, refusals.no_such_user);
 		}
+		const roster = read_roster(username, host);
+		if (!roster) {
+			return refuse_all(outcomes, refusals.roster_not_loaded);
+		}
+		const applied: Outcome[] = [];
+		for (const [, outcome] of ipairs(outcomes)) {
+			if (outcome.change.element.attr.subscription === "remove" && !roster.has(outcome.change.contact)) {
+				outcome.refusal = refusals.roster_no_item;
+			} else {
+				apply(roster, outcome);
+				applied.push(outcome);
+			}
+		}
+		if (applied.length > 0 && !save(username, roster, applied)) {
+			return refuse_all(applied, refusals.roster_not_saved);
+		}
+		const version = (roster.get(false) ?? {}).version;
+		for (const [i, outcome] of ipairs(applied)) {
+			// Each has a version of its own: who hears of the first ones only does not have the last.
+			outcome.version = type(version) === "number" ? (version as number) - applied.length + i : version;
+		}
+	}
+
+	/** Makes changes, those of one roster together, and answers them in their order. */
+	function make_all(changes: RosterChange[]): void {
+		const outcomes: Outcome[] = [];
+		const usernames: string[] = [];
+		const by_username = new LuaTable<string, Outcome[]>();
+		for (const [, change] of ipairs(changes)) {
+			const outcome: Outcome = { change: change };
+			outcomes.push(outcome);
+			const list = by_username.get(change.username) as Outcome[] | undefined;
+			if (list) {
+				list.push(outcome);
+			} else {
+				usernames.push(change.username);
+				by_username.set(change.username, [outcome]);
+			}
+		}
+		for (const [, username] of ipairs(usernames)) {
+			make(username, by_username.get(username));
+		}
+		for (const [, outcome] of ipairs(outcomes)) {
+			if (outcome.refusal) {
+				outcome.change.refused(outcome.refusal);
+			} else {
+				outcome.change.saved(outcome.old, outcome.item, outcome.version);
+			}
+		}
+	}
+
+	/** Makes and answers all changes that wait. */
+	function flush(): undefined {
+		for (const [session, functions] of pairs(replaced)) {
+			// Unless the stream has ended, or somebody else has put another in its place.
+			if (session.send === functions.in_order) {
+				session.send = functions.send;
+			}
+			replaced.delete(session);
+		}
+		const changes = waiting;
+		waiting = [];
+		make_all(changes);
 		return undefined;
 	}
 
-	function settle(username: string, contact?: string): void {
-		if (!current || current.username !== username) {
+	/** Has whatever is sent on a stream come after the answers to the changes that it asked for. */
+	function keep_order(session: Session): void {
+		if (replaced.has(session)) {
 			return;
 		}
-		for (const [, change] of ipairs(current.list)) {
-			if (contact === undefined || change.contact === contact) {
-				return save(current);
-			}
+		const send = session.send;
+		function in_order(this: void, stanza: Stanza | string): boolean | undefined {
+			flush();
+			return send(stanza);
 		}
+		replaced.set(session, { send: send, in_order: in_order });
+		session.send = in_order;
 	}
 
-	function begin(changes: Changes): void {
-		current = changes;
-		if (!timer_runs) {
+	/** Adds a change, which is made and answered now or later. */
+	function add(change: RosterChange): void {
+		if (change.session.type === "c2s" || !since_0_10) {
+			// A client's handlers may wait for an asynchronous storage, what a timer runs may not;
+			// COMPAT: the timers of Prosody 0.9 run once a second.
+			return make_all([change]);
+		}
+		keep_order(change.session);
+		waiting.push(change);
+		if (waiting.length >= max_waiting) {
+			flush();
+		} else if (!timer_runs) {
 			timer_runs = true;
-			add_timer(0, () => {
+			service.add_timer(0, () => {
 				timer_runs = false;
 				return flush();
 			});
 		}
 	}
 
-	return {
-		put: (username, roster, contact, item, alone, done) => {
-			let changes = current;
-			const follows = changes !== undefined && changes.roster === roster && !alone;
-			if (!changes || !follows) {
-				flush();
-				changes = { username: username, roster: roster, list: [] };
-			}
-			const pending = (roster.get(false) ?? {}).pending;
-			changes.list.push({ contact: contact, item: item, old: roster.get(contact), request: pending && pending.get(contact), done: done });
-			roster.set(contact, item as RosterItem);
-			// A contact that is subscribed now asks for nothing more.
-			if (pending && item && (item.subscription === "from" || item.subscription === "both")) {
-				pending.set(contact, undefined);
-			}
-			if (!follows || changes.list.length === most_waiting) {
-				save(changes);
-			}
-			if (!follows && !alone) {
-				begin(changes);
-			}
-		},
-		settle: settle,
-		flush: flush,
-	};
+	return { add, flush };
 }
+export type WriteQueue = ReturnType<typeof create_write_queue>;
