@@ -17,7 +17,8 @@ local rosters = {};
 function rosters.line(item)
 	local parts, attributes, groups = { item.attr.jid or "-", item.attr.subscription or "-" }, {}, {};
 	for name, value in pairs(item.attr) do
-		if name ~= "jid" and name ~= "subscription" and name ~= "xmlns" then
+		-- Not every version shows pre-approval; roster_approved_spec has that.
+		if name ~= "jid" and name ~= "subscription" and name ~= "xmlns" and name ~= "approved" then
 			table.insert(attributes, name .. "=" .. value);
 		end
 	end
