@@ -36,7 +36,7 @@ const restricted_globals = ["Array", "Boolean", "JSON", "Map", "Math", "Number",
 
 // Each folder of src/ imports only what stands under it; src/mod_privilege.ts alone stands above them all.
 const parts = ["message", "iq", "roster", "presence", "admin"];
-const layers = [["prosody", []], ["grants", []], ["entities", ["prosody", "grants"]], ...parts.map((part) => [part, ["prosody", "grants", "entities"]])];
+const layers = [["prosody", []], ["grants", ["prosody"]], ["entities", ["prosody", "grants"]], ...parts.map((part) => [part, ["prosody", "grants", "entities"]])];
 const layer_rules = layers.map(([folder, below]) => ({
 	files: [`src/${folder}/**/*.ts`],
 	rules: {

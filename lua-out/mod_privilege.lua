@@ -137,6 +137,61 @@ local function protect(log, action)
 	return result
 end
 
+-- ==== src/prosody/recent.ts ====
+
+--- How many values are kept in each of the two tables.
+local max_values = 10000
+
+--- Keeps values for a short time.
+--
+-- @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
+local function create_recent(span)
+	local recent = {}
+	local earlier = {}
+	local count = 0
+	local turn_at = 0
+
+	--- Drops the older half when it is time.
+	local function turn()
+		local now = os.time()
+		-- The clock may have been put back.
+		if now >= turn_at or turn_at > now + span or count >= max_values then
+			earlier = now >= turn_at + span and {} or recent
+			recent = {}
+			count = 0
+			turn_at = now + span
+		end
+	end
+
+	--- The value of a name, nil where none is kept; it may be false.
+	local function get(name)
+		turn()
+		if recent[name] ~= nil then
+			return recent[name]
+		end
+		return earlier[name]
+	end
+
+	local function set(name, value)
+		turn()
+		recent[name] = value
+		count = count + 1
+	end
+
+	local function forget(name)
+		recent[name] = nil
+		earlier[name] = nil
+	end
+
+	local function clear()
+		recent = {}
+		earlier = {}
+		count = 0
+	end
+
+	return { get = get, set = set, forget = forget, clear = clear }
+end
+
 -- ==== src/prosody/send.ts ====
 
 --- util.xml came with Prosody 0.10.
@@ -238,7 +293,7 @@ end
 -- ==== src/grants/permissions.ts ====
 
 local function no_permissions()
-	return { roster = "none", push = false, message = "none", presence = "none", iq = {} }
+	return { roster = "none", push = false, message = "none", presence = "none", iq = {}, users = "all" }
 end
 
 --- Whether an access covers an iq of type "get" or "set".
@@ -263,7 +318,20 @@ local function iq_namespaces(permissions)
 	return namespaces
 end
 
---- The permissions as one line for the log: `roster=both push message=outgoing iq(urn:example)=set`.
+--- Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`.
+local function describe_coverage(users)
+	if users == "all" or users == "opted-in" then
+		return users
+	end
+	local names = {}
+	for username in pairs(users) do
+		names[#names + 1] = username
+	end
+	table.sort(names)
+	return #names > 0 and table.concat(names, " ") or "nobody"
+end
+
+--- What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
 local function describe_permissions(permissions)
 	local parts = {}
 	if permissions.roster ~= "none" then
@@ -284,7 +352,7 @@ local function describe_permissions(permissions)
 	return #parts > 0 and table.concat(parts, " ") or "nothing"
 end
 
---- Whether two permissions say the same; compared as they are described, which leaves nothing out.
+--- Whether an entity is told the same of two permissions; compared as they are described, which leaves out only whose accounts they cover.
 local function same_permissions(a, b)
 	return describe_permissions(a) == describe_permissions(b)
 end
@@ -336,7 +404,9 @@ local known_options = {
 	message = true,
 	presence = true,
 	iq = true,
+	users = true,
 }
+local coverage_choices = { all = true, ["opted-in"] = true }
 
 --- A value of the configuration as the admin would recognise it.
 local function show_value(value)
@@ -397,8 +467,38 @@ local function read_iq(option, problem)
 	return granted
 end
 
-local function read_permissions(option, problem)
+--- Whose accounts are covered; nobody's where that is not understood.
+local function read_users(option, host, prepare, problem)
+	if option == nil or option == "all" then
+		return "all"
+	end
+	if option == "opted-in" then
+		return option
+	end
+	local listed = {}
+	if type(option) ~= "table" then
+		local meant = suggest(tostring(option), coverage_choices)
+		problem("users", option, '"all", "opted-in" or a list of users', meant)
+		return listed
+	end
+	local list = option
+	for _, key in ipairs(sorted_keys(list)) do
+		local value = list[key]
+		local name = type(key) == "number" and type(value) == "string" and value or ""
+		local user = prepare(string.find(name, "@", 1, true) ~= nil and name or name .. "@" .. host)
+		local username, user_host = string.match(user or "", "^([^@/]+)@([^@/]+)$")
+		if username ~= nil and user_host == host then
+			listed[username] = true
+		else
+			problem("users", value, "users of " .. host .. ', { "NAME", "NAME@' .. host .. '" }')
+		end
+	end
+	return listed
+end
+
+local function read_permissions(option, host, prepare, problem)
 	local permissions = no_permissions()
+	permissions.users = read_users(option.users, host, prepare, problem)
 	permissions.roster = choose(access_choices, "roster", option.roster, access_allowed, problem)
 	permissions.message = choose(message_choices, "message", option.message, '"none" or "outgoing"', problem)
 	permissions.presence = choose(presence_choices, "presence", option.presence, '"none", "managed_entity" or "roster"', problem)
@@ -426,7 +526,7 @@ local function read_permissions(option, problem)
 		local name = tostring(key)
 		local known = known_options
 		if type(key) ~= "string" or known[name] == nil then
-			problem(name, option[key], "roster, roster_push, message, presence or iq as option", suggest(name, known))
+			problem(name, option[key], "roster, roster_push, message, presence, iq or users as option", suggest(name, known))
 		end
 	end
 	return permissions
@@ -437,7 +537,8 @@ end
 -- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
 -- @param option what the configuration has, of any type
 -- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
-local function read_configuration(option, prepare)
+-- @param host that grants
+local function read_configuration(option, prepare, host)
 	local configuration = { grants = {}, problems = {} }
 	local problems = configuration.problems
 	if option == nil then
@@ -469,7 +570,7 @@ local function read_configuration(option, prepare)
 		elseif type(value) ~= "table" then
 			problem("privileged_entities", value, "a table of permissions for the entity")
 		else
-			configuration.grants[entity] = read_permissions(value, problem)
+			configuration.grants[entity] = read_permissions(value, host, prepare, problem)
 		end
 	end
 	return configuration
@@ -481,6 +582,94 @@ local function describe_problem(host, problem)
 	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
 	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
 		.. " grants nothing, allowed is " .. problem.allowed .. meant
+end
+
+-- ==== src/grants/users.ts ====
+
+--- Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon.
+local record_span = 2
+
+--- Who opted in to which entity (option `users`), kept in Prosody's storage: it goes with the account when that is deleted.
+local function create_users(service)
+	local known = create_recent(record_span)
+
+	--- What is kept of a user, by the entity's JID; nil where the storage fails.
+	local function records_of(username)
+		local kept = known.get(username)
+		if kept then
+			return kept
+		end
+		local stored, err = service.store:get(username)
+		if err ~= nil then
+			service.log("error", "Cannot read what entities %s opted in to: %s", username, err)
+			return nil
+		end
+		local records = stored or {}
+		known.set(username, records)
+		return records
+	end
+
+	--- What is kept of a user and an entity, nil for nothing.
+	local function record(entity, username)
+		local records = records_of(username)
+		return records and records[entity]
+	end
+
+	--- Whether a grant of an entity covers a user, who need not exist.
+	local function covers(entity, coverage, username)
+		if coverage == "all" then
+			return true
+		end
+		if coverage ~= "opted-in" then
+			return coverage[username] ~= nil
+		end
+		local kept = record(entity, username)
+		return kept ~= nil and kept.state ~= "revoked"
+	end
+
+	--- Keeps a record of a user and an entity, nil for none; false where it could not be saved, and is as before.
+	local function keep(entity, username, kept)
+		local before = records_of(username)
+		if not before then
+			return false
+		end
+		local records = {}
+		for other, other_kept in pairs(before) do
+			records[other] = other_kept
+		end
+		records[entity] = kept
+		-- An empty one removes what is stored.
+		local ok, err = service.store:set(username, records)
+		if not ok then
+			service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err)
+			return false
+		end
+		known.set(username, records)
+		return true
+	end
+
+	--- Forgets what is in memory of a user whose account is new or gone.
+	local function forget(username)
+		known.forget(username)
+	end
+
+	--- The names of all users of whom something is kept, of any entity, to be gone through with `covers`.
+	local function usernames()
+		local names = {}
+		-- COMPAT: Prosody 0.9 cannot list them.
+		if service.store.users then
+			-- Read to the end before anything else is: SQL's list is one statement that all share.
+			local next_user, state, start = service.store:users()
+			local username = next_user(state, start)
+			while username ~= nil do
+				names[#names + 1] = username
+				username = next_user(state, username)
+			end
+		end
+		return names
+	end
+
+	return { covers = covers, record = record, keep = keep, forget = forget, usernames = usernames }
 end
 
 -- ==== src/entities/advertisement.ts ====
@@ -659,6 +848,147 @@ local function create_entities()
 	}
 end
 
+-- ==== src/entities/opting.ts ====
+
+--- Seconds until who unregisters is out at the latest, whether or not the entity has answered.
+local unregister_span = 60
+
+--- Lets users opt in to entities whose grant covers who opted in, and out.
+--
+-- What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
+-- user's name, comes over one.
+local function create_opting(service)
+	local host = service.host
+	local users = service.users
+	-- The ids of the last requests to unregister that the entity has not answered, by entity and user.
+	local unregistering = {}
+
+	local function unregistering_key(entity, username)
+		return entity .. " " .. username
+	end
+
+	--- Notes that a user opted in, if that is new; not if the admin revoked it.
+	local function opt_in(entity, username, by)
+		unregistering[unregistering_key(entity.jid, username)] = nil
+		if not users.record(entity.jid, username) and users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }) then
+			service.log("info", "%s@%s opted in to %s by %s", username, host, entity.jid, by)
+			service.covered(entity, username)
+		end
+	end
+
+	--- Notes that a user opted out.
+	local function opt_out(entity, username, by)
+		local record = users.record(entity.jid, username)
+		if record and record.state ~= "revoked" and users.keep(entity.jid, username, nil) then
+			service.log("info", "%s@%s opted out of %s by %s", username, host, entity.jid, by)
+			service.uncovered(entity, username)
+		end
+	end
+
+	--- The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a client's own stream.
+	local function opt_in_entity(session, to)
+		local full_jid = session.full_jid
+		if to == nil or session.type ~= "c2s" or full_jid == nil or prosody.full_sessions[full_jid] ~= session then
+			return nil
+		end
+		local entity = service.entities.get(jid.bare(to))
+		return entity and entity.permissions.users == "opted-in" and entity or nil
+	end
+
+	--- Opts a user out if they are still unregistering.
+	local function finish_unregistering(entity, username)
+		local key = unregistering_key(entity.jid, username)
+		if unregistering[key] ~= nil then
+			unregistering[key] = nil
+			opt_out(entity, username, "unregistering")
+		end
+	end
+
+	--- The user is out when the entity has answered, so that it can tidy up the roster before.
+	local function unregister(entity, username, id)
+		local key = unregistering_key(entity.jid, username)
+		if unregistering[key] == nil then
+			service.add_timer(unregister_span, function()
+				finish_unregistering(entity, username)
+				return nil
+			end)
+		end
+		unregistering[key] = id
+	end
+
+	--- Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050).
+	local function client_iq(event)
+		local stanza = event.stanza
+		local payload = stanza.tags[1]
+		local entity = stanza.attr.type == "set" and payload and opt_in_entity(event.origin, stanza.attr.to) or nil
+		if entity and payload then
+			local username = event.origin.username
+			if payload.name == "query" and payload.attr.xmlns == "jabber:iq:register" then
+				if payload:get_child("remove") then
+					unregister(entity, username, stanza.attr.id or "")
+				else
+					opt_in(entity, username, "registration")
+				end
+			elseif payload.name == "command" and payload.attr.xmlns == "http://jabber.org/protocol/commands" then
+				opt_in(entity, username, "a command")
+			end
+		end
+		return nil
+	end
+
+	--- Handles `iq/full`: the entity's answer to a request to unregister.
+	local function entity_answer(event)
+		local attr = event.stanza.attr
+		if next(unregistering) == nil or attr.type ~= "result" and attr.type ~= "error" or attr.from == nil then
+			return nil
+		end
+		local entity = service.entities.get(jid.bare(attr.from))
+		local username = jid.split(attr.to)
+		if entity and username ~= nil and unregistering[unregistering_key(entity.jid, username)] == attr.id then
+			finish_unregistering(entity, username)
+		end
+		return nil
+	end
+
+	--- Handles `pre-message/host`, `pre-message/bare` and `pre-message/full`: messages with a body.
+	local function client_message(event)
+		local stanza = event.stanza
+		local entity = stanza.attr.type ~= "error" and opt_in_entity(event.origin, stanza.attr.to) or nil
+		if entity and stanza:get_child("body") then
+			opt_in(entity, event.origin.username, "a message")
+		end
+		return nil
+	end
+
+	--- Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: subscriptions (RFC 6121, 3).
+	local function client_presence(event)
+		local presence_type = event.stanza.attr.type
+		if presence_type == nil or presence_type == "unavailable" then
+			return nil
+		end
+		local entity = opt_in_entity(event.origin, event.stanza.attr.to)
+		if entity then
+			if presence_type == "subscribe" or presence_type == "subscribed" then
+				opt_in(entity, event.origin.username, "a subscription")
+			elseif presence_type == "unsubscribe" or presence_type == "unsubscribed" then
+				opt_out(entity, event.origin.username, "ending a subscription")
+			end
+		end
+		return nil
+	end
+
+	--- Handles `roster-item-removed`: the user's own client takes the entity out of the roster.
+	local function roster_item_removed(event)
+		local entity = event.origin and opt_in_entity(event.origin, event.jid)
+		if entity and event.origin.username == event.username then
+			opt_out(entity, event.username, "removing it from the roster")
+		end
+		return nil
+	end
+
+	return { client_iq = client_iq, entity_answer = entity_answer, client_message = client_message, client_presence = client_presence, roster_item_removed = roster_item_removed, opt_in = opt_in, opt_out = opt_out }
+end
+
 -- ==== src/entities/refusals.ts ====
 
 local function forbidden(text)
@@ -671,6 +1001,8 @@ end
 
 local refusals = {
 	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user" },
+
+	not_covered = forbidden("The grant does not cover this user"),
 
 	roster_get = forbidden("Reading rosters is not granted"),
 	roster_set = forbidden("Changing rosters is not granted"),
@@ -1622,7 +1954,7 @@ end
 --- Pushes roster changes to entities (XEP-0356, 4.4).
 --
 -- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
-local function create_roster_push(host, serving, statistics)
+local function create_roster_push(host, serving, users, statistics)
 	local function receivers()
 		local entities = serving()
 		return entities and entities.receivers("push") or {}
@@ -1638,13 +1970,14 @@ local function create_roster_push(host, serving, statistics)
 		local start
 		local rest = ""
 		for _, connection in ipairs(receivers()) do
-			if is_connected(connection) then
+			local entity = connection.entity
+			if is_connected(connection) and users.covers(entity.jid, entity.permissions.users, username) then
 				if start == nil then
 					start = "<iq" .. attribute("from", username .. "@" .. host)
 					rest = push_text(uuid.generate(), contact, item, version)
 				end
 				send_text(connection.session, start .. connection.to .. rest)
-				statistics.count(connection.entity, "pushes")
+				statistics.count(entity, "pushes")
 			end
 		end
 	end
@@ -1703,6 +2036,9 @@ local function create_roster_requests(service)
 			return refuse(entity, origin, stanza, refusals.roster_get)
 		end
 		local username = jid.split(stanza.attr.to)
+		if not service.users.covers(entity.jid, entity.permissions.users, username) then
+			return refuse(entity, origin, stanza, refusals.not_covered)
+		end
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
@@ -1780,6 +2116,9 @@ local function create_roster_requests(service)
 		end
 		local user = stanza.attr.to
 		local username = jid.split(user)
+		if not service.users.covers(entity.jid, entity.permissions.users, username) then
+			return refuse(entity, origin, stanza, refusals.not_covered)
+		end
 		local contact, refusal = set_contact(stanza.tags[1], user)
 		if contact == nil then
 			return refuse(entity, origin, stanza, account_exists(username, host) and refusal or refusals.no_such_user)
@@ -2655,7 +2994,7 @@ local function check_host(host, sections, report)
 		end
 		return
 	end
-	local configuration = read_configuration(option, jid.prep)
+	local configuration = read_configuration(option, jid.prep, host)
 	for _, problem in ipairs(configuration.problems) do
 		table.insert(report.problems, describe_problem(host, problem))
 	end
@@ -2847,10 +3186,11 @@ local function serve_host()
 	local refuse = create_refuse(log, add_timer, statistics)
 	local act_as = create_act_as(host, log)
 	local contact_cache = create_contact_cache()
-	local roster_push = create_roster_push(host, function() return everywhere[host] end, statistics)
+	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
+	local roster_push = create_roster_push(host, function() return everywhere[host] end, users, statistics)
 	local change_watch = create_change_watch(roster_push.has_receivers, roster_push.push)
 	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
-	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = act_as, refuse = refuse, statistics = statistics, change_watch = change_watch, write_queue = write_queue })
+	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = act_as, refuse = refuse, statistics = statistics, users = users, change_watch = change_watch, write_queue = write_queue })
 	local error_filter = create_error_filter()
 	local message = create_message(host, options, entities, act_as, refuse, statistics, error_filter)
 	local iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
@@ -2908,7 +3248,7 @@ local function serve_host()
 		advertise_in(connection, xmlns_privilege, permissions, before)
 		advertise_in(connection, xmlns_privilege_legacy, options.legacy and permissions or nothing, connection.advertised[xmlns_privilege_legacy] or nothing)
 		if not same_permissions(permissions, before) then
-			log("info", "%s is granted %s", connection.address, describe_permissions(permissions))
+			log("info", "%s is granted %s for users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users))
 			catch_up(connection, before)
 		end
 	end
@@ -2964,7 +3304,7 @@ local function serve_host()
 	--- Reads the configuration and makes it so.
 	local function configure()
 		read_options()
-		local configuration = read_configuration(module:get_option("privileged_entities"), jid.prep)
+		local configuration = read_configuration(module:get_option("privileged_entities"), jid.prep, host)
 		problem_count = #configuration.problems
 		for _, problem in ipairs(configuration.problems) do
 			log("error", "%s", describe_problem(host, problem))
@@ -3000,6 +3340,7 @@ local function serve_host()
 	local function forget_account(event)
 		if event.host == host then
 			forget_roster(event.username, host)
+			users.forget(event.username)
 		end
 		return nil
 	end
@@ -3010,6 +3351,22 @@ local function serve_host()
 		return nil
 	end
 
+	local opting = create_opting({
+		host = host,
+		log = log,
+		add_timer = add_timer,
+		entities = entities,
+		users = users,
+		covered = function() end,
+		uncovered = function() end,
+	})
+	for _, kind in ipairs({ "host", "bare", "full" }) do
+		module:hook("pre-iq/" .. kind, opting.client_iq, 1)
+		module:hook("pre-message/" .. kind, opting.client_message, 1)
+		module:hook("pre-presence/" .. kind, opting.client_presence, 1)
+	end
+	module:hook("iq/full", opting.entity_answer, 1)
+	module:hook("roster-item-removed", opting.roster_item_removed, 1)
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)

@@ -1,4 +1,5 @@
 import * as configmanager from "core.configmanager";
+import * as storagemanager from "core.storagemanager";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
@@ -10,11 +11,14 @@ import { send_stanza } from "./prosody/send";
 import type { AddTimer } from "./prosody/timers";
 import { describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
-import { describe_permissions, grants_anything, no_permissions, same_permissions } from "./grants/permissions";
+import { describe_coverage, describe_permissions, grants_anything, no_permissions, same_permissions } from "./grants/permissions";
 import type { Permissions } from "./grants/permissions";
+import { create_users } from "./grants/users";
+import type { UserRecords } from "./grants/users";
 import { privilege_element } from "./entities/advertisement";
 import { create_entities, is_connected } from "./entities/entities";
 import type { Connection, Entity } from "./entities/entities";
+import { create_opting } from "./entities/opting";
 import { create_refuse } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
 import { create_statistics } from "./entities/statistics";
@@ -78,10 +82,11 @@ function serve_host(): void {
 	const refuse = create_refuse(log, add_timer, statistics);
 	const act_as = create_act_as(host, log);
 	const contact_cache = create_contact_cache();
-	const roster_push = create_roster_push(host, () => everywhere.get(host), statistics);
+	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
+	const roster_push = create_roster_push(host, () => everywhere.get(host), users, statistics);
 	const change_watch = create_change_watch(roster_push.has_receivers, roster_push.push);
 	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
-	const roster = create_roster_requests({ host, log, entities, act_as, refuse, statistics, change_watch, write_queue });
+	const roster = create_roster_requests({ host, log, entities, act_as, refuse, statistics, users, change_watch, write_queue });
 	const error_filter = create_error_filter();
 	const message = create_message(host, options, entities, act_as, refuse, statistics, error_filter);
 	const iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics);
@@ -139,7 +144,7 @@ function serve_host(): void {
 		advertise_in(connection, xmlns_privilege, permissions, before);
 		advertise_in(connection, xmlns_privilege_legacy, options.legacy ? permissions : nothing, connection.advertised.get(xmlns_privilege_legacy) ?? nothing);
 		if (!same_permissions(permissions, before)) {
-			log("info", "%s is granted %s", connection.address, describe_permissions(permissions));
+			log("info", "%s is granted %s for users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users));
 			catch_up(connection, before);
 		}
 	}
@@ -195,7 +200,7 @@ function serve_host(): void {
 	/** Reads the configuration and makes it so. */
 	function configure(): Handled {
 		read_options();
-		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep);
+		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep, host);
 		problem_count = configuration.problems.length;
 		for (const [, problem] of ipairs(configuration.problems)) {
 			log("error", "%s", describe_problem(host, problem));
@@ -231,6 +236,7 @@ function serve_host(): void {
 	function forget_account(event: UserEvent): Handled {
 		if (event.host === host) {
 			forget_roster(event.username, host);
+			users.forget(event.username);
 		}
 		return undefined;
 	}
@@ -241,6 +247,18 @@ function serve_host(): void {
 		return undefined;
 	}
 
+	const opting = create_opting({
+		host, log, add_timer, entities, users,
+		covered: () => {},
+		uncovered: () => {},
+	});
+	for (const [, kind] of ipairs(["host", "bare", "full"])) {
+		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);
+		module.hook(`pre-message/${kind}`, opting.client_message, 1);
+		module.hook(`pre-presence/${kind}`, opting.client_presence, 1);
+	}
+	module.hook("iq/full", opting.entity_answer, 1);
+	module.hook("roster-item-removed", opting.roster_item_removed, 1);
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);

@@ -13,12 +13,16 @@ declare module "core.storagemanager" {
 	}
 
 	/** A store of one value for each user. */
-	interface KeyvalStore {
+	interface KeyvalStore<V = unknown> {
+		/** A user's value, nil where there is none; nil and an error where that failed. */
+		get(username: string): LuaMultiReturn<[V | undefined, unknown]>;
 		/** Saves a user's value; nil and an error where that failed. */
-		set(username: string, value: unknown): LuaMultiReturn<[boolean | undefined, unknown]>;
+		set(username: string, value: V | undefined): LuaMultiReturn<[boolean | undefined, unknown]>;
+		/** An iterator over the users who have a value. 0.10 and later. */
+		users?(): LuaMultiReturn<[(this: void, state: unknown, last: unknown) => string | undefined, unknown, unknown]>;
 	}
 
 	/** Opens a store of a host. */
 	function open(host: string, store: string, type: "map"): MapStore;
-	function open(host: string, store: string, type: "keyval"): KeyvalStore;
+	function open<V = unknown>(host: string, store: string, type: "keyval"): KeyvalStore<V>;
 }

@@ -108,3 +108,13 @@ interface UserEvent {
 	username: string;
 	host: string;
 }
+
+/** Of `roster-item-removed` (0.10 and later): an item is about to be removed. */
+interface RosterItemEvent {
+	username: string;
+	/** The contact's bare JID. */
+	jid: string;
+	item?: RosterItem;
+	/** The client that removes it, or what acts for the user. */
+	origin?: Session;
+}

@@ -9,11 +9,11 @@ local test = support.suite "config";
 
 local entity = "pubsub.capulet.lit";
 local access = '"none", "get", "set" or "both"';
-local options = "roster, roster_push, message, presence or iq as option";
+local options = "roster, roster_push, message, presence, iq or users as option";
 local jid_key = "a domain or a bare JID as key";
 
 local function read(option)
-	return parts.read_configuration(option, support.prep);
+	return parts.read_configuration(option, support.prep, "capulet.lit");
 end
 
 local function problem(option, value, allowed, meant, of)
@@ -184,6 +184,27 @@ test("B1.4 presences of contacts want reading", function ()
 	grants({ presence = "roster", roster = "gte" }, {}, { problem("roster", '"gte"', access), refused });
 	grants({ presence = "roster", roster = "get" }, { presence = "roster", roster = "get", push = true });
 	grants({ presence = "roster", roster = "both", roster_push = false }, { presence = "roster", roster = "both" });
+end);
+
+test("B12.1 users are all, those who opted in, or the listed ones of the host", function ()
+	grants({ users = "all" }, { users = "all" });
+	grants({ users = "opted-in", roster = "get" }, { users = "opted-in", roster = "get", push = true });
+	grants({ users = {} }, { users = {} });
+	grants({ users = { "juliet", "Nurse@Capulet.lit" } }, { users = { juliet = true, nurse = true } });
+end);
+
+test("B12.1 users that are not understood are nobody, and the rest of the entry stands", function ()
+	local allowed, listed = '"all", "opted-in" or a list of users', 'users of capulet.lit, { "NAME", "NAME@capulet.lit" }';
+	for _, case in ipairs { { "opted_in", '"opted_in"', "opted-in" }, { "nobody", '"nobody"' }, { true, "true" }, { 5, "5" } } do
+		grants({ users = case[1], message = "outgoing" }, { users = {}, message = "outgoing" }, { problem("users", case[2], allowed, case[3]) });
+	end
+	for _, case in ipairs {
+		{ "romeo@montague.lit", '"romeo@montague.lit"' }, { "juliet@capulet.lit/balcony", '"juliet@capulet.lit/balcony"' },
+		{ "ju liet", '"ju liet"' }, { "", '""' }, { 5, "5" }, { {}, "a table" }, { "@capulet.lit", '"@capulet.lit"' },
+	} do
+		grants({ users = { "nurse", case[1] } }, { users = { nurse = true } }, { problem("users", case[2], listed) });
+	end
+	grants({ users = { juliet = true } }, { users = {} }, { problem("users", "true", listed) });
 end);
 
 test("B1.3 problems hinder nothing else, and are told in a steady order", function ()

@@ -41,7 +41,14 @@ end);
 test("no permissions are made anew each time", function ()
 	local one = parts.no_permissions();
 	one.roster, one.iq["urn:a"] = "get", "set";
-	equal(parts.no_permissions(), { roster = "none", push = false, message = "none", presence = "none", iq = {} });
+	equal(parts.no_permissions(), { roster = "none", push = false, message = "none", presence = "none", iq = {}, users = "all" });
+end);
+
+test("B12 whose accounts are covered is told in a few words", function ()
+	equal(parts.describe_coverage "all", "all");
+	equal(parts.describe_coverage "opted-in", "opted-in");
+	equal(parts.describe_coverage { nurse = true, juliet = true }, "juliet nurse");
+	equal(parts.describe_coverage {}, "nobody");
 end);
 
 test("namespaces come sorted", function ()

@@ -94,8 +94,11 @@ test("B4.4 a set that is about no contact is refused", function ()
 	refused(refusals.roster_not_one_item, st.stanza("item", { xmlns = "urn:x", jid = nurse }));
 	refused(refusals.roster_not_one_item, st.stanza("contact", { xmlns = namespace, jid = nurse }));
 	refused(refusals.roster_no_jid, element {});
-	for _, jid in ipairs { "", "@", "nurse@", "@capulet.lit", "the nurse@capulet.lit", "capulet.lit/", nurse .. "/balcony", "capulet.lit/balcony" } do
+	for _, jid in ipairs { "", "@", "nurse@", "@capulet.lit", "the nurse@capulet.lit", "capulet.lit/" } do
 		refused(refusals.roster_bad_jid, element { jid = jid });
+	end
+	for _, jid in ipairs { nurse .. "/balcony", "capulet.lit/balcony" } do
+		refused(refusals.roster_full_jid, element { jid = jid });
 	end
 	refused(refusals.roster_own_jid, element { jid = owner });
 	refused(refusals.roster_own_jid, element { jid = "Juliet@Capulet.lit", subscription = "remove" });

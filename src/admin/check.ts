@@ -151,7 +151,7 @@ function check_host(host: string, sections: Sections, report: Report): void {
 		}
 		return;
 	}
-	const configuration = read_configuration(option, jid.prep);
+	const configuration = read_configuration(option, jid.prep, host);
 	for (const [, problem] of ipairs(configuration.problems)) {
 		report.problems.push(describe_problem(host, problem));
 	}

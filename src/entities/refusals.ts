@@ -22,6 +22,8 @@ function bad_request(text: string): Refusal {
 export const refusals = {
 	no_such_user: { type: "cancel", condition: "item-not-found", text: "There is no such user" } as Refusal,
 
+	not_covered: forbidden("The grant does not cover this user"),
+
 	roster_get: forbidden("Reading rosters is not granted"),
 	roster_set: forbidden("Changing rosters is not granted"),
 	roster_not_loaded: { type: "wait", condition: "internal-server-error", text: "Unable to load roster" } as Refusal,

@@ -1,5 +1,5 @@
 import { no_permissions } from "./permissions";
-import type { Access, MessagePermission, Permissions, PresencePermission } from "./permissions";
+import type { Access, Coverage, MessagePermission, Permissions, PresencePermission } from "./permissions";
 import { suggest } from "./suggestion";
 
 /** One thing that is wrong with the option `privileged_entities`. */
@@ -36,15 +36,17 @@ export interface Options {
 }
 
 type Choices<T extends string> = Record<T, true>;
+type Prepare = (this: void, jid: string) => string | undefined;
 type ProblemSink = (this: void, option: string, value: unknown, allowed: string, meant?: string) => void;
 
 const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
 const access_allowed = '"none", "get", "set" or "both"';
 const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
 const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
-const known_options: Choices<"roster" | "roster_push" | "message" | "presence" | "iq"> = {
-	roster: true, roster_push: true, message: true, presence: true, iq: true,
+const known_options: Choices<"roster" | "roster_push" | "message" | "presence" | "iq" | "users"> = {
+	roster: true, roster_push: true, message: true, presence: true, iq: true, users: true,
 };
+const coverage_choices = { all: true, "opted-in": true };
 
 /** A value of the configuration as the admin would recognise it. */
 export function show_value(value: unknown): string {
@@ -105,8 +107,38 @@ function read_iq(option: unknown, problem: ProblemSink): LuaTable<string, Access
 	return granted;
 }
 
-function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: ProblemSink): Permissions {
+/** Whose accounts are covered; nobody's where that is not understood. */
+function read_users(option: unknown, host: string, prepare: Prepare, problem: ProblemSink): Coverage {
+	if (option === undefined || option === "all") {
+		return "all";
+	}
+	if (option === "opted-in") {
+		return option;
+	}
+	const listed = new LuaTable<string, true>();
+	if (type(option) !== "table") {
+		const meant = suggest(tostring(option), coverage_choices);
+		problem("users", option, '"all", "opted-in" or a list of users', meant);
+		return listed;
+	}
+	const list = option as LuaTable<AnyNotNil, unknown>;
+	for (const [, key] of ipairs(sorted_keys(list))) {
+		const value = list.get(key);
+		const name = type(key) === "number" && type(value) === "string" ? value as string : "";
+		const user = prepare(string.find(name, "@", 1, true)[0] !== undefined ? name : name + "@" + host);
+		const [username, user_host] = string.match(user ?? "", "^([^@/]+)@([^@/]+)$");
+		if (username !== undefined && user_host === host) {
+			listed.set(username, true);
+		} else {
+			problem("users", value, "users of " + host + ', { "NAME", "NAME@' + host + '" }');
+		}
+	}
+	return listed;
+}
+
+function read_permissions(option: LuaTable<AnyNotNil, unknown>, host: string, prepare: Prepare, problem: ProblemSink): Permissions {
 	const permissions = no_permissions();
+	permissions.users = read_users(option.get("users"), host, prepare, problem);
 	permissions.roster = choose(access_choices, "roster", option.get("roster"), access_allowed, problem);
 	permissions.message = choose(message_choices, "message", option.get("message"), '"none" or "outgoing"', problem);
 	permissions.presence = choose(presence_choices, "presence", option.get("presence"), '"none", "managed_entity" or "roster"', problem);
@@ -134,7 +166,7 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: Problem
 		const name = tostring(key);
 		const known = known_options as Record<string, true | undefined>;
 		if (type(key) !== "string" || known[name] === undefined) {
-			problem(name, option.get(key), "roster, roster_push, message, presence or iq as option", suggest(name, known));
+			problem(name, option.get(key), "roster, roster_push, message, presence, iq or users as option", suggest(name, known));
 		}
 	}
 	return permissions;
@@ -146,8 +178,9 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, problem: Problem
  * Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
  * @param option what the configuration has, of any type
  * @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
+ * @param host that grants
  */
-export function read_configuration(option: unknown, prepare: (this: void, jid: string) => string | undefined): Configuration {
+export function read_configuration(option: unknown, prepare: Prepare, host: string): Configuration {
 	const configuration: Configuration = { grants: new LuaTable(), problems: [] };
 	const problems = configuration.problems;
 	if (option === undefined) {
@@ -176,7 +209,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		} else if (type(value) !== "table") {
 			problem("privileged_entities", value, "a table of permissions for the entity");
 		} else {
-			configuration.grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, problem));
+			configuration.grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, host, prepare, problem));
 		}
 	}
 	return configuration;

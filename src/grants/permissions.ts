@@ -3,6 +3,9 @@ export type Access = "none" | "get" | "set" | "both";
 export type MessagePermission = "none" | "outgoing";
 export type PresencePermission = "none" | "managed_entity" | "roster";
 
+/** Whose accounts a grant covers: all of the host, those of who opted in, or those whose names are keys of a table. */
+export type Coverage = "all" | "opted-in" | LuaTable<string, true>;
+
 /** What one entity is granted on one host (XEP-0356, 4.1, 5.1, 6.1 and 7.1). */
 export interface Permissions {
 	roster: Access;
@@ -12,10 +15,11 @@ export interface Permissions {
 	presence: PresencePermission;
 	/** By namespace; those granted nothing are not in it. */
 	iq: LuaTable<string, Access>;
+	users: Coverage;
 }
 
 export function no_permissions(): Permissions {
-	return { roster: "none", push: false, message: "none", presence: "none", iq: new LuaTable() };
+	return { roster: "none", push: false, message: "none", presence: "none", iq: new LuaTable(), users: "all" };
 }
 
 /** Whether an access covers an iq of type "get" or "set". */
@@ -40,7 +44,20 @@ export function iq_namespaces(permissions: Permissions): string[] {
 	return namespaces;
 }
 
-/** The permissions as one line for the log: `roster=both push message=outgoing iq(urn:example)=set`. */
+/** Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`. */
+export function describe_coverage(users: Coverage): string {
+	if (users === "all" || users === "opted-in") {
+		return users;
+	}
+	const names: string[] = [];
+	for (const [username] of pairs(users)) {
+		names.push(username);
+	}
+	table.sort(names);
+	return names.length > 0 ? table.concat(names, " ") : "nobody";
+}
+
+/** What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */
 export function describe_permissions(permissions: Permissions): string {
 	const parts: string[] = [];
 	if (permissions.roster !== "none") {
@@ -61,7 +78,7 @@ export function describe_permissions(permissions: Permissions): string {
 	return parts.length > 0 ? table.concat(parts, " ") : "nothing";
 }
 
-/** Whether two permissions say the same; compared as they are described, which leaves nothing out. */
+/** Whether an entity is told the same of two permissions; compared as they are described, which leaves out only whose accounts they cover. */
 export function same_permissions(a: Permissions, b: Permissions): boolean {
 	return describe_permissions(a) === describe_permissions(b);
 }

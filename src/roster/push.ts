@@ -1,5 +1,6 @@
 import * as uuid from "util.uuid";
 import { attribute, send_text } from "../prosody/send";
+import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
@@ -10,7 +11,7 @@ import { push_text } from "./item";
  *
  * @param serving gives the entities that are served now: a store may outlive the module that wrapped it
  */
-export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, statistics: Statistics) {
+export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, users: Users, statistics: Statistics) {
 	function receivers(): Connection[] {
 		const entities = serving();
 		return entities ? entities.receivers("push") : [];
@@ -26,13 +27,14 @@ export function create_roster_push(host: string, serving: (this: void) => Entiti
 		let start: string | undefined;
 		let rest = "";
 		for (const [, connection] of ipairs(receivers())) {
-			if (is_connected(connection)) {
+			const entity = connection.entity;
+			if (is_connected(connection) && users.covers(entity.jid, entity.permissions.users, username)) {
 				if (start === undefined) {
 					start = "<iq" + attribute("from", username + "@" + host);
 					rest = push_text(uuid.generate(), contact, item, version);
 				}
 				send_text(connection.session, start + connection.to + rest);
-				statistics.count(connection.entity, "pushes");
+				statistics.count(entity, "pushes");
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import { xmlns_roster } from "../prosody/namespaces";
 import { protect } from "../prosody/protect";
 import { attribute, send_stanza, send_text } from "../prosody/send";
 import { covers } from "../grants/permissions";
+import type { Users } from "../grants/users";
 import type { Entities, Entity } from "../entities/entities";
 import { refusals } from "../entities/refusals";
 import type { Refusal, Refuse } from "../entities/refusals";
@@ -49,6 +50,7 @@ interface RosterService {
 	act_as: ActAs;
 	refuse: Refuse;
 	statistics: Statistics;
+	users: Users;
 	change_watch: ChangeWatch;
 	write_queue: WriteQueue;
 }
@@ -78,6 +80,9 @@ export function create_roster_requests(service: RosterService) {
 			return refuse(entity, origin, stanza, refusals.roster_get);
 		}
 		const [username] = jid.split(stanza.attr.to);
+		if (!service.users.covers(entity.jid, entity.permissions.users, username!)) {
+			return refuse(entity, origin, stanza, refusals.not_covered);
+		}
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
@@ -151,6 +156,9 @@ export function create_roster_requests(service: RosterService) {
 		}
 		const user = stanza.attr.to!;
 		const [username] = jid.split(user);
+		if (!service.users.covers(entity.jid, entity.permissions.users, username!)) {
+			return refuse(entity, origin, stanza, refusals.not_covered);
+		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, user);
 		if (contact === undefined) {
 			return refuse(entity, origin, stanza, account_exists(username!, host) ? refusal : refusals.no_such_user);

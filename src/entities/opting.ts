@@ -1,0 +1,157 @@
+import * as jid from "util.jid";
+import type { AddTimer } from "../prosody/timers";
+import type { Users } from "../grants/users";
+import type { Entities, Entity } from "./entities";
+
+/** Seconds until who unregisters is out at the latest, whether or not the entity has answered. */
+const unregister_span = 60;
+
+interface OptingService {
+	host: string;
+	log: Log;
+	add_timer: AddTimer;
+	entities: Entities;
+	users: Users;
+	/** Called with an entity and a user whom its grant covers from now on. */
+	covered: (this: void, entity: Entity, username: string) => void;
+	/** Called with an entity and a user whom its grant does not cover any more. */
+	uncovered: (this: void, entity: Entity, username: string) => void;
+}
+
+/**
+ * Lets users opt in to entities whose grant covers who opted in, and out.
+ *
+ * What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
+ * user's name, comes over one.
+ */
+export function create_opting(service: OptingService) {
+	const host = service.host;
+	const users = service.users;
+	// The ids of the last requests to unregister that the entity has not answered, by entity and user.
+	const unregistering = new LuaTable<string, string>();
+
+	function unregistering_key(entity: string, username: string): string {
+		return entity + " " + username;
+	}
+
+	/** Notes that a user opted in, if that is new; not if the admin revoked it. */
+	function opt_in(entity: Entity, username: string, by: string): void {
+		unregistering.delete(unregistering_key(entity.jid, username));
+		if (!users.record(entity.jid, username) && users.keep(entity.jid, username, { state: "in", since: os.time(), by: by })) {
+			service.log("info", "%s@%s opted in to %s by %s", username, host, entity.jid, by);
+			service.covered(entity, username);
+		}
+	}
+
+	/** Notes that a user opted out. */
+	function opt_out(entity: Entity, username: string, by: string): void {
+		const record = users.record(entity.jid, username);
+		if (record && record.state !== "revoked" && users.keep(entity.jid, username, undefined)) {
+			service.log("info", "%s@%s opted out of %s by %s", username, host, entity.jid, by);
+			service.uncovered(entity, username);
+		}
+	}
+
+	/** The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a client's own stream. */
+	function opt_in_entity(session: Session, to: string | undefined): Entity | undefined {
+		const full_jid = session.full_jid;
+		if (to === undefined || session.type !== "c2s" || full_jid === undefined || prosody.full_sessions.get(full_jid) !== session) {
+			return undefined;
+		}
+		const entity = service.entities.get(jid.bare(to)!);
+		return entity && entity.permissions.users === "opted-in" ? entity : undefined;
+	}
+
+	/** Opts a user out if they are still unregistering. */
+	function finish_unregistering(entity: Entity, username: string): void {
+		const key = unregistering_key(entity.jid, username);
+		if (unregistering.has(key)) {
+			unregistering.delete(key);
+			opt_out(entity, username, "unregistering");
+		}
+	}
+
+	/** The user is out when the entity has answered, so that it can tidy up the roster before. */
+	function unregister(entity: Entity, username: string, id: string): void {
+		const key = unregistering_key(entity.jid, username);
+		if (!unregistering.has(key)) {
+			service.add_timer(unregister_span, () => {
+				finish_unregistering(entity, username);
+				return undefined;
+			});
+		}
+		unregistering.set(key, id);
+	}
+
+	/** Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050). */
+	function client_iq(event: StanzaEvent): Handled {
+		const stanza = event.stanza;
+		const payload = stanza.tags[0];
+		const entity = stanza.attr.type === "set" && payload ? opt_in_entity(event.origin, stanza.attr.to) : undefined;
+		if (entity && payload) {
+			const username = event.origin.username!;
+			if (payload.name === "query" && payload.attr.xmlns === "jabber:iq:register") {
+				if (payload.get_child("remove")) {
+					unregister(entity, username, stanza.attr.id ?? "");
+				} else {
+					opt_in(entity, username, "registration");
+				}
+			} else if (payload.name === "command" && payload.attr.xmlns === "http://jabber.org/protocol/commands") {
+				opt_in(entity, username, "a command");
+			}
+		}
+		return undefined;
+	}
+
+	/** Handles `iq/full`: the entity's answer to a request to unregister. */
+	function entity_answer(event: StanzaEvent): Handled {
+		const attr = event.stanza.attr;
+		if (next(unregistering)[0] === undefined || (attr.type !== "result" && attr.type !== "error") || attr.from === undefined) {
+			return undefined;
+		}
+		const entity = service.entities.get(jid.bare(attr.from)!);
+		const [username] = jid.split(attr.to);
+		if (entity && username !== undefined && unregistering.get(unregistering_key(entity.jid, username)) === attr.id) {
+			finish_unregistering(entity, username);
+		}
+		return undefined;
+	}
+
+	/** Handles `pre-message/host`, `pre-message/bare` and `pre-message/full`: messages with a body. */
+	function client_message(event: StanzaEvent): Handled {
+		const stanza = event.stanza;
+		const entity = stanza.attr.type !== "error" ? opt_in_entity(event.origin, stanza.attr.to) : undefined;
+		if (entity && stanza.get_child("body")) {
+			opt_in(entity, event.origin.username!, "a message");
+		}
+		return undefined;
+	}
+
+	/** Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: subscriptions (RFC 6121, 3). */
+	function client_presence(event: StanzaEvent): Handled {
+		const presence_type = event.stanza.attr.type;
+		if (presence_type === undefined || presence_type === "unavailable") {
+			return undefined;
+		}
+		const entity = opt_in_entity(event.origin, event.stanza.attr.to);
+		if (entity) {
+			if (presence_type === "subscribe" || presence_type === "subscribed") {
+				opt_in(entity, event.origin.username!, "a subscription");
+			} else if (presence_type === "unsubscribe" || presence_type === "unsubscribed") {
+				opt_out(entity, event.origin.username!, "ending a subscription");
+			}
+		}
+		return undefined;
+	}
+
+	/** Handles `roster-item-removed`: the user's own client takes the entity out of the roster. */
+	function roster_item_removed(event: RosterItemEvent): Handled {
+		const entity = event.origin && opt_in_entity(event.origin, event.jid);
+		if (entity && event.origin!.username === event.username) {
+			opt_out(entity, event.username, "removing it from the roster");
+		}
+		return undefined;
+	}
+
+	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, opt_out };
+}
