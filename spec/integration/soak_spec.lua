@@ -107,11 +107,11 @@ describe("soak:", function ()
 		repeat
 			chapter();
 			if shows_progress then
-				io.stderr:write(("\r%4d of %d s, %d acts, %d connections, %.0f KiB "):format(
+				io.stderr:write(("\r\27[K%4.0f of %d s, %d acts, %d connections, %.0f KiB "):format(
 					socket.gettime() - start, seconds, world.ledger.last, world.figures.connections, samples[#samples].kib));
 			end
 		until #samples >= least_chapters and socket.gettime() > start + seconds;
-		if is_long or shows_progress then
+		if is_long then
 			report(world, samples);
 		end
 	end);
