@@ -7,15 +7,25 @@ DIST    ?= build/dist
 LUA_OUT := lua-out/mod_privilege.lua
 LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
-DIST_PACKAGES := luarocks lua5.1 liblua5.1-0-dev zip unzip
+
+# Packages of Debian for each goal
+DIST_PACKAGES        := luarocks lua5.1 liblua5.1-0-dev zip unzip
+LINT_PACKAGES        := $(LUAS) lua-check pyflakes3
+UNIT_PACKAGES        := $(LUAS) lua-unit prosody
+INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp \
+	patch $(DIST_PACKAGES)
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
 lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
 PROSODY_LUA = $(call lua_of,prosody)
+RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scripts/run-specs
+PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
 .PHONY: help node build check lint test test-unit test-integration test-docker soak fuzz demo serve bench install dist patch unpatch clean \
-	debian-lint debian-unit debian-integration debian-demo debian-bench debian-dist
+	debian-lint debian-unit debian-integration debian-test debian-demo debian-bench debian-dist
+# What installs something comes first.
+.NOTPARALLEL:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,11 +33,13 @@ help: ## this list
 node:
 	@scripts/setup node
 debian-lint:
-	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-check pyflakes3
+	@scripts/setup debian $(LINT_PACKAGES)
 debian-unit:
-	@scripts/setup debian lua5.1 lua5.2 lua5.3 lua5.4 luajit lua-unit prosody
+	@scripts/setup debian $(UNIT_PACKAGES)
 debian-integration:
-	@scripts/setup debian prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp patch $(DIST_PACKAGES)
+	@scripts/setup debian $(INTEGRATION_PACKAGES)
+debian-test:
+	@scripts/setup debian $(sort $(LINT_PACKAGES) $(UNIT_PACKAGES) $(INTEGRATION_PACKAGES))
 debian-demo:
 	@scripts/setup debian prosody
 debian-bench:
@@ -39,31 +51,34 @@ build: node ## make lua-out/mod_privilege.lua out of src/
 	@node scripts/build.mjs
 
 check: node ## that the Lua is what src/ makes
-	@node scripts/build.mjs --check
+	@printf 'check: ' && node scripts/build.mjs --check
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
-	@$(BIN)/eslint . && echo "eslint: no problems"
-	@for folder in demo examples/typescript spec/types; do $(BIN)/tsc -p $$folder --noEmit && echo "tsc: $$folder/ has no problems" || exit 1; done
-	@pyflakes3 examples spec/support && echo "pyflakes: no problems"
+	@printf 'eslint: ' && $(BIN)/eslint . && echo "no problems"
+	@for folder in demo examples/typescript spec/types; do \
+		printf 'tsc: %s: ' "$$folder/" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
+	done
+	@printf 'pyflakes: ' && pyflakes3 examples spec/support && echo "no problems"
 	@scripts/check-lua $(LUA_OUT)
 	@scripts/check-specs
 
-test: lint test-unit test-integration ## lint, then all tests
+test: node debian-test lint ## lint, then all tests
+	@$(RUN_SPECS) all
 
 test-unit: debian-unit ## the pure parts, on every Lua
-	@for lua in $(LUAS); do echo "$$lua"; $$lua spec/unit/run.lua || exit 1; done
+	@$(RUN_SPECS) unit
 
-test-integration: node debian-integration ## against a real Prosody
-	@busted --lua=$(PROSODY_LUA) --pattern=_spec spec/integration
+test-integration: node debian-integration ## against a real Prosody; BUSTED=OPTIONS, such as --shuffle, for busted
+	@$(RUN_SPECS) integration
 
-test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12 or 13 alone
+test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12, 13 or sid alone
 	@scripts/with-docker scripts/test-docker $(PROSODY)
 
 fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SEED=… for others
-	@FUZZ="$(or $(FUZZ),1000000)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/hostile_spec.lua
+	@FUZZ="$(or $(FUZZ),1000000)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) $(PROGRESS) spec/integration/hostile_spec.lua
 
 soak: debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
-	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) spec/integration/soak_spec.lua
+	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) $(PROGRESS) spec/integration/soak_spec.lua
 
 demo: node debian-demo ## play through what the module does, against a real Prosody
 	@$(BIN)/tsc -p demo
@@ -78,8 +93,11 @@ bench: debian-bench ## what the module costs; QUICK=1, OUT=FILE for Markdown, PL
 		$(call lua_of,$(or $(PROSODY),prosody)) bench/run.lua
 
 install: ## copy the module to PLUGINS=DIR
-	@install -d "$(DESTDIR)$(PLUGINS)"
-	@install -m 644 $(LUA_OUT) "$(DESTDIR)$(PLUGINS)/mod_privilege.lua"
+	@install -d "$(DESTDIR)$(PLUGINS)" && install -m 644 $(LUA_OUT) "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" || { \
+		echo "Nothing was installed in $(DESTDIR)$(PLUGINS). Where only root may write: sudo make install." >&2; \
+		echo "To install it in another folder: make install PLUGINS=DIR" >&2; \
+		exit 1; \
+	}
 	@echo 'mod_privilege.lua is in $(DESTDIR)$(PLUGINS). In the configuration of Prosody:'
 	@echo
 	@echo '    plugin_paths = { "$(PLUGINS)" }'
