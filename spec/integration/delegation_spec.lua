@@ -163,7 +163,20 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 			server:load_module(order[1]);
 			server:load_module(order[2]);
 			clients = { juliet = server:client(juliet .. "/balcony"), romeo = server:client(romeo .. "/orchard") };
-			connect();
+		end);
+
+		local namespaces;
+		before_each(function ()
+			if is_installed then
+				connect();
+				namespaces = advertised();
+			end
+		end);
+
+		after_each(function ()
+			if is_installed then
+				component:close();
+			end
 		end);
 
 		teardown(function ()
@@ -173,7 +186,6 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 		end);
 
 		it_does("both tell what they grant", function ()
-			local namespaces = advertised();
 			assert.is_true(has_delegation(namespaces));
 			assert.is_true(has_privileges(namespaces));
 		end);
@@ -182,7 +194,7 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 
 		it_does("both work after a reload of mod_privilege", function ()
 			server:reload_module "privilege";
-			local namespaces = advertised();
+			namespaces = advertised();
 			assert.is_true(has_privileges(namespaces));
 			assert.is_false(has_delegation(namespaces));
 			it_works();
@@ -197,7 +209,7 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 
 			component:close();
 			connect();
-			local namespaces = advertised();
+			namespaces = advertised();
 			assert.is_true(has_delegation(namespaces));
 			assert.is_true(has_privileges(namespaces));
 			it_works();

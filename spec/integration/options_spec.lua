@@ -189,14 +189,25 @@ end);
 
 describe("B1.7 options of the global section:", function ()
 	local server, pubsub;
-	local hosts = { ["plain.lit"] = "", ["own.lit"] = "privilege_legacy_namespace = true\n\tprivilege_iq_timeout = 60" };
-	local config, users = write_config(hosts);
+	local config, users = write_config { ["plain.lit"] = "", ["own.lit"] = "privilege_legacy_namespace = true\n\tprivilege_iq_timeout = 60" };
+	local global = entities .. "privilege_legacy_namespace = false\nprivilege_iq_timeout = 200";
+
+	local function own(options)
+		return (write_config { ["plain.lit"] = "", ["own.lit"] = options });
+	end
 
 	setup(function ()
-		local global = entities .. "privilege_legacy_namespace = false\nprivilege_iq_timeout = 200";
 		server = prosody.start { config = config, users = users, global = global };
-		pubsub = server:component "pubsub.lit";
 		server:component "silent.lit";
+	end);
+
+	before_each(function ()
+		server:reload_config(config, global);
+		pubsub = server:component "pubsub.lit";
+	end);
+
+	after_each(function ()
+		pubsub:close();
 	end);
 
 	teardown(function ()
@@ -221,8 +232,7 @@ describe("B1.7 options of the global section:", function ()
 		server:reload_config(nil, entities .. "privilege_legacy_namespace = true\nprivilege_iq_timeout = 400");
 		assert.is_same({ {}, { "plain.lit: " .. granted_legacy } }, { grants.told(pubsub) });
 		assert.is_equal("result", attempt(pubsub, "user@plain.lit").legacy_message);
-		hosts["own.lit"] = "privilege_legacy_namespace = false\n\tprivilege_iq_timeout = 300";
-		server:reload_config((write_config(hosts)));
+		server:reload_config(own "privilege_legacy_namespace = false\n\tprivilege_iq_timeout = 300");
 		assert.is_same({ {}, { "own.lit: roster=none message=none presence=none" } }, { grants.told(pubsub) });
 		assert.is_equal("service-unavailable", attempt(pubsub, "user@own.lit").legacy_message);
 		assert_timeout(server, pubsub, "plain.lit", 400);
@@ -230,11 +240,11 @@ describe("B1.7 options of the global section:", function ()
 	end);
 
 	it("B1.6 waits no longer than it is told now while iqs are under way for which it waits longer", function ()
+		server:reload_config(own "privilege_iq_timeout = 300");
 		server:reload_module("privilege", "own.lit");
 		ask(pubsub, "own.lit");
 		pubsub:sync();
-		hosts["own.lit"] = "privilege_iq_timeout = 1";
-		server:reload_config((write_config(hosts)));
+		server:reload_config(own "privilege_iq_timeout = 1");
 		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(ask(pubsub, "own.lit"), 3)));
 	end);
 end);
