@@ -82,6 +82,10 @@ for _, storage in ipairs { "internal", "sql" } do
 		end
 
 		it("B4.3 B5 that fails now and then has what was answered with a result, and that is pushed, once", function ()
+			local before = {};
+			for _, username in ipairs { "juliet", "peter" } do
+				before[username] = rosters.get(gateway, username .. "@capulet.lit");
+			end
 			storage_does("roster_set", "prosody.spec_count = (prosody.spec_count or 0) + 1; return prosody.spec_count % 5 == 0");
 			local n, requests = 60, {};
 			for i = 1, n do
@@ -109,7 +113,7 @@ for _, storage in ipairs { "internal", "sql" } do
 			assert.is_same(own, (rosters.pushes(juliet)));
 			server:eval "prosody.spec_fail = nil";
 			for username, contacts in pairs(expected) do
-				local lines = { "friend@gateway.capulet.lit both" };
+				local lines = before[username];
 				for _, line in pairs(contacts) do
 					table.insert(lines, line);
 				end

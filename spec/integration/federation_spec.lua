@@ -41,6 +41,12 @@ VirtualHost "montague.lit"
 		romeo = two:client "romeo@montague.lit/orchard";
 	end);
 
+	before_each(function ()
+		for _, stream in ipairs { juliet, pubsub, benvolio, romeo } do
+			stream:sync():drain();
+		end
+	end);
+
 	teardown(function ()
 		one:stop();
 		two:stop();
@@ -56,6 +62,8 @@ VirtualHost "montague.lit"
 	end
 
 	it("B2.1 serves the same entity when it is a local one", function ()
+		romeo:close();
+		romeo = two:client "romeo@montague.lit/orchard";
 		assert.is_same({
 			"montague.lit: roster=both push=true message=outgoing presence=managed_entity iq(urn:xmpp:ping)=both";
 		}, (told(romeo)));

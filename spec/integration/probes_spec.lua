@@ -13,6 +13,8 @@ VirtualHost "capulet.lit"
 	privileged_entities = { ["pubsub.capulet.lit"] = GRANT ["late.capulet.lit"] = GRANT }
 VirtualHost "idle.lit"
 	privileged_entities = { ["pubsub.idle.lit"] = GRANT }
+VirtualHost "anew.lit"
+	privileged_entities = { ["pubsub.anew.lit"] = GRANT }
 VirtualHost "early.lit"
 	privileged_entities = { ["pubsub.early.lit"] = GRANT }
 VirtualHost "quiet.lit"
@@ -28,6 +30,7 @@ VirtualHost "verona.lit"
 Component "pubsub.capulet.lit" component_secret = "secret"
 Component "late.capulet.lit" component_secret = "secret"
 Component "pubsub.idle.lit" component_secret = "secret"
+Component "pubsub.anew.lit" component_secret = "secret"
 Component "pubsub.early.lit" component_secret = "secret"
 Component "pubsub.quiet.lit" component_secret = "secret"
 Component "pubsub.slow.lit" component_secret = "secret"
@@ -68,7 +71,7 @@ describe("probing", function ()
 			config = config, s2s = true;
 			users = {
 				"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "mercutio@verona.lit",
-				"idler@idle.lit", "user@early.lit", "user@quiet.lit", "user@slow.lit", "user@cut.lit";
+				"idler@idle.lit", "user@anew.lit", "user@early.lit", "user@quiet.lit", "user@slow.lit", "user@cut.lit";
 			};
 			rosters = {
 				["juliet@capulet.lit"] = roster { online = "both", shared = "both" };
@@ -78,6 +81,7 @@ describe("probing", function ()
 				};
 				["peter@capulet.lit"] = roster { both = "both", to = "to", away = "both", a = "both", b = "both", c = "both" };
 				["idler@idle.lit"] = roster { x = "both" };
+				["user@anew.lit"] = roster { x = "both" };
 				["user@early.lit"] = roster { online = "both" };
 				["user@quiet.lit"] = roster(many);
 				["user@slow.lit"] = roster { x = "both", y = "both", z = "both" };
@@ -284,16 +288,16 @@ describe("probing", function ()
 
 	it("B8.4 is done anew where the permission was taken away and is given again", function ()
 		local function grants(text)
-			capulet:reload_config((config:gsub('%["pubsub.idle.lit"%] = %b{};', text or "%0")));
+			capulet:reload_config((config:gsub('%["pubsub.anew.lit"%] = %b{};', text or "%0")));
 		end
 		grants();
-		local pubsub = capulet:component "pubsub.idle.lit";
+		local pubsub = capulet:component "pubsub.anew.lit";
 		settle(capulet, 0.15);
 		probes(montague, 0);
 		grants "";
 		settle(capulet);
 		grants();
-		assert.is_same({ "x@montague.lit by idler@idle.lit" }, (probes(montague, 1)));
+		assert.is_same({ "x@montague.lit by user@anew.lit" }, (probes(montague, 1)));
 		assert.is_same({}, taken(pubsub));
 	end);
 
@@ -307,7 +311,13 @@ describe("probing", function ()
 	end);
 
 	it("B8.4 does without where the server cannot list its users", function ()
-		capulet:eval([[prosody.hosts["capulet.lit"].users.users = nil]]);
+		capulet:eval([[
+			local provider = prosody.hosts["capulet.lit"].users;
+			prosody.spec_users, provider.users = provider.users, nil;
+		]]);
+		finally(function ()
+			capulet:eval([[prosody.hosts["capulet.lit"].users.users = prosody.spec_users]]);
+		end);
 		capulet:client "juliet@capulet.lit/balcony";
 		montague:client "online@montague.lit/x";
 		reach();

@@ -28,7 +28,7 @@ for _, storage in ipairs { "internal", "sql" } do
 				config = config;
 				users = {
 					"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "tybalt@capulet.lit",
-					"abram@capulet.lit", "romeo@montague.lit",
+					"abram@capulet.lit", "romeo@montague.lit", "potpan@capulet.lit", "rosaline@capulet.lit",
 				};
 			};
 			pubsub = server:component "pubsub.capulet.lit";
@@ -403,7 +403,7 @@ for _, storage in ipairs { "internal", "sql" } do
 
 		for _, online in ipairs { true, false } do
 			it("B5 tells that the items are gone of a user who is deleted while " .. (online and "online" or "offline"), function ()
-				local username = online and "juliet" or "peter";
+				local username = online and "rosaline" or "potpan";
 				seed(username, { ["nurse@capulet.lit"] = "subscription = 'both'", ["x@gateway.capulet.lit"] = "subscription = 'none'" });
 				seed("nurse", { [username .. "@capulet.lit"] = "subscription = 'both', name = 'N'" });
 				local client = online and server:client(username .. "@capulet.lit/x");

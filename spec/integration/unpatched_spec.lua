@@ -72,6 +72,7 @@ describe("B3.5 a server whose mod_component lacks the event", function ()
 	end);
 
 	it("B3.5 logs an error that names the patch when a listed component connects, and only then", function ()
+		local mark = server:mark();
 		connect "stranger";
 		connect("brief"):close(); -- before it could be missed
 		assert.has_error(function ()
@@ -80,10 +81,10 @@ describe("B3.5 a server whose mod_component lacks the event", function ()
 		streams[#streams + 1] = server:client "juliet@capulet.lit/balcony";
 		assert.is_same({ "capulet.lit: message=outgoing" }, (grants.told(streams[#streams])));
 		connect "pubsub";
-		local line = server:wait_log("privilege%s+error\t.*component%-authenticated", 5);
+		local line = server:wait_log("privilege%s+error\t.*component%-authenticated", 5, mark);
 		assert.is_truthy(line:find("pubsub.capulet.lit", 1, true));
 		assert.is_truthy(line:find("patch", 1, true));
-		assert.is_equal(1, #patch_errors(server));
+		assert.is_equal(1, #patch_errors(server, mark));
 	end);
 
 	it("B3.5 does not log it about a component that was found connected", function ()
