@@ -134,7 +134,7 @@ describe("While entities are busy and", function ()
 			end
 			look(true);
 
-			local deadline = socket.gettime() + 5;
+			local deadline = socket.gettime() + 20;
 			local missing;
 			repeat
 				for _, stream in ipairs { gateway, romeo, service } do

@@ -209,7 +209,7 @@ for _, storage in ipairs { "internal", "sql" } do
 
 			-- Waits until the storage is being waited for; that it can be asked about shows that others are served then
 			local function assert_waiting()
-				local deadline = socket.gettime() + 5;
+				local deadline = socket.gettime() + 20;
 				repeat
 					assert.is_true(socket.gettime() < deadline, "the storage was not waited for");
 				until server:eval "return prosody.spec_waiting" > 0;

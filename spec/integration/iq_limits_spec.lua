@@ -68,7 +68,7 @@ describe("B7.3 iqs under way", function ()
 
 		local count, sent, took, done = 12, {}, {}, 0;
 		local start = socket.gettime();
-		while done < count and socket.gettime() < start + 8 do
+		while done < count and socket.gettime() < start + 30 do
 			if #sent < count and socket.gettime() >= start + #sent * 0.1 then
 				ask(flood, { to = romeo.jid, query }, { to = "romeo@verona.lit", id = "outer" .. #sent + 1 });
 				table.insert(sent, socket.gettime());
@@ -89,7 +89,7 @@ describe("B7.3 iqs under way", function ()
 		for i = 1, count do
 			answer(romeo, asked(romeo), query);
 			assert.truthy(took[i] > 0.95, ("given up after %.2f s"):format(took[i]));
-			assert.truthy(took[i] < 4, ("given up after %.2f s"):format(took[i]));
+			assert.truthy(took[i] < 8, ("given up after %.2f s"):format(took[i]));
 		end
 		flood:nothing();
 		answer(romeo, asked(romeo), query);

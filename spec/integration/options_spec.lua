@@ -70,7 +70,7 @@ local function assert_timeout(server, pubsub, host, seconds)
 	set_clock(server, host, seconds - 5);
 	pubsub:nothing(answer);
 	set_clock(server, host, seconds);
-	assert.is_equal("remote-server-timeout", outcome(pubsub:expect(answer, 3)));
+	assert.is_equal("remote-server-timeout", outcome(pubsub:expect(answer)));
 	set_clock(server, host, 0);
 end
 
@@ -158,7 +158,7 @@ describe("B1.7 options of hosts:", function ()
 
 	it("B1.7 waits for the answer to an iq as long as it is told", function ()
 		local short, long, default = ask(pubsub, "short.lit"), ask(pubsub, "long.lit"), ask(pubsub, "default.lit");
-		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(short, 3)));
+		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(short)));
 		pubsub:nothing(long);
 		pubsub:nothing(default);
 	end);
@@ -245,6 +245,6 @@ describe("B1.7 options of the global section:", function ()
 		ask(pubsub, "own.lit");
 		pubsub:sync();
 		server:reload_config(own "privilege_iq_timeout = 1");
-		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(ask(pubsub, "own.lit"), 3)));
+		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(ask(pubsub, "own.lit"))));
 	end);
 end);

@@ -79,7 +79,7 @@ describe("B10.3 the console's privilege:list()", function ()
 
 	-- Waits until an entity is listed as not connected
 	local function wait_disconnected(name)
-		local deadline = socket.gettime() + 5;
+		local deadline = socket.gettime() + 20;
 		while since(server, name) ~= "no" do
 			assert.is_true(socket.gettime() < deadline, name .. " stays connected");
 			socket.sleep(0.01);
@@ -292,7 +292,7 @@ describe("B10.3 prosodyctl shell", function ()
 		end
 
 		local function wait_connected(number)
-			local deadline = socket.gettime() + 2;
+			local deadline = socket.gettime() + 20;
 			while not status():find((" %d connected"):format(number)) and socket.gettime() < deadline do
 				socket.sleep(0.01);
 			end

@@ -13,7 +13,7 @@ function presences.settle(server, seconds)
 		prosody.spec_settled = false;
 		module:add_timer(%g, function () prosody.spec_settled = true; end);
 	]]):format(seconds or 0.05));
-	local deadline = socket.gettime() + 10;
+	local deadline = socket.gettime() + 30;
 	repeat
 		socket.sleep(0.005);
 		if socket.gettime() > deadline then

@@ -16,7 +16,7 @@ programs.has_node = programs.succeeds "node -e 0 && test -d node_modules/@xmpp/c
 --- Whether there is slixmpp with its XEP-0356 plugin; 1.7 of Debian 11 has none.
 programs.has_slixmpp = programs.succeeds "/usr/bin/python3 -c 'import slixmpp.plugins.xep_0356'";
 
---- Starts a program; it is ended after half a minute at the latest.
+--- Starts a program; it is ended after a minute at the latest.
 -- @param command a shell command of one program
 -- @param variables table of environment variables, default none
 -- @return the program
@@ -26,7 +26,7 @@ function programs.start(command, variables)
 		table.insert(assignments, ("%s='%s'"):format(name, value));
 	end
 	-- Without --foreground signals would come to the program twice.
-	local pipe = assert(io.popen(("echo $$; exec timeout --foreground 30 env %s %s 2>&1"):format(table.concat(assignments, " "), command)));
+	local pipe = assert(io.popen(("echo $$; exec timeout --foreground 60 env %s %s 2>&1"):format(table.concat(assignments, " "), command)));
 	return setmetatable({ pipe = pipe, pid = assert(pipe:read "*l") }, program_mt);
 end
 

@@ -12,7 +12,7 @@ local stream = require "spec.support.stream";
 
 local control_host = "test.control";
 local xmlns_control = "urn:spec:control";
-local start_timeout, stop_timeout = 10, 10;
+local start_timeout, stop_timeout = 30, 30;
 
 -- For looking at the servers' folders afterwards
 local keep_folders = (os.getenv "SPEC_KEEP" or "") ~= "";
@@ -465,11 +465,11 @@ end
 
 --- Waits for a line in the log.
 -- @param pattern a Lua pattern
--- @param timeout in seconds, default 5
+-- @param timeout in seconds, default 20
 -- @param mark where to start to look, default the log's beginning
 -- @return the line; an error is raised when none came
 function methods:wait_log(pattern, timeout, mark)
-	local deadline, position = socket.gettime() + (timeout or 5), mark or 0;
+	local deadline, position = socket.gettime() + (timeout or 20), mark or 0;
 	while true do
 		local expired = socket.gettime() >= deadline;
 		local text = self:log_since(position);

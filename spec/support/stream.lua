@@ -11,7 +11,8 @@ local st = require "util.stanza";
 local sha1 = require "util.hashes".sha1;
 local xml = require "spec.support.xml";
 
-local default_timeout = 5;
+-- Much more than it takes: it is waited for in vain only where something is wrong, and the machine may be busy
+local default_timeout = 20;
 local xmlns_sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
 local xmlns_bind = "urn:ietf:params:xml:ns:xmpp-bind";
 
@@ -217,7 +218,7 @@ end
 -- A table as the filter names what has to be equal: name, child and xmlns (a child with that name
 -- and namespace), body (its text), anything else is an attribute; false means that it is absent.
 -- @param filter a function that gets a stanza and tells whether it is the one, or a table, or nil for any stanza
--- @param timeout in seconds, default 5
+-- @param timeout in seconds, default 20
 -- @return the stanza; an error is raised when none came
 function methods:expect(filter, timeout)
 	local stanza = wait_for(self, filter, timeout);

@@ -6,7 +6,7 @@ local settle = {};
 
 --- Waits until a condition returns true; what else it returns is told when that does not happen.
 function settle.wait(what, condition)
-	local deadline = socket.gettime() + 10;
+	local deadline = socket.gettime() + 30;
 	while true do
 		local done, state = condition();
 		if done then
