@@ -1,0 +1,162 @@
+-- The texts for readers, held against the module: numbers of paragraphs, errors, stanzas, programs and links.
+
+local environment = require "spec.support.environment";
+local programs = require "spec.support.programs";
+local prosody = require "spec.support.prosody";
+local xml = require "spec.support.xml";
+local lfs = require "lfs";
+
+local juliet, gateway = "juliet@capulet.lit", "gateway.capulet.lit";
+local protocol = environment.read_file "doc/protocol.md";
+
+-- The code blocks of a language in a text: each with the last line that stands before it
+local function blocks(text, language)
+	local found, before, block = {}, nil, nil;
+	for line in (text .. "\n"):gmatch "(.-)\n" do
+		if block and line:find "^```" then
+			table.insert(found, { before = before, text = table.concat(block, "\n") .. "\n" });
+			block = nil;
+		elseif block then
+			block[#block + 1] = line;
+		elseif line == "```" .. language then
+			block = {};
+		elseif line ~= "" then
+			before = line;
+		end
+	end
+	return found;
+end
+
+local config = blocks(protocol, "lua")[1].text;
+
+describe("doc/behaviour.md", function ()
+	it("has every number that the name of a spec begins with", function ()
+		local text, chapters, paragraphs = environment.read_file "doc/behaviour.md", {}, {};
+		local chapter;
+		for line in text:gmatch "[^\n]+" do
+			chapter = line:match "^## (%d+)%. " or chapter;
+			chapters[chapter or ""] = true;
+			local number = chapter and line:match "^(%d+)%. ";
+			if number then
+				paragraphs[chapter .. "." .. number] = true;
+			end
+		end
+		for _, folder in ipairs { "spec/unit", "spec/integration" } do
+			for name in lfs.dir(folder) do
+				for code in (name:find "%.lua$" and environment.read_file(folder .. "/" .. name) or ""):gmatch "[\"']B(%d[%d.]*) " do
+					assert.is_true(paragraphs[code] or chapters[code] or false, ("%s/%s refers to B%s"):format(folder, name, code));
+				end
+			end
+		end
+	end);
+end);
+
+describe("doc/protocol.md", function ()
+	-- Condition, type and text of each error of the module, and of each row of the table
+	local function errors_of_module()
+		local found = {};
+		for _, refusal in pairs(require "spec.unit.support".parts.refusals) do
+			found[("%s, %s: %s"):format(refusal.condition, refusal.type, refusal.text)] = true;
+		end
+		return found;
+	end
+
+	it("lists the errors of the module, and no others", function ()
+		local found = {};
+		for condition, kind, text, cause, remedy in protocol:gmatch "\n| `([%l-]+)` | (%l+) | ([^|]-) | ([^|]-) | ([^|]-) |%f[\n]" do
+			assert.is_truthy(cause ~= "" and remedy ~= "");
+			found[("%s, %s: %s"):format(condition, kind, text)] = true;
+		end
+		assert.same(errors_of_module(), found);
+	end);
+
+	describe("the stanzas", function ()
+		local server;
+
+		teardown(function ()
+			if server then
+				server:stop();
+			end
+		end);
+
+		-- Whether a stanza is the one that is shown; an attribute that is shown as … can be anything
+		local function is_shown(text)
+			return function (stanza)
+				local shown = xml.parse(text);
+				for name, value in pairs(shown.attr) do
+					shown.attr[name] = value == "…" and stanza.attr[name] or value;
+				end
+				return (xml.same(stanza, shown));
+			end;
+		end
+
+		it("go as they are shown", function ()
+			server = prosody.start {
+				config = config; users = { juliet, "romeo@capulet.lit" };
+				rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse", groups = { "Household" } } } };
+			};
+			local streams = { ["Juliet's client"] = server:client(juliet .. "/balcony"); ["Romeo's client"] = server:client "romeo@capulet.lit/orchard" };
+			streams["Juliet's client"]:sync();
+			streams["Romeo's client"]:sync():drain();
+			streams["The component"] = server:component(gateway);
+			local count = 0;
+			for _, block in ipairs(blocks(protocol, "xml")) do
+				local who, what = block.before:match "^(.*) (%l+):$";
+				local stream = assert(streams[who], block.before);
+				if what == "sends" then
+					stream:send(block.text);
+				else
+					assert.equal("gets", what);
+					stream:expect(is_shown(block.text));
+				end
+				count = count + 1;
+			end
+			assert.is_true(count > 10);
+			streams["The component"]:drain();
+			streams["The component"]:nothing { name = "iq" };
+		end);
+	end);
+
+	local has_xmpp4r = programs.succeeds "ruby -r xmpp4r -e 0";
+	for _, language in ipairs {
+		{ fence = "js"; file = "gateway.mjs"; command = "node %s/gateway.mjs"; usable = programs.has_node; needs = "Node.js with the project's packages" };
+		{ fence = "python"; file = "gateway.py"; command = "/usr/bin/python3 -u %s/gateway.py"; usable = programs.has_slixmpp; needs = "slixmpp 1.8" };
+		{ fence = "ruby"; file = "gateway.rb"; command = "ruby %s/gateway.rb"; usable = has_xmpp4r; needs = "ruby-xmpp4r" };
+	} do
+		local what = "has a program in " .. language.fence .. " that runs";
+		it(what, function ()
+			if not language.usable then
+				pending(("%s (needs %s)"):format(what, language.needs));
+			end
+			local server = prosody.start { config = config; users = { juliet } };
+			local folder = server.dir;
+			finally(function ()
+				server:stop();
+			end);
+			local client = server:client(juliet .. "/balcony", { carbons = true });
+			local found = blocks(protocol, language.fence);
+			assert.equal(1, #found);
+			local text, ports = found[1].text:gsub("5347", tostring(server.component_port));
+			assert.equal(1, ports);
+			environment.write_file(folder .. "/" .. language.file, text);
+			if language.fence == "js" then
+				lfs.link(lfs.currentdir() .. "/node_modules", folder .. "/node_modules", true);
+			end
+			local output, status = programs.start((language.command:gsub("%%s", folder))):finish();
+			local lines = {};
+			for line in output:gmatch "[^\n]+" do
+				if line:find "^granted:" or line:find "^bookmark:" or line:find "^roster:" then
+					table.insert(lines, (line:gsub("%s+$", "")));
+				end
+			end
+			assert.same({
+				"granted: roster both", "granted: message outgoing", "granted: iq", "granted: presence managed_entity",
+				"bookmark: result", "roster: item-not-found";
+			}, lines, output);
+			assert.equal(0, status, output);
+			local carbon = client:expect { name = "message", from = juliet, child = "sent", xmlns = "urn:xmpp:carbons:2" };
+			local sent = carbon:find "{urn:xmpp:carbons:2}sent/{urn:xmpp:forward:0}forwarded/{jabber:client}message";
+			assert.equal("Hello from the other side", sent:get_child_text("body", "jabber:client"));
+		end);
+	end
+end);
