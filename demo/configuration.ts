@@ -14,7 +14,7 @@ export const address = "127.0.0.1";
 export const host = "capulet.lit";
 export const juliet: Account = { username: "juliet", password: "balcony" };
 export const romeo: Account = { username: "romeo", password: "orchard" };
-export const gateway = { domain: `gateway.${host}`, secret: "friar" };
+export const gateway = { domain: `gateway.${host}`, secret: "secret" };
 
 /** What the gateway is granted at first. */
 export const grants = `\

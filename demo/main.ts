@@ -1,23 +1,18 @@
 // Plays through what mod_privilege does, against a real Prosody: `make demo`, with the stanzas `make demo VERBOSE=1`.
 
 import { address, grants, juliet, romeo } from "./configuration.js";
-import { create_client, create_gateway, type Peer } from "./peer.js";
+import { create_client, create_gateway } from "./peer.js";
 import { free_port } from "./ports.js";
 import { start_server } from "./server.js";
-import { version_get } from "./stanzas.js";
 import { prepare, story, type Cast, type Tell } from "./story.js";
 import { bold, cyan, faint, green, print, print_indented, print_line, print_stanza, print_title, red } from "./terminal.js";
 
 const tell: Tell = {
 	asks: (peer, what) => { print_line("asks", peer.name, what); },
 	gets: (peer, what) => { print_line("gets", peer.name, what); },
+	is_refused: (peer, what) => { print_line("is refused", peer.name, what); },
 	does: (who, what) => { print_line("does", who, what); },
 };
-
-async function server_version(peer: Peer): Promise<string> {
-	const query = (await peer.ask(version_get())).getChild("query");
-	return `${query?.getChildText("name") ?? "an unknown server"} ${query?.getChildText("version") ?? ""}`;
-}
 
 function describe(error: unknown): string {
 	return error instanceof Error ? error.message : String(error);
@@ -45,14 +40,15 @@ async function demo(): Promise<void> {
 		gateway: create_gateway(ports, print_stanza),
 	};
 	try {
-		await prepare(cast);
 		print();
-		print(bold(`mod_privilege on ${await server_version(cast.juliet)}, ports ${ports.clients} and ${ports.components} of ${address}`));
+		print(bold(`mod_privilege on Prosody ${server.version}, ports ${ports.clients} and ${ports.components} of ${address}`));
 		print();
-		print(`${cyan(cast.juliet.jid)} and ${cyan(cast.romeo.jid)} are users with a client each.`);
 		print(`${cyan(cast.gateway.jid)} is an external component. The admin has granted it privileges:`);
 		print();
 		print_indented(grants, faint);
+		print();
+		print(`${cyan(cast.juliet.jid)} and ${cyan(cast.romeo.jid)} are users. They log in. Juliet adds the Nurse to her roster and goes online.`);
+		await prepare(cast);
 		await play(cast);
 		for (const peer of [cast.gateway, cast.juliet, cast.romeo]) await peer.disconnect();
 		await server.stop();

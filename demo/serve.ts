@@ -15,19 +15,25 @@ for (const { username, password } of [juliet, romeo]) print(`            ${usern
 print(`Component:  ${cyan(`${address}:${ports.components}`)}`);
 print(`            ${gateway.domain}, secret ${gateway.secret}`);
 print();
+print("Start one of the examples beside it, in another terminal:");
+print();
+const environment = ports.components === 5347 ? "" : `GATEWAY_SERVER=${address}:${ports.components} `;
+print(`      node_modules/.bin/tsc -p examples/typescript && ${environment}node build/examples/gateway.js ${juliet.username}@${host}`);
+print(`      ${environment}python3 examples/python/gateway.py ${juliet.username}@${host}`);
+print();
 print(`Its configuration is ${server.config_file}:`);
 print();
 print_indented(grants, faint);
 print();
-print("Change it, and have it read again, with the component connected:");
+print("Change it and reload it while the component is connected:");
 print();
 print(`      kill -HUP ${server.pid}`);
 print();
-print(`What it does is in ${server.log_file}`);
+print(`The log is ${server.log_file}`);
 
 // Here this is how it ends.
 process.prependListener("SIGINT", () => {
-	print("\nStopped, and nothing is left.");
+	print("\nStopped. Nothing is left behind.");
 	process.exit(0);
 });
 

@@ -17,6 +17,8 @@ const stop_timeout = 3_000;
 
 export interface Server {
 	pid: number;
+	/** Prosody's version, as its log has it. */
+	version: string;
 	ports: Ports;
 	config_file: string;
 	log_file: string;
@@ -111,6 +113,7 @@ export async function start_server(ports: Ports, virtual_host: string): Promise<
 
 	return {
 		pid,
+		version: /version (.*)/.exec(read(log_file))?.[1] ?? "of an unknown version",
 		ports,
 		config_file,
 		log_file,

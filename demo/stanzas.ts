@@ -27,8 +27,6 @@ export const roster_set = ({ jid, name, group, subscription }: Contact, to?: str
 
 export const enable_carbons = (): Element => xml("iq", { type: "set" }, xml("enable", { xmlns: xmlns_carbons }));
 
-export const version_get = (): Element => xml("iq", { type: "get", to: host }, xml("query", { xmlns: "jabber:iq:version" }));
-
 /** A message that the server is asked to send in a user's name (XEP-0356, 5.3). */
 export const privileged_message = (from: string, to: string, body: string): Element =>
 	xml("message", { to: host, id: "privileged-message" },

@@ -13,10 +13,11 @@ export interface Cast {
 	gateway: Peer;
 }
 
-/** Tells what a peer asked for, got or did. */
+/** Tells what a peer asks for, gets, is refused or does. */
 export interface Tell {
 	asks: (peer: Peer, what: string) => void;
 	gets: (peer: Peer, what: string) => void;
+	is_refused: (peer: Peer, what: string) => void;
 	does: (who: string, what: string) => void;
 }
 
@@ -56,8 +57,8 @@ export async function prepare({ juliet, romeo }: Cast): Promise<void> {
 }
 
 async function is_told_privileges({ gateway }: Cast, tell: Tell): Promise<void> {
-	await gateway.connect();
 	tell.does(gateway.name, `logs in as component ${gateway_account.domain}, and asks for nothing`);
+	await gateway.connect();
 	const message = await gateway.expect("a message that tells its privileges", stanzas.is_privilege);
 	check(message.attrs["from"] === host, `from ${host}`, message);
 	tell.gets(gateway, tell_privileges(message, [
@@ -169,7 +170,7 @@ async function is_refused({ gateway, juliet, romeo }: Cast, tell: Tell): Promise
 	const error = await gateway.expect("an error", (stanza) => stanza.is("message") && stanza.attrs["type"] === "error");
 	const text = stanzas.describe_error(error);
 	check(text?.startsWith("forbidden: ") === true, "the error forbidden", error);
-	tell.gets(gateway, `an error, ${text ?? ""}`);
+	tell.is_refused(gateway, `an error, ${text ?? ""}`);
 
 	// What the server has sent to Romeo before it answers his ping has come.
 	check_result(await romeo.ask(xml("iq", { type: "get", to: host }, xml("ping", { xmlns: "urn:xmpp:ping" }))));

@@ -26,11 +26,12 @@ export function print_title(number: number, title: string): void {
 	print(`${cyan(`${number}.`.padStart(3))} ${bold(title)}`);
 }
 
-/** A line of what happens: who, and what. */
-export function print_line(kind: "asks" | "gets" | "does", who: string, what: string): void {
+/** A line of what happens: who, and what. A refusal is red, everything else that somebody gets is green. */
+export function print_line(kind: "asks" | "gets" | "does" | "is refused", who: string, what: string): void {
 	const lines = what.split("\n");
-	const head = (kind === "does" ? who : `${who} ${kind}`).padEnd(14);
-	print(`    ${kind === "gets" ? green(head) : head} ${lines.join(`\n${" ".repeat(19)}`)}`);
+	const head = (kind === "does" ? who : kind === "is refused" ? `${who} gets` : `${who} ${kind}`).padEnd(14);
+	const colour = kind === "gets" ? green : kind === "is refused" ? red : (text: string) => text;
+	print(`    ${colour(head)} ${lines.join(`\n${" ".repeat(19)}`)}`);
 }
 
 /** An element on several lines; ltx' own would add to texts. */

@@ -1,4 +1,4 @@
--- What the examples need in the configuration of Prosody: a host that grants a component its privileges, and the component.
+-- What the examples need in Prosody's configuration: a host that grants a component its permissions, and the component.
 
 VirtualHost "capulet.lit"
 	modules_enabled = { "privilege" } -- beside what is there
@@ -6,6 +6,7 @@ VirtualHost "capulet.lit"
 		["gateway.capulet.lit"] = {
 			roster = "both";
 			message = "outgoing";
+			iq = { ["http://jabber.org/protocol/pubsub"] = "set" }; -- for bookmarks
 		};
 	}
 

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
-"""A gateway to another network, in small.
+"""A small gateway to another network.
 
-It puts one contact of that network, "friend", into a user's roster, and shows the user's own clients what the user
-is taken to have written to the friend over there. What is written to the friend here is echoed, where a real gateway
-would pass it on. It runs until it is interrupted.
+It adds one contact of that network, "friend", to a user's roster, bookmarks a room, and shows the user's own clients
+what the user seems to have written to the friend over there. It echoes what the user writes to the friend here, where a
+real gateway would pass it on. It runs until it is interrupted.
 
     gateway.py juliet@capulet.lit
 
-The environment tells the rest: GATEWAY_DOMAIN, GATEWAY_SECRET, and where Prosody listens for components, GATEWAY_SERVER.
-It needs slixmpp 1.8 or later.
+Environment variables say the rest: GATEWAY_DOMAIN, GATEWAY_SECRET, and GATEWAY_SERVER, where Prosody listens for
+components. It needs slixmpp 1.8 or later.
 """
 
 import asyncio
@@ -19,14 +19,34 @@ import sys
 from slixmpp import JID, ComponentXMPP, Iq, Message
 from slixmpp.exceptions import IqError, IqTimeout
 from slixmpp.stanza import Error
-from slixmpp.xmlstream import register_stanza_plugin
+from slixmpp.xmlstream import ET, register_stanza_plugin
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import StanzaPath
 
-# Else slixmpp does not find the errors in a component's stanzas. Later versions have an option for this, fix_error_ns.
+# Otherwise slixmpp does not find the errors in a component's stanzas. Later versions have an option for this, fix_error_ns.
 Error.namespace = "jabber:component:accept"
 for stanza in (Iq, Message):
     register_stanza_plugin(stanza, Error)
+
+PRIVILEGE = "{urn:xmpp:privilege:2}"
+BOOKMARK = """
+<pubsub xmlns="http://jabber.org/protocol/pubsub">
+  <publish node="urn:xmpp:bookmarks:1">
+    <item id="room@{domain}"><conference xmlns="urn:xmpp:bookmarks:1" name="A room over there"/></item>
+  </publish>
+</pubsub>
+"""
+
+
+def permissions(privilege):
+    """Gives the permissions in a privilege element as text: roster both, iq set NAMESPACE."""
+    granted = []
+    for perm in privilege.findall(PRIVILEGE + "perm"):
+        if perm.get("access") == "iq":
+            granted += [f"iq {space.get('type')} {space.get('ns')}" for space in perm.findall(PRIVILEGE + "namespace")]
+        else:
+            granted.append(f"{perm.get('access')} {perm.get('type')}")
+    return granted
 
 
 class Gateway(ComponentXMPP):
@@ -34,20 +54,29 @@ class Gateway(ComponentXMPP):
         super().__init__(domain, secret, address, port)
         self.user = JID(user)
         self.friend = JID("friend@" + domain)
-        self.privileges = asyncio.get_event_loop().create_future()
+        self.permissions = asyncio.get_event_loop().create_future()
+        self.online = asyncio.get_event_loop().create_future()
         self.register_plugin("xep_0356")
-        self.register_handler(Callback("Privileges of the host", StanzaPath("message/privilege"), self.take_privileges))
+        self.register_handler(Callback("Permissions", StanzaPath("message/privilege"), self.take_permissions))
         self.register_handler(Callback("Roster push", StanzaPath("iq@type=set/roster"), self.take_push))
         self.add_event_handler("message", self.take_message)
+        self.add_event_handler("session_start", lambda _: self.settle(None))
+        # A wrong secret is the stream error not-authorized.
+        self.add_event_handler("stream_error", lambda error: self.settle(ConnectionError(error["condition"])))
 
-    def take_privileges(self, message):
-        """The server says what it grants right after the handshake."""
-        if message["from"] == self.user.domain and not self.privileges.done():
-            self.privileges.set_result({perm["access"]: perm["type"] for perm in message["privilege"]["perms"]})
+    def settle(self, error):
+        """Notes whether the server has accepted the component."""
+        if not self.online.done():
+            self.online.set_exception(error) if error else self.online.set_result(None)
+
+    def take_permissions(self, message):
+        """Takes what the server says right behind the handshake."""
+        if message["from"] == self.user.domain and not self.permissions.done():
+            self.permissions.set_result(permissions(message["privilege"].xml))
 
     def take_push(self, iq):
-        """Whenever a roster changes, whoever changed it, the server tells."""
-        # Only the server can send from a user's bare JID, so nobody else is believed.
+        """Takes a change of a roster, whoever made it."""
+        # Only the server can send from a user's bare JID: believe nobody else.
         if iq["from"].resource or iq["from"].domain != self.user.domain:
             iq.reply().error().send()
             return
@@ -59,15 +88,15 @@ class Gateway(ComponentXMPP):
         if message["type"] == "error":
             print(f"{message['from']} refuses message {message['id']}: {message['error']['condition']}", file=sys.stderr)
         elif message["to"] == self.friend and message["from"] == self.user:
-            # Clients write from their full JIDs. From the bare one it is what we sent in the user's name.
+            # Clients write from their full JIDs. The bare one is the sender of what we sent in the user's name.
             print(f"{self.user} wrote over there: {message['body']}")
         elif message["to"] == self.friend and message["body"]:
             print(f"{message['from']} writes: {message['body']}")
             message.reply("You said: " + message["body"]).send()
 
     def send_as_user(self, to, body):
-        """The user's clients see it as sent (XEP-0280), and it is in the user's archive (XEP-0313)."""
-        message = Message()
+        """Sends a message: the user's clients see it as sent (XEP-0280), and the user's archive keeps it (XEP-0313)."""
+        message = Message()  # self.make_message() would have the namespace of components, which is refused here
         message["from"], message["to"], message["type"] = self.user, to, "chat"
         message["id"] = self.new_id()
         message["body"] = body
@@ -77,22 +106,34 @@ class Gateway(ComponentXMPP):
         wrapper["privilege"]["forwarded"].append(message)
         wrapper.send()
 
-    async def use_privileges(self):
-        await self.wait_until("session_start", 5)
+    async def set_as_user(self, payload):
+        """Sends an iq of type set to the user's own account, and gives the type of the answer."""
+        # The plugin's send_privileged_iq does the same from slixmpp 1.8.4 on.
+        iq = self.make_iq_set(ito=self.user, ifrom=self.boundjid.bare)
+        inner = ET.Element("{jabber:client}iq", {"type": "set", "id": self.new_id()})
+        inner.append(ET.fromstring(payload))
+        ET.SubElement(iq.xml, PRIVILEGE + "privileged_iq").append(inner)
+        answer = await iq.send()
+        return answer.xml.find(".//{jabber:client}iq").get("type")
+
+    async def use_permissions(self):
+        await asyncio.wait_for(self.online, 5)
         try:
-            granted = await asyncio.wait_for(self.privileges, 1)
+            granted = await asyncio.wait_for(self.permissions, 1)
         except asyncio.TimeoutError:
             raise PermissionError(f"{self.user.domain} grants nothing to {self.boundjid}, see privileged_entities") from None
-        print(f"{self.user.domain} grants:", ", ".join(f"{access} {kind}".strip() for access, kind in granted.items()))
-        if granted.get("roster") != "both":
-            raise PermissionError("without roster both there is nothing to do")
+        print(f"{self.user.domain} grants:", ", ".join(granted))
+        if "roster both" not in granted:
+            raise PermissionError(f"{self.user.domain} does not grant roster both")
         roster = await self["xep_0356"].get_roster(self.user)
         contacts = [str(jid) for jid in roster["roster"]["items"]]
         print(f"contacts of {self.user}: {', '.join(contacts)}")
-        # With privileges the subscription can be set ready, nobody has to be asked.
+        # The subscription is there at once: nobody has to be asked.
         item = {"name": "Friend", "subscription": "both", "groups": ["Gateway"]}
         await self["xep_0356"].set_roster(self.user, {self.friend: item})
         print(f"{self.friend} is a contact of {self.user}")
+        if "iq set http://jabber.org/protocol/pubsub" in granted:
+            print("bookmark:", await self.set_as_user(BOOKMARK.format(domain=self.boundjid.bare)))
         self.send_as_user(self.friend, "Hello from the other side")
 
 
@@ -105,10 +146,10 @@ async def main(user="juliet@capulet.lit"):
         asyncio.get_running_loop().add_signal_handler(number, gateway.disconnect)
     gateway.connect()
     try:
-        await gateway.use_privileges()
-    except (IqError, IqTimeout, PermissionError, asyncio.TimeoutError) as error:
-        # An error of the server's is told by its condition, such as "forbidden".
-        print("failed:", getattr(error, "condition", None) or str(error) or "no connection as a component", file=sys.stderr)
+        await gateway.use_permissions()
+    except (IqError, IqTimeout, OSError, asyncio.TimeoutError) as error:
+        # The condition of an error, such as "forbidden" or "not-authorized".
+        print("failed:", getattr(error, "condition", None) or str(error) or "no answer from the server", file=sys.stderr)
         await gateway.disconnect()
         return 1
     await gateway.disconnected

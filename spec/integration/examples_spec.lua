@@ -18,7 +18,7 @@ local examples = {
 	{
 		name = "python", command = "/usr/bin/python3 -u examples/python/gateway.py",
 		usable = programs.has_slixmpp, needs = "slixmpp 1.8, of Debian 12";
-		refusal = "failed: without roster both there is nothing to do";
+		refusal = "failed: capulet.lit does not grant roster both";
 	};
 };
 
@@ -87,7 +87,7 @@ for _, example in ipairs(examples) do
 			if line:find "stringprep" then -- slixmpp's own opinion
 				line = program:line();
 			end
-			assert.equal("capulet.lit grants: roster both, message outgoing", line);
+			assert.equal("capulet.lit grants: roster both, message outgoing, iq set http://jabber.org/protocol/pubsub", line);
 			assert.equal("contacts of juliet@capulet.lit: nurse@capulet.lit", program:line());
 			-- The answer and the push may come in either order
 			local lines = { program:line(), program:line() };
@@ -96,9 +96,13 @@ for _, example in ipairs(examples) do
 				"friend@gateway.capulet.lit is a contact of juliet@capulet.lit",
 				"roster of juliet@capulet.lit: friend@gateway.capulet.lit, subscription both";
 			}, lines);
+			assert.equal("bookmark: result", program:line());
 			assert.equal("juliet@capulet.lit wrote over there: Hello from the other side", program:line());
 
 			assert.same({ friend .. " both name=Friend {Gateway}" }, rosters.pushes(client));
+			local bookmarks = client:iq { type = "get"; "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub>" };
+			local item = bookmarks:find "{http://jabber.org/protocol/pubsub}pubsub/items/item";
+			assert.equal("room@gateway.capulet.lit", item.attr.id);
 			local carbon = client:expect { name = "message", from = juliet, child = "sent", xmlns = "urn:xmpp:carbons:2" };
 			local sent = carbon:find "{urn:xmpp:carbons:2}sent/{urn:xmpp:forward:0}forwarded/{jabber:client}message";
 			assert.equal(friend, sent.attr.to);
@@ -134,6 +138,10 @@ for _, example in ipairs(examples) do
 			assert.equal(example.refusal, failure(example, { GATEWAY_DOMAIN = "reader.capulet.lit" }));
 			assert.equal("failed: capulet.lit grants nothing to nobody.capulet.lit, see privileged_entities",
 				failure(example, { GATEWAY_DOMAIN = "nobody.capulet.lit" }));
+		end);
+
+		it_does("tells when its secret is wrong", function ()
+			assert.matches("^failed: not%-authorized", failure(example, { GATEWAY_SECRET = "wrong" }));
 		end);
 
 		it_does("tells when there is no such user", function ()
