@@ -160,3 +160,100 @@ describe("doc/protocol.md", function ()
 		end);
 	end
 end);
+
+describe("the configurations for admins", function ()
+	-- The names of an entity's options stand in the module as the keys of a table.
+	local knows_users = environment.read_file "lua-out/mod_privilege.lua":find "%f[%w]users = true" ~= nil;
+	local configurations = {};
+
+	for _, name in ipairs { "README.md", "doc/behaviour.md", "doc/protocol.md", "examples/README.md" } do
+		for number, block in ipairs(blocks(environment.read_file(name), "lua")) do
+			table.insert(configurations, { name = ("block %d of %s"):format(number, name), text = block.text });
+		end
+	end
+	for name in lfs.dir "examples" do
+		if name:find "%.cfg%.lua$" then
+			table.insert(configurations, { name = "examples/" .. name, text = environment.read_file("examples/" .. name) });
+		end
+	end
+
+	local folder;
+
+	setup(function ()
+		folder = os.tmpname();
+		os.remove(folder);
+		assert(lfs.mkdir(folder));
+	end);
+
+	teardown(function ()
+		os.execute("rm -r '" .. folder .. "'");
+	end);
+
+	-- Runs the check as an admin does: what it says, and its exit status
+	local function check(text)
+		local global = ('plugin_paths = { %q }\ndata_path = %q\npidfile = "%s/pid"\nrun_as_root = true\n'):format(
+			lfs.currentdir() .. "/lua-out", folder, folder);
+		-- Where the module is installed does not matter here.
+		environment.write_file(folder .. "/prosody.cfg.lua", global .. text:gsub("plugin_paths = [^\n]*", ""));
+		return programs.start(("%sctl --config %s/prosody.cfg.lua mod_privilege check"):format(environment.program, folder)):finish();
+	end
+
+	it("are there", function ()
+		assert.is_true(#configurations >= 6);
+	end);
+
+	for _, configuration in ipairs(configurations) do
+		local what = ("B10.3 %s passes prosodyctl mod_privilege check"):format(configuration.name);
+		it(what, function ()
+			if configuration.text:find "users = " and not knows_users then
+				pending(what .. " (needs the option users)");
+			end
+			local output, status = check(configuration.text);
+			assert.is_equal(0, status, output);
+			local grants = 0;
+			for jid in configuration.text:gmatch '%["([^"]*)"%] = {' do
+				grants = grants + (jid:find "^[%w.@]+$" and 1 or 0);
+				assert.is_truthy(not jid:find "^[%w.@]+$" or output:find("| " .. jid .. " ", 1, true), output);
+			end
+			assert.is_true(grants > 0);
+		end);
+	end
+end);
+
+describe("the texts for readers", function ()
+	-- The anchor of a heading, as code hosts make it
+	local function anchor(heading)
+		return (heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-"));
+	end
+
+	local function has_anchor(text, wanted)
+		for heading in ("\n" .. text):gmatch "\n#+ ([^\n]*)" do
+			if anchor(heading) == wanted then
+				return true;
+			end
+		end
+		return false;
+	end
+
+	local names = { "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "patches/README.md", "types/README.md", "examples/README.md" };
+	for name in lfs.dir "doc" do
+		if name:find "%.md$" then
+			table.insert(names, "doc/" .. name);
+		end
+	end
+
+	for _, name in ipairs(names) do
+		it(name .. " links to files and headings that are there", function ()
+			local text = environment.read_file(name);
+			for target in text:gmatch "%]%(([^)]*)%)" do
+				if not target:find "^%a+:" then
+					local file, heading = target:match "^([^#]*)#?(.*)$";
+					local path = file == "" and name or (name:match "^.*/" or "") .. file;
+					local mode = lfs.attributes(path, "mode");
+					assert.is_truthy(mode, ("%s is not there"):format(target));
+					assert.is_truthy(heading == "" or has_anchor(environment.read_file(path), heading), ("%s has no such heading"):format(target));
+				end
+			end
+		end);
+	end
+end);

@@ -40,7 +40,7 @@ describe("make dist", function ()
 	-- Copies what a release is made from into a folder
 	local function copy_tree()
 		local copy = assert_run("mktemp -d '%s/copy.XXXXXX'", folder):match "[^\n]+";
-		assert_run("umask 077; cp -R Makefile scripts lua-out patches doc examples *.md LICENSE package.json '%s'", copy);
+		assert_run("umask 077; cp -R $(ls -A | grep -vxF -e .git -e build -e node_modules) '%s'", copy);
 		return copy;
 	end
 
@@ -57,28 +57,63 @@ describe("make dist", function ()
 		assert.is_nil(environment.read_file(copy .. "/dist/" .. rock .. ".rockspec"));
 	end
 
-	it("packs the module, the patches, the examples and the papers with their pictures, and nothing else", function ()
-		local names, pictures = {}, {};
-		for name in assert_run("tar -tzf '%s/dist/mod_privilege-%s.tar.gz'", folder, version):gmatch "[^\n]+" do
+	local function lines_of(text)
+		local lines = {};
+		for line in text:gmatch "[^\n]+" do
+			table.insert(lines, line);
+		end
+		table.sort(lines);
+		return lines;
+	end
+
+	it("packs all files of the project, and nothing else", function ()
+		local packed = assert_run("tar -tzf '%s/dist/mod_privilege-%s.tar.gz' | grep -v '/$'", folder, version);
+		local names = {};
+		for _, name in ipairs(lines_of(packed)) do
 			local first, rest = name:match "^([^/]*)/(.*)$";
 			assert.is_equal("mod_privilege-" .. version, first);
-			if not rest:find "^examples/" then
-				table.insert(rest:find "^doc/" and pictures or names, rest);
-			end
+			names[rest] = true;
 		end
-		table.sort(names);
-		assert.is_same({
-			"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "lua-out/mod_privilege.lua", "patches/README.md",
-			"patches/component-authenticated-status.patch", "patches/component-authenticated.patch",
-		}, names);
-		for picture in environment.read_file "README.md":gmatch "!%b[](%b())" do
-			assert.is_truthy((table.concat(pictures, " ") .. " "):find(picture:sub(2, -2) .. " ", 1, true), picture);
+		for _, name in ipairs { "README.md", "LICENSE", "Makefile", "lua-out/mod_privilege.lua", "patches/component-authenticated.patch", "scripts/patch-prosody" } do
+			assert.is_true(names[name], name);
+		end
+		local tracked, has_git = run "git ls-files --cached --others --exclude-standard";
+		if has_git then
+			local expected = {};
+			for _, name in ipairs(lines_of(tracked)) do
+				expected[name] = environment.read_file(name) and true; -- not what was removed and not committed
+			end
+			assert.is_same(expected, names);
 		end
 	end);
 
-	it("makes the same bytes of another copy, at another time", function ()
-		local copy = copy_tree();
-		assert_run("TZ=Asia/Tokyo make -s -C '%s' dist -o check DIST=dist", copy);
+	it("makes the folder that the catalogues of modules have", function ()
+		assert.is_same({ "README.md", "mod_privilege.lua" }, lines_of(assert_run("ls '%s/dist/mod_privilege'", folder)));
+		assert.is_equal(environment.read_file "lua-out/mod_privilege.lua", environment.read_file(folder .. "/dist/mod_privilege/mod_privilege.lua"));
+		local readme = environment.read_file(folder .. "/dist/mod_privilege/README.md");
+		assert.is_truthy(readme:find "^%-%-%-\nlabels:\n%- 'Stage%-%a+'\nsummary: '[^\n]+'\n%.%.%.\n\n# mod_privilege\n", readme:sub(1, 200));
+		for target in readme:gmatch "%]%(([^)]*)%)" do
+			assert.is_truthy(target:find "^https://" or target:find "^#", target);
+		end
+		assert.is_nil(environment.read_file "README.md":find "^%-%-%-");
+	end);
+
+	it("tells LuaRocks the home page and the maintainer", function ()
+		local rockspec = {};
+		local text = environment.read_file(("%s/dist/%s.rockspec"):format(folder, rock));
+		local chunk = assert((loadstring or load)(text, "rockspec", "t", rockspec)); -- luacheck: ignore 143
+		if setfenv then -- luacheck: ignore 143
+			setfenv(chunk, rockspec); -- luacheck: ignore 143
+		end
+		chunk();
+		assert.is_truthy(rockspec.description.homepage:find "^https://");
+		assert.is_truthy(rockspec.description.maintainer:find "<.+@.+>");
+	end);
+
+	it("makes the same bytes of the files in its tarball, at another time", function ()
+		local copy = assert_run("mktemp -d '%s/unpacked.XXXXXX'", folder):match "[^\n]+";
+		assert_run("tar -xzf '%s/dist/mod_privilege-%s.tar.gz' -C '%s' --strip-components=1", folder, version, copy);
+		assert_run("umask 077; TZ=Asia/Tokyo make -s -C '%s' dist -o check DIST=dist", copy);
 		for _, name in ipairs { "mod_privilege-" .. version .. ".tar.gz", rock .. ".rockspec", rock .. ".src.rock", rock .. ".all.rock" } do
 			assert_run("cmp '%s/dist/%s' '%s/dist/%s'", folder, name, copy, name);
 		end
@@ -86,7 +121,7 @@ describe("make dist", function ()
 
 	it("refuses a version that CHANGELOG.md does not have", function ()
 		local copy = copy_tree();
-		change(copy .. "/CHANGELOG.md", "%[" .. version:gsub("%p", "%%%0") .. "%]", "[Unreleased]");
+		change(copy .. "/CHANGELOG.md", "%[" .. version:gsub("%p", "%%%0") .. "%]", "[0.0.1]");
 		assert_refused(copy, "CHANGELOG.md");
 	end);
 
@@ -96,10 +131,24 @@ describe("make dist", function ()
 		assert_refused(copy, "lua-out/mod_privilege.lua is not of version " .. version);
 	end);
 
+	local with_git = select(2, run "command -v git") and it or pending;
+	with_git("refuses a commit with the tag of another version, or whose changes are not released (needs git)", function ()
+		local copy = copy_tree();
+		local git = ("git -C '%s' -c user.name=spec -c user.email=spec@example.org "):format(copy);
+		assert_run(git .. "init -q && " .. git .. "add -A && " .. git .. "commit -q -m release && " .. git .. "tag v0.0.1");
+		assert_refused(copy, "the tag of this commit is v0.0.1");
+		assert_run(git .. "tag -d v0.0.1 && " .. git .. "tag v" .. version);
+		change(copy .. "/CHANGELOG.md", "\n## %[", "\n## [Unreleased]\n\n## [");
+		assert_refused(copy, "CHANGELOG.md begins with [Unreleased]");
+		local text = environment.read_file(copy .. "/CHANGELOG.md");
+		environment.write_file(copy .. "/CHANGELOG.md", (text:gsub("## %[Unreleased%].-\n(## %[%d)", "%1")));
+		assert_run("make -s -C '%s' dist -o check DIST=dist", copy);
+	end);
+
 	local spec = select(2, run "command -v node && test -e node_modules") and it or pending;
 	spec("refuses a Lua file that is not what src/ makes (needs Node.js)", function ()
 		local copy = copy_tree();
-		assert_run("cp -Rp src types tsconfig.json package-lock.json '%s' && ln -s \"$PWD/node_modules\" '%s'", copy, copy);
+		assert_run("cp -p package-lock.json '%s' && ln -s \"$PWD/node_modules\" '%s'", copy, copy);
 		change(copy .. "/lua-out/mod_privilege.lua", "local function ", "%0_");
 		assert_refused(copy, "lua-out/mod_privilege.lua is not what src/ makes", " ");
 	end);
