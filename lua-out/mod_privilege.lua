@@ -28,7 +28,8 @@ end
 --- Drops an offline user's roster from the server's cache, from which the server gives it to the next client
 -- that logs in under that name: it never drops one itself, not even that of a deleted account.
 local function forget_roster(username, host)
-	local cache = prosody.hosts[host].roster_cache
+	local owner = prosody.hosts[host]
+	local cache = owner and owner.roster_cache
 	if cache then
 		cache:set(username .. "@" .. host, nil)
 	end
@@ -46,25 +47,65 @@ local function read_roster(username, host)
 	return err == nil and (metadata and metadata.broken) == nil and roster or nil
 end
 
+-- ==== src/prosody/log_text.ts ====
+
+--- How many bytes of what others wrote a line of the log has at most.
+local max_shown = 200
+
+--- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
+-- in one line and of bounded length.
+local function shown(text)
+	local cut = text
+	if #text > max_shown then
+		local last = max_shown
+		-- Not within a character of UTF-8, whose later bytes are 128 to 191.
+		while string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do
+			last = last - 1
+		end
+		cut = string.sub(text, 1, last) .. "..."
+	end
+	return (string.gsub(cut, "%c", "?"))
+end
+
+-- ==== src/prosody/protect.ts ====
+
+--- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
+--
+-- @param when it is called, in words for the log: "while a stanza was sent as juliet@capulet.lit"
+-- @returns what the function returned, nil after an error
+local function protect(log, when, action)
+	local _, result = xpcall(action, function(problem)
+		log("error", "Another module failed %s: %s", when, shown(tostring(problem)))
+		return nil
+	end)
+	return result
+end
+
 -- ==== src/prosody/act_as.ts ====
 
---- Makes the function that makes such sessions.
---
--- They carry what handlers of stanzas read of a client's session. They are not
--- among the server's sessions, and so never an entity themselves.
+--- Sends stanzas as clients of the host's users do.
 local function create_act_as(host, log)
 	local metatable = {
 		-- Few handlers look at the roster, and an offline user's has to be loaded.
 		__index = function(session, key)
-			return key == "roster" and rostermanager.load_roster(session.username, host) or nil
+			if key ~= "roster" then
+				return nil
+			end
+			session.roster = (rostermanager.load_roster(session.username, host))
+			return session.roster
 		end,
 	}
 
-	local function close(self)
-		self.log("debug", "There is no connection to close")
+	--- Ends such a session, of which nothing has to be told to anybody.
+	local function close()
+		-- There is no connection.
 	end
 
-	return function(username, send)
+	--- Makes a session that acts for a user; what the server answers it goes to `send`.
+	--
+	-- It carries what handlers of stanzas read of a client's session. It is not
+	-- among the server's sessions, and so never an entity itself.
+	local function act_as(username, send)
 		return setmetatable({
 			type = "c2s",
 			username = username,
@@ -76,6 +117,66 @@ local function create_act_as(host, log)
 			log = log,
 		}, metatable)
 	end
+
+	--- Sends a stanza; false where a handler of another module raised an error.
+	local function post(sender, send)
+		return protect(log, "while a stanza was sent as " .. sender, function()
+			send()
+			return true
+		end) == true
+	end
+
+	--- Removes the entry of a user who is not online; the client of one who came meanwhile stays.
+	local function take_offline(users, username, user)
+		if users[username] ~= user then
+			return
+		end
+		if next(user.sessions) == nil then
+			users[username] = nil
+		else
+			rawset(prosody.bare_sessions, username .. "@" .. host, user)
+		end
+	end
+
+	--- Sends a stanza as a client of a user does, whether the user is online or not.
+	--
+	-- Handlers of what clients send look up the clients of the sender without asking whether there are any
+	-- (mod_blocklist), and find the roster there (save_roster): while it is handled, a user who is offline has an entry without
+	-- clients. Afterwards nothing of that user is left in memory, not the roster either.
+	--
+	-- @param send takes what the server answers; it may be called later, too
+	-- @returns false where a handler of another module raised an error
+	local function send_as(username, stanza, send)
+		local session = act_as(username, send)
+		local user_jid = session.full_jid
+		local users = prosody.hosts[host].sessions
+		local is_online = users[username] ~= nil
+		local user = setmetatable({ sessions = {} }, {
+			__index = function(_, key) return key == "roster" and session.roster or nil end,
+		})
+		if not is_online then
+			rawset(users, username, user)
+		end
+		local done = post(user_jid, function()
+			prosody.core_post_stanza(session, stanza, true)
+			-- Its end: mod_register answers the removal of an account in a `close` of its own.
+			session:close()
+		end)
+		take_offline(users, username, user)
+		if not is_online then
+			forget_roster(username, host)
+		end
+		return done
+	end
+
+	--- Sends a stanza as the host; false where a handler of another module raised an error.
+	local function send_as_host(stanza)
+		return post(host, function()
+			prosody.core_post_stanza(prosody.hosts[host], stanza)
+		end)
+	end
+
+	return { act_as = act_as, send_as = send_as, send_as_host = send_as_host }
 end
 
 -- ==== src/prosody/namespaces.ts ====
@@ -122,20 +223,6 @@ end
 --- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
-
--- ==== src/prosody/protect.ts ====
-
---- Calls a function that runs code of other modules: an error in it is logged with its traceback, and goes no further.
---
--- @returns what the function returned, nil after an error
-local function protect(log, action)
-	local ok, result = xpcall(action, debug.traceback)
-	if not ok then
-		log("error", "Another module raised an error: %s", result)
-		return nil
-	end
-	return result
-end
 
 -- ==== src/prosody/recent.ts ====
 
@@ -245,6 +332,28 @@ local function create_batch(session)
 	end
 
 	return { add = add, flush = flush }
+end
+
+-- ==== src/prosody/streams.ts ====
+
+--- The JID that the server authenticated on a stream: an external component's own domain, or the bare JID of a
+-- bound client. Nil for all else: other servers, internal components (their session is the host itself) and
+-- sessions that modules make up. The addresses in stanzas play no part.
+--
+-- A component's stream counts while its host is active and has no other one: Prosody keeps the stream of a
+-- deactivated host open, and goes on to handle what comes over it.
+local function authenticated_jid(session)
+	if session.type == "component" then
+		local host = prosody.hosts[session.host]
+		local component = host and host.modules.component
+		-- COMPAT: mod_component of Prosody 0.9 does not say which stream is its own.
+		local is_current = component and (component.session == session or component.session == nil and component.connected)
+		return is_current and session.host or nil
+	end
+	if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
+		return session.username .. "@" .. session.host
+	end
+	return nil
 end
 
 -- ==== src/prosody/timers.ts ====
@@ -672,6 +781,157 @@ local function create_users(service)
 	return { covers = covers, record = record, keep = keep, forget = forget, usernames = usernames }
 end
 
+-- ==== src/entities/entities.ts ====
+
+local function no_counts()
+	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
+end
+
+--- Whether the entity is still there: its stream counts and, for a user, the client is available.
+local function is_connected(connection)
+	local session = connection.session
+	if session.type == "component" then
+		return authenticated_jid(session) ~= nil
+	end
+	return session.type == "c2s" and session.presence ~= nil
+end
+
+--- Who was granted something on this host, and who of them is connected.
+local function create_entities()
+	local by_jid = {}
+	local receivers_by_kind
+
+	--- The entity of a JID, nil where it is granted nothing.
+	local function get(name)
+		return by_jid[name]
+	end
+
+	--- The entity that authenticated on a stream, nil where it is none.
+	local function of(session)
+		local name = authenticated_jid(session)
+		return name ~= nil and by_jid[name] or nil
+	end
+
+	--- All entities by their JIDs.
+	local function all()
+		return by_jid
+	end
+
+	--- Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more.
+	local function grant(grants)
+		local granted = {}
+		for name, permissions in pairs(grants) do
+			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
+			entity.permissions = permissions
+			granted[name] = entity
+		end
+		local gone = {}
+		for name, entity in pairs(by_jid) do
+			if granted[name] == nil then
+				entity.permissions = no_permissions()
+				gone[#gone + 1] = entity
+			end
+		end
+		by_jid = granted
+		receivers_by_kind = nil
+		return gone
+	end
+
+	--- Takes the connections that pass a test out of an entity's list.
+	local function remove_connections(entity, test)
+		local connections = entity.connections
+		for i = #connections, 1, -1 do
+			if test(connections[i]) then
+				table.remove(connections, i)
+				receivers_by_kind = nil
+			end
+		end
+	end
+
+	--- Forgets a stream.
+	local function disconnect(session)
+		for _, entity in pairs(by_jid) do
+			remove_connections(entity, function(connection) return connection.session == session end)
+		end
+	end
+
+	--- Notes a stream of an entity, which takes the place of those that do not count any more.
+	local function connect(entity, session)
+		remove_connections(entity, function(connection)
+			return connection.session == session or not is_connected(connection)
+		end)
+		local address = session.full_jid or session.host
+		local connection = {
+			entity = entity,
+			session = session,
+			address = address,
+			to = attribute("to", address),
+			advertised = {},
+			heard = nil,
+			since = os.time(),
+		}
+		table.insert(entity.connections, connection)
+		receivers_by_kind = nil
+		return connection
+	end
+
+	local function sort_receivers()
+		local sorted = { presence = {}, contacts = {}, push = {} }
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				if entity.permissions.presence ~= "none" then
+					table.insert(sorted.presence, connection)
+				end
+				if entity.permissions.presence == "roster" then
+					table.insert(sorted.contacts, connection)
+				end
+				if entity.permissions.push then
+					table.insert(sorted.push, connection)
+				end
+			end
+		end
+		return sorted
+	end
+
+	--- The connections that are told of something by their permissions; the list is kept until one of them changes.
+	local function receivers(kind)
+		receivers_by_kind = receivers_by_kind or sort_receivers()
+		return receivers_by_kind[kind]
+	end
+
+	--- When the streams came, as os.time() has it, for `restore_since` after a reload of the module.
+	local function connected_since()
+		local since = {}
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				since[connection.session] = connection.since
+			end
+		end
+		return since
+	end
+
+	--- Takes over when the streams came.
+	local function restore_since(since)
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				connection.since = since[connection.session] or connection.since
+			end
+		end
+	end
+
+	return {
+		get = get,
+		of = of,
+		all = all,
+		grant = grant,
+		connect = connect,
+		disconnect = disconnect,
+		receivers = receivers,
+		connected_since = connected_since,
+		restore_since = restore_since,
+	}
+end
+
 -- ==== src/entities/advertisement.ts ====
 
 local function add_perm(privilege, access, permission, before)
@@ -721,131 +981,202 @@ local function privilege_element(permissions, before, xmlns)
 	return #privilege.tags > 0 and privilege or nil
 end
 
--- ==== src/entities/entities.ts ====
+--- Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
+local function create_advertisement(service)
+	--- Tells them in a namespace, if they are not what the entity was told last; returns what that was.
+	local function advertise_in(connection, xmlns, permissions)
+		local before = connection.advertised[xmlns] or no_permissions()
+		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
+		if privilege then
+			connection.advertised[xmlns] = permissions
+			local attributes = { from = service.host, to = connection.address, id = uuid.generate() }
+			send_stanza(connection.session, st.message(attributes):add_child(privilege))
+		end
+		return before
+	end
 
-local function no_counts()
-	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
+	--- Tells an entity its permissions on one of its streams, as far as they are new to it.
+	local function advertise(connection)
+		local permissions = connection.entity.permissions
+		local before = advertise_in(connection, xmlns_privilege, permissions)
+		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy and permissions or no_permissions())
+		if not same_permissions(permissions, before) then
+			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users))
+			service.changed(connection, before)
+		end
+	end
+
+	--- Tells an entity its permissions on all its streams.
+	local function advertise_to(entity)
+		-- From the last one on: one that ends by what it is sent is taken out of the list.
+		for i = #entity.connections, 1, -1 do
+			local connection = entity.connections[i]
+			if is_connected(connection) then
+				advertise(connection)
+			end
+		end
+	end
+
+	return { advertise = advertise, advertise_to = advertise_to }
 end
 
---- Whether the entity is still there: its stream stands and, for a user, the client is available.
-local function is_connected(connection)
-	local session = connection.session
-	return session.type == "component" or session.type == "c2s" and session.presence ~= nil
+--- How many entities there are and how many of them are connected, in words.
+local function describe_entities(entities)
+	local granted = 0
+	local connected = 0
+	for _, entity in pairs(entities.all()) do
+		granted = granted + 1
+		for _, connection in ipairs(entity.connections) do
+			if is_connected(connection) then
+				connected = connected + 1
+				break
+			end
+		end
+	end
+	return tostring(granted) .. " granted, " .. tostring(connected) .. " connected"
 end
 
-local function create_entities()
-	local by_jid = {}
-	local receivers
+-- ==== src/entities/refusals.ts ====
 
-	--- A stream counts for what the server authenticated it as: an external component's
-	-- own host, a bound client's own account. The addresses in stanzas play no part, nor do
-	-- other servers' streams, internal components (their session is the host itself) and
-	-- sessions made up by modules.
-	local function of(session)
-		if session.type == "component" then
-			local host = prosody.hosts[session.host]
-			return host and host ~= session and by_jid[session.host] or nil
+local function forbidden(text)
+	return { type = "auth", condition = "forbidden", text = text }
+end
+
+local function bad_request(text)
+	return { type = "modify", condition = "bad-request", text = text }
+end
+
+local refusals = {
+	not_listed = forbidden("This is not listed in the host's privileged_entities"),
+	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user", about_recipient = true },
+	module_failed = { type = "wait", condition = "internal-server-error", text = "Another part of the server failed" },
+
+	not_covered = { type = "auth", condition = "forbidden", text = "The grant does not cover this user", about_recipient = true },
+
+	roster_get = { type = "auth", condition = "forbidden", text = 'Reading rosters is not granted, roster = "get"', about_recipient = true },
+	roster_set = { type = "auth", condition = "forbidden", text = 'Changing rosters is not granted, roster = "set"', about_recipient = true },
+	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
+	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
+	roster_not_one_item = bad_request("A roster set has exactly one item"),
+	roster_no_jid = bad_request("The item has no JID"),
+	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is malformed" },
+	roster_full_jid = bad_request("The item's JID has a resource"),
+	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
+	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
+	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
+
+	message = forbidden('Sending messages is not granted, message = "outgoing"'),
+	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
+	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
+	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
+
+	iq = forbidden("Iqs of this type and namespace are not granted"),
+	iq_not_a_user = forbidden("A privileged iq goes to the bare JID of a user"),
+	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
+	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
+	iq_no_id = bad_request("The iq has no id"),
+	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
+	iq_type = bad_request("The two iqs differ in type"),
+	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
+	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
+}
+
+--- A refusal that says what it is about: an address, a permission.
+local function about(refusal, subject)
+	return { type = refusal.type, condition = refusal.condition, text = refusal.text, about = subject }
+end
+
+--- The text of a refusal of a request, for the entity and for the log.
+local function refusal_text(refusal, stanza)
+	local subject = refusal.about or (refusal.about_recipient and stanza.attr.to or nil)
+	return subject ~= nil and refusal.text .. ": " .. shown(subject) or refusal.text
+end
+
+--- Answers a request with an error, if the stream that it came over still stands.
+local function answer_error(session, stanza, refusal)
+	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)))
+end
+
+--- Of how many entities and reasons the log tells apart what was left out.
+local max_reasons = 1000
+
+--- Makes the functions that refuse requests.
+--
+-- The log gets at most one line a second for an entity and reason; those left out are counted.
+local function create_refuse(log, add_timer, statistics)
+	local left_out = {}
+	local reason_count = 0
+
+	local function log_refusal(requester, reason, text)
+		local who = requester
+		local key = who .. " " .. reason
+		if left_out[key] == nil and reason_count >= max_reasons then
+			-- Many users can ask for what they are not granted; this takes a limited amount of memory.
+			who = "others"
+			key = who
 		end
-		if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
-			return by_jid[session.username .. "@" .. session.host]
+		local before = left_out[key]
+		if before then
+			before.count = before.count + 1
+			before.text = text
+			return
 		end
+		log("warn", "Refused a request of %s: %s", who, text)
+		local since = { count = 0, text = text }
+		left_out[key] = since
+		reason_count = reason_count + 1
+		add_timer(1, function()
+			if since.count == 0 then
+				left_out[key] = nil
+				reason_count = reason_count - 1
+				return nil
+			end
+			log("warn", "Refused %d more requests of %s, the last one: %s", since.count, who, since.text)
+			since.count = 0
+			return 1
+		end)
+	end
+
+	--- Refuses an entity's request: answers it with an error and logs that. Returns true, for handlers.
+	local function refuse(entity, session, stanza, refusal)
+		statistics.count(entity, "refusals")
+		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza))
+		answer_error(session, stanza, refusal)
+		return true
+	end
+
+	--- Refuses what can only be meant for this module from a component or user that the host does not list. Returns
+	-- nil where the stanza came from somewhere else, another server for instance: that goes its usual way.
+	local function refuse_unlisted(session, stanza)
+		local requester = authenticated_jid(session)
+		if requester == nil then
+			return nil
+		end
+		local refusal = about(refusals.not_listed, requester)
+		log_refusal(requester, refusal.text, refusal_text(refusal, stanza))
+		answer_error(session, stanza, refusal)
+		return true
+	end
+
+	return { refuse = refuse, refuse_unlisted = refuse_unlisted }
+end
+
+-- ==== src/entities/authorization.ts ====
+
+-- What an entity may do with which account. Every such question is asked here, with the account that
+-- it is about, so that there is one place that knows what a grant covers.
+
+--- Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may. @param user a bare JID
+local function iq_refusal(entity, user, iq_type, namespace)
+	if covers(entity.permissions.iq[namespace], iq_type) then
 		return nil
 	end
+	return about(refusals.iq, 'iq["' .. namespace .. '"] = "' .. iq_type .. '", for ' .. user)
+end
 
-	local function grant(grants)
-		local granted = {}
-		for name, permissions in pairs(grants) do
-			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
-			entity.permissions = permissions
-			granted[name] = entity
-		end
-		local gone = {}
-		for name, entity in pairs(by_jid) do
-			if granted[name] == nil then
-				entity.permissions = no_permissions()
-				gone[#gone + 1] = entity
-			end
-		end
-		by_jid = granted
-		receivers = nil
-		return gone
-	end
-
-	local function disconnect(session)
-		for _, entity in pairs(by_jid) do
-			local connections = entity.connections
-			for i = #connections, 1, -1 do
-				if connections[i].session == session then
-					table.remove(connections, i)
-					receivers = nil
-				end
-			end
-		end
-	end
-
-	local function connect(entity, session)
-		disconnect(session)
-		local address = session.full_jid or session.host
-		local connection = {
-			entity = entity,
-			session = session,
-			address = address,
-			to = attribute("to", address),
-			advertised = {},
-			heard = nil,
-			since = os.time(),
-		}
-		table.insert(entity.connections, connection)
-		receivers = nil
-		return connection
-	end
-
-	local function sort_receivers()
-		local sorted = { presence = {}, contacts = {}, push = {} }
-		for _, entity in pairs(by_jid) do
-			for _, connection in ipairs(entity.connections) do
-				if entity.permissions.presence ~= "none" then
-					table.insert(sorted.presence, connection)
-				end
-				if entity.permissions.presence == "roster" then
-					table.insert(sorted.contacts, connection)
-				end
-				if entity.permissions.push then
-					table.insert(sorted.push, connection)
-				end
-			end
-		end
-		return sorted
-	end
-
-	return {
-		of = of,
-		get = function(name) return by_jid[name] end,
-		all = function() return by_jid end,
-		grant = grant,
-		connect = connect,
-		disconnect = disconnect,
-		connected_since = function()
-			local since = {}
-			for _, entity in pairs(by_jid) do
-				for _, connection in ipairs(entity.connections) do
-					since[connection.session] = connection.since
-				end
-			end
-			return since
-		end,
-		restore_since = function(since)
-			for _, entity in pairs(by_jid) do
-				for _, connection in ipairs(entity.connections) do
-					connection.since = since[connection.session] or connection.since
-				end
-			end
-		end,
-		receivers = function(kind)
-			receivers = receivers or sort_receivers()
-			return receivers[kind]
-		end,
-	}
+--- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may. @param sender as the message names it
+local function message_refusal(entity, sender)
+	return entity.permissions.message ~= "outgoing" and about(refusals.message, "for " .. (sender or "nobody")) or nil
 end
 
 -- ==== src/entities/opting.ts ====
@@ -989,108 +1320,22 @@ local function create_opting(service)
 	return { client_iq = client_iq, entity_answer = entity_answer, client_message = client_message, client_presence = client_presence, roster_item_removed = roster_item_removed, opt_in = opt_in, opt_out = opt_out }
 end
 
--- ==== src/entities/refusals.ts ====
-
-local function forbidden(text)
-	return { type = "auth", condition = "forbidden", text = text }
-end
-
-local function bad_request(text)
-	return { type = "modify", condition = "bad-request", text = text }
-end
-
-local refusals = {
-	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user" },
-
-	not_covered = forbidden("The grant does not cover this user"),
-
-	roster_get = forbidden("Reading rosters is not granted"),
-	roster_set = forbidden("Changing rosters is not granted"),
-	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
-	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
-	roster_not_one_item = bad_request("A roster set has exactly one item"),
-	roster_no_jid = bad_request("The item has no JID"),
-	roster_bad_jid = { type = "modify", condition = "jid-malformed", text = "The item's JID is malformed" },
-	roster_full_jid = bad_request("The item's JID has a resource"),
-	roster_own_jid = { type = "cancel", condition = "not-allowed", text = "Users cannot be in their own roster" },
-	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
-	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
-
-	message = forbidden("Sending messages is not granted"),
-	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
-	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
-	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
-
-	iq = forbidden("Iqs of this type and namespace are not granted"),
-	iq_other_host = forbidden("Iqs in the name of this host's users are not granted"),
-	iq_not_a_user = forbidden("A privileged iq goes to the bare JID of a user"),
-	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
-	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
-	iq_no_id = bad_request("The iq has no id"),
-	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
-	iq_type = bad_request("The two iqs differ in type"),
-	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
-	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
-}
-
---- Answers a request with an error, if the stream that it came over still stands.
-local function answer_error(session, stanza, refusal)
-	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text))
-end
-
---- Makes the function that refuses.
---
--- The log gets at most one line a second for an entity and reason; those left out are counted.
-local function create_refuse(log, add_timer, statistics)
-	-- How many were left out since the last line, by entity and reason.
-	local left_out = {}
-
-	local function log_refusal(entity, reason)
-		local key = entity.jid .. " " .. reason
-		local before = left_out[key]
-		if before ~= nil then
-			left_out[key] = before + 1
-			return
-		end
-		log("warn", "Refused a request of %s: %s", entity.jid, reason)
-		left_out[key] = 0
-		add_timer(1, function()
-			local more = left_out[key]
-			if more == 0 then
-				left_out[key] = nil
-				return nil
-			end
-			log("warn", "Refused %d more requests of %s: %s", more, entity.jid, reason)
-			left_out[key] = 0
-			return 1
-		end)
-	end
-
-	return function(entity, session, stanza, refusal)
-		statistics.count(entity, "refusals")
-		log_refusal(entity, refusal.text)
-		answer_error(session, stanza, refusal)
-		return true
-	end
-end
-
 -- ==== src/entities/sessions.ts ====
 
 --- Seconds after a handshake in which the server must have said that a component is authenticated.
 local handshake_grace = 1
 
---- @param api the module that listens
--- @param arrived called with each stream of an entity: a component has authenticated, a client become available
--- @param unavailable called with each client that becomes unavailable
--- @param gone called with each stream that ended (0.10 and later)
-local function create_sessions(api, entities, arrived, unavailable, gone)
+--- Hears of entities that come and go, on whichever host of this server they do.
+local function create_sessions(service)
+	local api = service.api
+	local entities = service.entities
 	-- The events objects listened to, by host: a host gets a new one each time it is activated.
 	local watched = {}
 
 	local function authenticated(session)
 		local entity = entities.of(session)
 		if entity then
-			arrived(entity, session)
+			service.arrived(entity, session)
 		end
 	end
 
@@ -1112,7 +1357,7 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 			return nil
 		end
 		if attr.type == "unavailable" then
-			unavailable(session)
+			service.unavailable(session)
 		elseif not since_0_10 and attr.type == nil and not session.presence then
 			-- 0.9 has no presence/initial; look again when it is available.
 			api:add_timer(0, function()
@@ -1124,7 +1369,7 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 	end
 
 	local function left(event)
-		gone(event.session)
+		service.gone(event.session)
 		return nil
 	end
 
@@ -1168,6 +1413,19 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 			end
 			watched[host] = nil
 		end
+	end
+
+	--- A host is no more; the stream of an external component may outlive it.
+	local function host_deactivated(host)
+		unwatch(host)
+		for _, entity in pairs(entities.all()) do
+			for i = #entity.connections, 1, -1 do
+				local session = entity.connections[i].session
+				if session.type == "component" and session.host == host then
+					service.gone(session)
+				end
+			end
+		end
 		return nil
 	end
 
@@ -1183,6 +1441,7 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 		end
 	end
 
+	--- Listens on the hosts of all entities.
 	local function watch()
 		for entity_jid in pairs(entities.all()) do
 			local _, host = jid.split(entity_jid)
@@ -1191,12 +1450,13 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 		return nil
 	end
 
+	--- Finds the entities that are connected already, and were not heard of.
 	local function find()
 		local streams = api:shared("/*/component/sessions")
 		for _, session in pairs(streams) do
-			local entity = session.type == "component" and entities.of(session) or nil
+			local entity = entities.of(session)
 			if entity and not is_known(entity, session) then
-				arrived(entity, session)
+				service.arrived(entity, session)
 			end
 		end
 		for entity_jid, entity in pairs(entities.all()) do
@@ -1204,7 +1464,7 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 			if user then
 				for _, session in pairs(user.sessions) do
 					if session.presence and not is_known(entity, session) then
-						arrived(entity, session)
+						service.arrived(entity, session)
 					end
 				end
 			end
@@ -1212,12 +1472,13 @@ local function create_sessions(api, entities, arrived, unavailable, gone)
 	end
 
 	api:hook_global("host-activated", watch)
-	api:hook_global("host-deactivated", unwatch)
+	api:hook_global("host-deactivated", host_deactivated)
 	return { watch = watch, find = find }
 end
 
 -- ==== src/entities/statistics.ts ====
 
+--- Counts what entities do, and logs it.
 local function create_statistics(api, options)
 	local measures = {}
 	for act in pairs(no_counts()) do
@@ -1227,6 +1488,7 @@ local function create_statistics(api, options)
 		end
 	end
 
+	--- Counts what an entity did, or had done to it.
 	local function count(entity, act)
 		entity.counts[act] = entity.counts[act] + 1
 		local measure = measures[act]
@@ -1235,19 +1497,20 @@ local function create_statistics(api, options)
 		end
 	end
 
-	return {
-		count = count,
-		record = function(entity, act, what, jid1, jid2, id)
-			count(entity, act)
-			if options.log_acts then
-				-- The id is the entity's own: it must not make up lines.
-				local shown_id = string.gsub(id or "none", "%c", "?")
-				api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown_id)
-			else
-				api:log("debug", what, entity.jid, jid1, jid2)
-			end
-		end,
-	}
+	--- Counts something that was done in a user's name, and logs it: for all to see with `privilege_log_acts`, else for debugging.
+	--
+	-- @param what in words, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
+	-- @param id of the stanza, as the entity wrote it
+	local function record(entity, act, what, jid1, jid2, id)
+		count(entity, act)
+		if options.log_acts then
+			api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown(id or "none"))
+		else
+			api:log("debug", what, entity.jid, jid1, jid2)
+		end
+	end
+
+	return { count = count, record = record }
 end
 
 -- ==== src/message/error_filter.ts ====
@@ -1255,6 +1518,12 @@ end
 --- Seconds for which a user counts as a sender at least.
 local bounce_span = 300
 
+--- Keeps bounces of messages that were sent in users' names from the users' clients.
+--
+-- Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
+-- some modules tell clients of it (mod_carbons copies errors). It is told by the user: errors that come
+-- to the bare JID of one who sent nothing this way go where they always went, which is nowhere
+-- but for such modules, since the server discards them.
 local function create_error_filter()
 	local recent = {}
 	local earlier = recent
@@ -1270,20 +1539,23 @@ local function create_error_filter()
 		end
 	end
 
-	return {
-		sent = function(user)
-			turn()
-			recent[user] = true
-		end,
-		receive = function(event)
-			local attr = event.stanza.attr
-			if attr.type ~= "error" or attr.to == nil then
-				return nil
-			end
-			turn()
-			return recent[attr.to] ~= nil or earlier[attr.to] ~= nil or nil
-		end,
-	}
+	--- Notes that a message was sent as a user, a bare JID.
+	local function sent(user)
+		turn()
+		recent[user] = true
+	end
+
+	--- Handles messages to bare JIDs.
+	local function receive(event)
+		local attr = event.stanza.attr
+		if attr.type ~= "error" or attr.to == nil then
+			return nil
+		end
+		turn()
+		return recent[attr.to] ~= nil or earlier[attr.to] ~= nil or nil
+	end
+
+	return { sent = sent, receive = receive }
 end
 
 -- ==== src/message/message.ts ====
@@ -1308,19 +1580,22 @@ local function forwarded_message(privilege, session)
 end
 
 --- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
-local function create_message(host, options, entities, act_as, refuse, statistics, error_filter)
+local function create_message(service)
+	local host = service.host
+	local acting = service.acting
+	local refuse = service.refusing.refuse
+
 	--- What the server answers the sender's client: a bare JID gets no such errors.
 	local function discard()
 		return true
 	end
 
-	--- Sends a message, as if a client of its sender had.
+	--- Sends a message, as if a client of its sender had; false where that failed.
 	local function send(message, username)
 		if username == nil then
-			prosody.core_post_stanza(prosody.hosts[host], message)
-		else
-			prosody.core_post_stanza(act_as(username, discard), message, true)
+			return acting.send_as_host(message)
 		end
+		return acting.send_as(username, message, discard)
 	end
 
 	--- The first `<privilege/>` in a namespace that is served, and how many there are.
@@ -1329,7 +1604,7 @@ local function create_message(host, options, entities, act_as, refuse, statistic
 		local found = 0
 		for _, child in ipairs(stanza.tags) do
 			local xmlns = child.attr.xmlns
-			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and options.legacy) then
+			if child.name == "privilege" and (xmlns == xmlns_privilege or xmlns == xmlns_privilege_legacy and service.options.legacy) then
 				privilege = privilege or child
 				found = found + 1
 			end
@@ -1337,55 +1612,160 @@ local function create_message(host, options, entities, act_as, refuse, statistic
 		return privilege, found
 	end
 
-	return function(event)
+	--- Handles `message/host`.
+	local function receive(event)
 		local origin = event.origin
 		local stanza = event.stanza
 		local privilege, privileges = privilege_of(stanza)
-		local entity = privilege and stanza.attr.type ~= "error" and entities.of(origin) or nil
-		if not privilege or not entity then
+		if not privilege or stanza.attr.type == "error" then
 			return nil
 		end
-		if entity.permissions.message ~= "outgoing" then
-			return refuse(entity, origin, stanza, refusals.message)
+		local entity = service.entities.of(origin)
+		if not entity then
+			return privilege:get_child("forwarded", xmlns_forward) and service.refusing.refuse_unlisted(origin, stanza)
 		end
 		local message = privileges == 1 and forwarded_message(privilege, origin) or nil
+		local sender = message and message.attr.from
+		local refusal = message_refusal(entity, sender)
+		if refusal then
+			return refuse(entity, origin, stanza, refusal)
+		end
 		if not message then
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end
-		local username, sender_host, resource = jid.split(message.attr.from ~= nil and prepared(message.attr.from) or nil)
+		local username, sender_host, resource = jid.split(sender ~= nil and prepared(sender) or nil)
 		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.message_sender)
+			return refuse(entity, origin, stanza, about(refusals.message_sender, sender or "there is none"))
 		end
 		message.attr.from = username ~= nil and username .. "@" .. host or host
-		if message.attr.to ~= nil then
-			message.attr.to = prepared(message.attr.to)
+		local recipient = message.attr.to
+		if recipient ~= nil then
+			message.attr.to = prepared(recipient)
 			if message.attr.to == nil then
-				return refuse(entity, origin, stanza, refusals.malformed_recipient)
+				return refuse(entity, origin, stanza, about(refusals.malformed_recipient, recipient))
 			end
 		elseif username == nil then
 			message.attr.to = host
 		end
 		strip_client_namespace(message)
 		if username ~= nil then
-			error_filter.sent(message.attr.from)
+			service.error_filter.sent(message.attr.from)
 		end
-		statistics.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to or message.attr.from, message.attr.id)
-		send(message, username)
+		service.statistics.record(
+			entity,
+			"messages",
+			"%s sent a message as %s to %s",
+			message.attr.from,
+			message.attr.to or message.attr.from,
+			message.attr.id
+		)
+		if not send(message, username) then
+			return refuse(entity, origin, stanza, refusals.module_failed)
+		end
 		return true
 	end
+
+	return receive
 end
 
--- ==== src/iq/iq.ts ====
+-- ==== src/iq/pending.ts ====
 
 --- util.time came with Prosody 0.10.
 local has_time, time_module = pcall(require, "util.time")
 local now = has_time and time_module.now or os.time
 
 --- Seconds between two looks at whether answers are overdue.
-local expiry_interval = 1
+local sweep_interval = 1
+
+--- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
+local function answer_start(query, answer_type)
+	local outer = query.outer
+	return "<iq type='result'" .. attribute("id", outer.id) .. attribute("from", outer.to) .. attribute("to", outer.from)
+		.. "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
+		.. attribute("type", answer_type) .. attribute("id", query.inner_id) .. attribute("from", query.asked) .. attribute("to", query.user) .. ">"
+end
+
+--- Keeps the iqs that are under way.
+--
+-- @param expired is called with each that got no answer in time
+local function create_pending(add_timer, expired)
+	local queries = {}
+	--- When to give up, as now() has it, by id.
+	local deadlines = {}
+	local counts = {}
+	local timer_runs = false
+
+	--- How many are under way for an entity.
+	local function count(entity)
+		return counts[entity] or 0
+	end
+
+	local function remove(query)
+		queries[query.id] = nil
+		deadlines[query.id] = nil
+		local left = count(query.entity) - 1
+		counts[query.entity] = left > 0 and left or nil
+	end
+
+	--- Gives up those that had to be answered by a time.
+	local function give_up_until(time)
+		for id, deadline in pairs(deadlines) do
+			if deadline <= time then
+				local query = queries[id]
+				remove(query)
+				expired(query)
+			end
+		end
+	end
+
+	local function sweep()
+		give_up_until(now())
+		timer_runs = next(queries) ~= nil
+		return timer_runs and sweep_interval or nil
+	end
+
+	--- Adds one that is given up after `timeout` seconds, or up to a second later.
+	local function add(query, timeout)
+		queries[query.id] = query
+		deadlines[query.id] = now() + timeout
+		counts[query.entity] = count(query.entity) + 1
+		if not timer_runs then
+			timer_runs = true
+			add_timer(sweep_interval, sweep)
+		end
+	end
+
+	--- Takes out the one that `answerer` answers to `user`; nil where there is none.
+	local function take(id, user, answerer)
+		local query = id ~= nil and queries[id] or nil
+		if not query or query.user ~= user or query.asked ~= answerer then
+			return nil
+		end
+		remove(query)
+		return query
+	end
+
+	--- Forgets those of a stream.
+	local function forget(session)
+		for _, query in pairs(queries) do
+			if query.session == session then
+				remove(query)
+			end
+		end
+	end
+
+	--- Gives up all.
+	local function give_up()
+		give_up_until(math.huge)
+	end
+
+	return { count = count, add = add, take = take, forget = forget, give_up = give_up }
+end
+
+-- ==== src/iq/iq.ts ====
 
 --- How many iqs may be under way for one entity.
-local max_under_way = 10000
+local max_pending = 10000
 
 --- The inner iq of a privileged one, or why it is refused.
 local function encapsulated_iq(stanza, session)
@@ -1407,103 +1787,40 @@ local function encapsulated_iq(stanza, session)
 	return iq, nil
 end
 
---- @param entities of this host
--- @param find_entity whether another host granted a session something
-local function create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
-	local queries = {}
-	local counts = {}
-	local first
-	local last
-	local timer_runs = false
+--- Makes the handlers of iqs in users' names (XEP-0356, section 6).
+local function create_iq(service)
+	local refuse = service.refusing.refuse
+
+	--- Tells an entity that there was no answer.
+	local function expired(query)
+		if authenticated_jid(query.session) ~= nil then
+			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked))
+		end
+	end
+
+	local pending = create_pending(service.add_timer, expired)
 
 	-- The ids are not secret: what makes an answer genuine is where it comes from.
 	local id_prefix = uuid.generate() .. "-"
 	local id_count = 0
 
-	local function remove(query)
-		queries[query.id] = nil
-		local left = counts[query.entity] - 1
-		if left > 0 then
-			counts[query.entity] = left
-		else
-			counts[query.entity] = nil
-		end
-		if query.previous then
-			query.previous.following = query.following
-		else
-			first = query.following
-		end
-		if query.following then
-			query.following.previous = query.previous
-		else
-			last = query.previous
-		end
-	end
-
-	local function give_up_until(time)
-		while first and first.deadline <= time do
-			local query = first
-			remove(query)
-			answer_error(query.session, st.iq(query.outer), refusals.iq_timeout)
-		end
-	end
-
-	local function expire()
-		give_up_until(now())
-		timer_runs = first ~= nil
-		return timer_runs and expiry_interval or nil
-	end
-
-	local function add(query)
-		queries[query.id] = query
-		counts[query.entity] = (counts[query.entity] or 0) + 1
-		-- The last one, unless the time-out was longer before a reload.
-		local previous = last
-		while previous and previous.deadline > query.deadline do
-			previous = previous.previous
-		end
-		query.previous = previous
-		query.following = first
-		if previous then
-			query.following = previous.following
-			previous.following = query
-		else
-			first = query
-		end
-		if query.following then
-			query.following.previous = query
-		else
-			last = query
-		end
-		if not timer_runs then
-			timer_runs = true
-			add_timer(expiry_interval, expire)
-		end
-	end
-
 	--- Passes an answer on to the entity that it is for (XEP-0356, 6.3); false where it is for none.
 	local function deliver(answer, user)
-		local id = answer.attr.id
-		local query = id ~= nil and queries[id] or nil
-		if not query or query.user ~= user or (answer.attr.from or user) ~= query.asked then
+		local query = pending.take(answer.attr.id, user, answer.attr.from or user)
+		if not query then
 			return false
 		end
-		remove(query)
 		local entity = query.entity
 		local session = query.session
-		if session.destroyed then
+		if authenticated_jid(session) == nil then
 			return true
 		end
-		if not covers(entity.permissions.iq[query.namespace], query.outer.type) then
+		local refusal = iq_refusal(entity, user, query.outer.type, query.namespace)
+		if refusal then
 			-- It was taken away meanwhile.
-			return refuse(entity, session, st.iq(query.outer), refusals.iq)
+			return refuse(entity, session, st.iq(query.outer), refusal)
 		end
-		local outer = query.outer
-		local reply = {
-			"<iq type='result'" .. attribute("id", outer.id) .. attribute("from", outer.to) .. attribute("to", outer.from)
-				.. "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
-				.. attribute("type", answer.attr.type) .. attribute("id", query.inner_id) .. attribute("from", query.asked) .. attribute("to", user) .. ">",
-		}
+		local reply = { answer_start(query, answer.attr.type) }
 		for _, child in ipairs(answer.tags) do
 			reply[#reply + 1] = tostring(child)
 		end
@@ -1522,41 +1839,42 @@ local function create_iq(host, entities, find_entity, act_as, refuse, add_timer,
 		return type(answer) == "table" and is_answer(stanza) and stanza.attr.to ~= nil and deliver(stanza, stanza.attr.to)
 	end
 
+	--- Handles `iq/bare/urn:xmpp:privilege:2:privileged_iq`.
 	local function request(event)
 		local origin = event.origin
 		local stanza = event.stanza
-		local entity = entities.of(origin)
+		local entity = service.entities.of(origin)
 		if not entity then
-			local other = find_entity(origin)
-			return other and refuse(other, origin, stanza, refusals.iq_other_host)
+			return service.refusing.refuse_unlisted(origin, stanza)
 		end
-		local user = stanza.attr.to or origin.username .. "@" .. host
-		local username = jid.split(user)
-		if not account_exists(username, host) then
-			return refuse(entity, origin, stanza, refusals.no_such_user)
-		end
-		local iq, refusal = encapsulated_iq(stanza, origin)
+		local user = stanza.attr.to or origin.username .. "@" .. service.host
+		local iq, malformed = encapsulated_iq(stanza, origin)
 		if iq == nil then
-			return refuse(entity, origin, stanza, refusal)
+			return refuse(entity, origin, stanza, malformed)
 		end
 		local namespace = iq.tags[1].attr.xmlns
-		if not covers(entity.permissions.iq[namespace], iq.attr.type) then
-			return refuse(entity, origin, stanza, refusals.iq)
+		local refusal = iq_refusal(entity, user, iq.attr.type, namespace)
+		if refusal then
+			return refuse(entity, origin, stanza, refusal)
+		end
+		local username = jid.split(user)
+		if not account_exists(username, service.host) then
+			return refuse(entity, origin, stanza, about(refusals.no_such_user, user))
 		end
 		if iq.attr.from ~= nil and jid.prep(iq.attr.from) ~= user then
-			return refuse(entity, origin, stanza, refusals.iq_sender)
+			return refuse(entity, origin, stanza, about(refusals.iq_sender, iq.attr.from))
 		end
 		local asked = prepared(iq.attr.to or user)
 		if asked == nil then
-			return refuse(entity, origin, stanza, refusals.malformed_recipient)
+			return refuse(entity, origin, stanza, about(refusals.malformed_recipient, iq.attr.to))
 		end
-		if (counts[entity] or 0) >= max_under_way then
+		if pending.count(entity) >= max_pending then
 			return refuse(entity, origin, stanza, refusals.iq_too_many)
 		end
 
 		id_count = id_count + 1
 		local id = id_prefix .. tostring(id_count)
-		add({
+		pending.add({
 			id = id,
 			inner_id = iq.attr.id,
 			user = user,
@@ -1565,32 +1883,46 @@ local function create_iq(host, entities, find_entity, act_as, refuse, add_timer,
 			session = origin,
 			namespace = namespace,
 			outer = { type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to },
-			deadline = now() + options.iq_timeout,
-			previous = nil,
-			following = nil,
-		})
-		statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
+		}, service.options.iq_timeout)
+		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
 		iq.attr.to = asked
-		prosody.core_post_stanza(act_as(username, answered_by_server), iq, true)
+		service.settle(username)
+		if not service.acting.send_as(username, iq, answered_by_server) and pending.take(id, user, asked) then
+			return refuse(entity, origin, stanza, refusals.module_failed)
+		end
 		return true
 	end
 
-	local function misaddressed(event)
-		local stanza = event.stanza
+	local function is_privileged_iq(stanza)
 		local payload = stanza.tags[1]
-		if not payload or payload.name ~= "privileged_iq" or payload.attr.xmlns ~= xmlns_privilege or is_answer(stanza) then
-			return nil
-		end
-		local entity = entities.of(event.origin) or find_entity(event.origin)
-		return entity and refuse(entity, event.origin, stanza, refusals.iq_not_a_user)
+		return payload ~= nil and payload.name == "privileged_iq" and payload.attr.xmlns == xmlns_privilege and not is_answer(stanza)
 	end
 
+	--- Handles such iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`.
+	local function to_host(event)
+		local entity = service.entities.of(event.origin)
+		if not entity then
+			return service.refusing.refuse_unlisted(event.origin, event.stanza)
+		end
+		return refuse(entity, event.origin, event.stanza, refusals.iq_not_a_user)
+	end
+
+	--- Handles `iq/full`: no client understands such an iq, and one of an entity is not let through. Those of
+	-- others go to the client, as all that one user sends another.
+	local function to_client(event)
+		if not is_privileged_iq(event.stanza) or not service.is_listed(event.origin) then
+			return nil
+		end
+		return to_host(event)
+	end
+
+	--- Handles `iq/bare`, of which it takes the answers to what was sent.
 	local function take_answer(event)
 		local stanza = event.stanza
-		if not first or not is_answer(stanza) then
+		if not is_answer(stanza) then
 			return nil
 		end
 		-- What a client sends to its own account has no 'to' here.
@@ -1598,20 +1930,16 @@ local function create_iq(host, entities, find_entity, act_as, refuse, add_timer,
 		return deliver(stanza, user) or nil
 	end
 
-	local function forget(session)
-		local query = first
-		while query do
-			local following = query.following
-			if query.session == session then
-				remove(query)
-			end
-			query = following
-		end
-	end
-
-	return { request = request, misaddressed = misaddressed, answer = take_answer, forget = forget, give_up = function()
-		give_up_until(math.huge)
-	end }
+	return {
+		request = request,
+		to_host = to_host,
+		to_client = to_client,
+		answer = take_answer,
+		--- Forgets what is under way for a stream.
+		forget = pending.forget,
+		--- Gives up all that is under way.
+		give_up = pending.give_up,
+	}
 end
 
 -- ==== src/roster/item.ts ====
@@ -2130,12 +2458,12 @@ local function create_roster_requests(service)
 			service.statistics.record(entity, "roster_sets", what, contact, user, stanza.attr.id)
 			send_stanza(origin, st.reply(stanza))
 			if not item and old then
-				protect(service.log, function() return end_subscriptions(username, contact, old) end)
+				protect(service.log, "while a contact was removed", function() return end_subscriptions(username, contact, old) end)
 				forget_roster(username, host)
 			end
-			protect(service.log, function() return push_to_clients(username, contact, item, version) end)
+			protect(service.log, "while a roster was pushed", function() return push_to_clients(username, contact, item, version) end)
 			if not same_item(old, item) then
-				protect(service.log, function()
+				protect(service.log, "while a roster was pushed", function()
 					return service.change_watch.changed(username, contact, item, version)
 				end)
 			end
@@ -2245,7 +2573,7 @@ local function create_write_queue(service)
 			-- mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
 			metadata.version = (version or 1) + #applied
 		end
-		if protect(service.log, function() return write(username, roster, metadata, applied) end) == true then
+		if protect(service.log, "while a roster was saved", function() return write(username, roster, metadata, applied) end) == true then
 			return true
 		end
 		metadata.version = version
@@ -3161,14 +3489,14 @@ local function serve_host()
 	everywhere[host] = entities
 	add_shell_command(module, everywhere)
 
-	local function find_entity(session)
+	--- Whether any host of this server lists who authenticated on a stream.
+	local function is_listed(session)
 		for _, others in pairs(everywhere) do
-			local entity = others.of(session)
-			if entity then
-				return entity
+			if others.of(session) then
+				return true
 			end
 		end
-		return nil
+		return false
 	end
 
 	local options = { iq_timeout = 120, probe_rate = 100, legacy = true, log_acts = false }
@@ -3183,17 +3511,18 @@ local function serve_host()
 	end
 
 	local statistics = create_statistics(module, options)
-	local refuse = create_refuse(log, add_timer, statistics)
-	local act_as = create_act_as(host, log)
+	local refusing = create_refuse(log, add_timer, statistics)
+	local refuse = refusing.refuse
+	local acting = create_act_as(host, log)
 	local contact_cache = create_contact_cache()
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
 	local roster_push = create_roster_push(host, function() return everywhere[host] end, users, statistics)
 	local change_watch = create_change_watch(roster_push.has_receivers, roster_push.push)
 	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
-	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = act_as, refuse = refuse, statistics = statistics, users = users, change_watch = change_watch, write_queue = write_queue })
+	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = acting.act_as, refuse = refuse, statistics = statistics, users = users, change_watch = change_watch, write_queue = write_queue })
 	local error_filter = create_error_filter()
-	local message = create_message(host, options, entities, act_as, refuse, statistics, error_filter)
-	local iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics)
+	local message = create_message({ host = host, options = options, entities = entities, acting = acting, refusing = refusing, statistics = statistics, error_filter = error_filter })
+	local iq = create_iq({ host = host, options = options, entities = entities, is_listed = is_listed, acting = acting, settle = write_queue.flush, refusing = refusing, add_timer = add_timer, statistics = statistics })
 	local presence = create_user_presence(host, entities, add_timer, statistics)
 	local contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics)
 
@@ -3231,40 +3560,14 @@ local function serve_host()
 		end
 	end
 
-	--- Tells an entity its permissions in a namespace, if they are not what it was told last.
-	local function advertise_in(connection, xmlns, permissions, before)
-		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
-		if privilege then
-			connection.advertised[xmlns] = permissions
-			send_stanza(connection.session, st.message({ from = host, to = connection.address, id = uuid.generate() }):add_child(privilege))
-		end
-	end
-
-	--- Tells an entity its permissions, and what comes with those that are new to it.
-	local function advertise(connection)
-		local nothing = no_permissions()
-		local permissions = connection.entity.permissions
-		local before = connection.advertised[xmlns_privilege] or nothing
-		advertise_in(connection, xmlns_privilege, permissions, before)
-		advertise_in(connection, xmlns_privilege_legacy, options.legacy and permissions or nothing, connection.advertised[xmlns_privilege_legacy] or nothing)
-		if not same_permissions(permissions, before) then
-			log("info", "%s is granted %s for users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users))
-			catch_up(connection, before)
-		end
-	end
+	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = catch_up })
 
 	--- What `prosodyctl shell` shows of the module.
 	local function update_status()
 		if not module.set_status then
 			return
 		end
-		local granted = 0
-		local connected = 0
-		for _, entity in pairs(entities.all()) do
-			granted = granted + 1
-			connected = connected + (#entity.connections > 0 and 1 or 0)
-		end
-		local text = tostring(granted) .. " granted, " .. tostring(connected) .. " connected, version " .. module_version
+		local text = describe_entities(entities) .. ", version " .. module_version
 		if problem_count > 0 then
 			module:set_status("error", text .. "; " .. tostring(problem_count) .. " errors in the configuration, see the log", true)
 		else
@@ -3272,19 +3575,9 @@ local function serve_host()
 		end
 	end
 
-	local function advertise_to(entity)
-		-- From the last one on: one that ends by what it is sent is taken out of the list.
-		for i = #entity.connections, 1, -1 do
-			local connection = entity.connections[i]
-			if is_connected(connection) then
-				advertise(connection)
-			end
-		end
-	end
-
 	local function arrived(entity, session)
 		if grants_anything(entity.permissions) then
-			advertise(entities.connect(entity, session))
+			advertisement.advertise(entities.connect(entity, session))
 			update_status()
 		end
 	end
@@ -3299,7 +3592,7 @@ local function serve_host()
 		iq.forget(session)
 	end
 
-	local sessions = create_sessions(module, entities, arrived, unavailable, gone)
+	local sessions = create_sessions({ api = module, entities = entities, arrived = arrived, unavailable = unavailable, gone = gone })
 
 	--- Reads the configuration and makes it so.
 	local function configure()
@@ -3316,10 +3609,10 @@ local function serve_host()
 			end
 		end
 		for _, entity in ipairs(entities.grant(configuration.grants)) do
-			advertise_to(entity)
+			advertisement.advertise_to(entity)
 		end
 		for _, entity in pairs(entities.all()) do
-			advertise_to(entity)
+			advertisement.advertise_to(entity)
 		end
 		contacts.configured()
 		sessions.watch()
@@ -3367,6 +3660,23 @@ local function serve_host()
 	end
 	module:hook("iq/full", opting.entity_answer, 1)
 	module:hook("roster-item-removed", opting.roster_item_removed, 1)
+
+	local reload_waits = false
+
+	--- Has the configuration read again in a moment. Prosody up to 0.12 handles the signal to do so in the midst of whatever
+	-- it does: what is sent within may be lost.
+	local function config_reloaded()
+		if not reload_waits then
+			reload_waits = true
+			add_timer(0, function()
+				reload_waits = false
+				configure()
+				return nil
+			end)
+		end
+		return nil
+	end
+
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
@@ -3381,15 +3691,15 @@ local function serve_host()
 	module:hook("message/bare", error_filter.receive, 1)
 	-- Iqs; answers before mod_iq looks at them
 	module:hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request)
-	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed)
-	module:hook("iq/full", iq.misaddressed, 1)
+	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host)
+	module:hook("iq/full", iq.to_client, 1)
 	module:hook("iq/bare", iq.answer, 1)
 	-- Presences, before mod_presence does what it does with them
 	module:hook("presence/bare", presence.broadcast, 1)
 	module:hook("presence/bare", contacts.receive, 1)
 	module:hook("presence/full", contacts.receive, 1)
 
-	module:hook_global("config-reloaded", configure)
+	module:hook_global("config-reloaded", config_reloaded)
 
 	module.save = function()
 		contacts.give_up_probes()
@@ -3410,7 +3720,7 @@ local function serve_host()
 		end
 		if not module.reloading then
 			for _, entity in ipairs(entities.grant({})) do
-				advertise_to(entity)
+				advertisement.advertise_to(entity)
 			end
 		end
 	end

@@ -1,22 +1,18 @@
 import * as configmanager from "core.configmanager";
 import * as storagemanager from "core.storagemanager";
 import * as jid from "util.jid";
-import * as st from "util.stanza";
-import * as uuid from "util.uuid";
 import { forget_roster, read_roster } from "./prosody/accounts";
 import { create_act_as } from "./prosody/act_as";
 import { since_0_10 } from "./prosody/compatibility";
-import { xmlns_privilege, xmlns_privilege_legacy } from "./prosody/namespaces";
-import { send_stanza } from "./prosody/send";
 import type { AddTimer } from "./prosody/timers";
 import { describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
-import { describe_coverage, describe_permissions, grants_anything, no_permissions, same_permissions } from "./grants/permissions";
+import { grants_anything } from "./grants/permissions";
 import type { Permissions } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
-import { privilege_element } from "./entities/advertisement";
-import { create_entities, is_connected } from "./entities/entities";
+import { create_advertisement, describe_entities } from "./entities/advertisement";
+import { create_entities } from "./entities/entities";
 import type { Connection, Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refuse } from "./entities/refusals";
@@ -57,14 +53,14 @@ function serve_host(): void {
 	everywhere.set(host, entities);
 	add_shell_command(module, everywhere);
 
-	function find_entity(session: Session): Entity | undefined {
+	/** Whether any host of this server lists who authenticated on a stream. */
+	function is_listed(session: Session): boolean {
 		for (const [, others] of pairs(everywhere)) {
-			const entity = others.of(session);
-			if (entity) {
-				return entity;
+			if (others.of(session)) {
+				return true;
 			}
 		}
-		return undefined;
+		return false;
 	}
 
 	const options: Options = { iq_timeout: 120, probe_rate: 100, legacy: true, log_acts: false };
@@ -79,17 +75,18 @@ function serve_host(): void {
 	}
 
 	const statistics = create_statistics(module, options);
-	const refuse = create_refuse(log, add_timer, statistics);
-	const act_as = create_act_as(host, log);
+	const refusing = create_refuse(log, add_timer, statistics);
+	const refuse = refusing.refuse;
+	const acting = create_act_as(host, log);
 	const contact_cache = create_contact_cache();
 	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
 	const roster_push = create_roster_push(host, () => everywhere.get(host), users, statistics);
 	const change_watch = create_change_watch(roster_push.has_receivers, roster_push.push);
 	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
-	const roster = create_roster_requests({ host, log, entities, act_as, refuse, statistics, users, change_watch, write_queue });
+	const roster = create_roster_requests({ host, log, entities, act_as: acting.act_as, refuse, statistics, users, change_watch, write_queue });
 	const error_filter = create_error_filter();
-	const message = create_message(host, options, entities, act_as, refuse, statistics, error_filter);
-	const iq = create_iq(host, entities, find_entity, act_as, refuse, add_timer, options, statistics);
+	const message = create_message({ host, options, entities, acting, refusing, statistics, error_filter });
+	const iq = create_iq({ host, options, entities, is_listed, acting, settle: write_queue.flush, refusing, add_timer, statistics });
 	const presence = create_user_presence(host, entities, add_timer, statistics);
 	const contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics);
 
@@ -127,40 +124,14 @@ function serve_host(): void {
 		}
 	}
 
-	/** Tells an entity its permissions in a namespace, if they are not what it was told last. */
-	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions, before: Permissions): void {
-		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
-		if (privilege) {
-			connection.advertised.set(xmlns, permissions);
-			send_stanza(connection.session, st.message({ from: host, to: connection.address, id: uuid.generate() }).add_child(privilege));
-		}
-	}
-
-	/** Tells an entity its permissions, and what comes with those that are new to it. */
-	function advertise(connection: Connection): void {
-		const nothing = no_permissions();
-		const permissions = connection.entity.permissions;
-		const before = connection.advertised.get(xmlns_privilege) ?? nothing;
-		advertise_in(connection, xmlns_privilege, permissions, before);
-		advertise_in(connection, xmlns_privilege_legacy, options.legacy ? permissions : nothing, connection.advertised.get(xmlns_privilege_legacy) ?? nothing);
-		if (!same_permissions(permissions, before)) {
-			log("info", "%s is granted %s for users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users));
-			catch_up(connection, before);
-		}
-	}
+	const advertisement = create_advertisement({ host, log, options, changed: catch_up });
 
 	/** What `prosodyctl shell` shows of the module. */
 	function update_status(): void {
 		if (!module.set_status) {
 			return;
 		}
-		let granted = 0;
-		let connected = 0;
-		for (const [, entity] of pairs(entities.all())) {
-			granted = granted + 1;
-			connected = connected + (entity.connections.length > 0 ? 1 : 0);
-		}
-		const text = tostring(granted) + " granted, " + tostring(connected) + " connected, version " + module_version;
+		const text = describe_entities(entities) + ", version " + module_version;
 		if (problem_count > 0) {
 			module.set_status("error", text + "; " + problem_count + " errors in the configuration, see the log", true);
 		} else {
@@ -168,19 +139,9 @@ function serve_host(): void {
 		}
 	}
 
-	function advertise_to(entity: Entity): void {
-		// From the last one on: one that ends by what it is sent is taken out of the list.
-		for (const i of $range(entity.connections.length, 1, -1)) {
-			const connection = entity.connections[i - 1]!;
-			if (is_connected(connection)) {
-				advertise(connection);
-			}
-		}
-	}
-
 	function arrived(entity: Entity, session: Session): void {
 		if (grants_anything(entity.permissions)) {
-			advertise(entities.connect(entity, session));
+			advertisement.advertise(entities.connect(entity, session));
 			update_status();
 		}
 	}
@@ -195,7 +156,7 @@ function serve_host(): void {
 		iq.forget(session);
 	}
 
-	const sessions = create_sessions(module, entities, arrived, unavailable, gone);
+	const sessions = create_sessions({ api: module, entities, arrived, unavailable, gone });
 
 	/** Reads the configuration and makes it so. */
 	function configure(): Handled {
@@ -212,10 +173,10 @@ function serve_host(): void {
 			}
 		}
 		for (const [, entity] of ipairs(entities.grant(configuration.grants))) {
-			advertise_to(entity);
+			advertisement.advertise_to(entity);
 		}
 		for (const [, entity] of pairs(entities.all())) {
-			advertise_to(entity);
+			advertisement.advertise_to(entity);
 		}
 		contacts.configured();
 		sessions.watch();
@@ -259,6 +220,25 @@ function serve_host(): void {
 	}
 	module.hook("iq/full", opting.entity_answer, 1);
 	module.hook("roster-item-removed", opting.roster_item_removed, 1);
+
+	let reload_waits = false;
+
+	/**
+	 * Has the configuration read again in a moment. Prosody up to 0.12 handles the signal to do so in the midst of whatever
+	 * it does: what is sent within may be lost.
+	 */
+	function config_reloaded(): Handled {
+		if (!reload_waits) {
+			reload_waits = true;
+			add_timer(0, () => {
+				reload_waits = false;
+				configure();
+				return undefined;
+			});
+		}
+		return undefined;
+	}
+
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
@@ -273,15 +253,15 @@ function serve_host(): void {
 	module.hook("message/bare", error_filter.receive, 1);
 	// Iqs; answers before mod_iq looks at them
 	module.hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request);
-	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.misaddressed);
-	module.hook("iq/full", iq.misaddressed, 1);
+	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host);
+	module.hook("iq/full", iq.to_client, 1);
 	module.hook("iq/bare", iq.answer, 1);
 	// Presences, before mod_presence does what it does with them
 	module.hook("presence/bare", presence.broadcast, 1);
 	module.hook("presence/bare", contacts.receive, 1);
 	module.hook("presence/full", contacts.receive, 1);
 
-	module.hook_global("config-reloaded", configure);
+	module.hook_global("config-reloaded", config_reloaded);
 
 	module.save = () => {
 		contacts.give_up_probes();
@@ -302,7 +282,7 @@ function serve_host(): void {
 		}
 		if (!module.reloading) {
 			for (const [, entity] of ipairs(entities.grant(new LuaTable()))) {
-				advertise_to(entity);
+				advertisement.advertise_to(entity);
 			}
 		}
 	};

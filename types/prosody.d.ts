@@ -67,7 +67,15 @@ interface Host extends Session {
 	/** The environments of the modules loaded, by name. */
 	modules: LuaTable<string, object>;
 	/** The rosters of users without clients that were read last, by bare JID; a util.cache. 0.10 and later. */
-	roster_cache?: { set(user: string, roster: Roster | undefined): void };
+	roster_cache?: { get(user: string): Roster | undefined; set(user: string, roster: Roster | undefined): void };
+}
+
+/** The environment of mod_component on the host of an external component. */
+interface ComponentModule {
+	/** Whether a component is connected. */
+	connected: boolean;
+	/** Its stream, false where none is connected. 0.10 and later. */
+	session?: Session | false;
 }
 
 /** @noSelf */

@@ -169,13 +169,16 @@ describe("B7.4 iqs are refused:", function ()
 		expect_refusal(pubsub, "jid-malformed", "modify");
 	end);
 
-	it("leaves those who are not listed, and the old namespace, to the server's default", function ()
+	it("forbids everything to those who are not listed", function ()
 		for _, stream in ipairs { stranger, nurse } do
 			for _, to in ipairs { "juliet@capulet.lit", "nobody@capulet.lit", "capulet.lit" } do
 				ask(stream, to_nurse(), { to = to });
-				expect_refusal(stream, "service-unavailable", "cancel", to);
+				expect_refusal(stream, "forbidden", "auth", to);
 			end
 		end
+	end);
+
+	it("leaves the old namespace to the server's default", function ()
 		ask(pubsub, to_nurse(), { xmlns = privileged.xmlns_legacy });
 		expect_refusal(pubsub, "service-unavailable", "cancel");
 	end);

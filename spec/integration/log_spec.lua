@@ -94,7 +94,9 @@ describe("B10.1 the log:", function ()
 	it("B10.1 has nothing above debug about what is served, and about others' requests", function ()
 		local mark = server:mark();
 		assert.is_same(grants.all "result", grants.attempt(pubsub, "nurse@capulet.lit"));
-		assert.is_same(grants.all "service-unavailable", grants.attempt(stranger, "nurse@capulet.lit"));
+		for kind, payload in pairs { get = "<query xmlns='jabber:iq:roster'/>", set = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit'/></query>" } do
+			assert.is_equal("service-unavailable", grants.outcome(stranger:iq { type = kind, to = "nurse@capulet.lit", payload }));
+		end
 		server:client("juliet@capulet.lit/balcony"):close();
 		assert_quiet(mark);
 	end);

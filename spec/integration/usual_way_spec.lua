@@ -60,21 +60,33 @@ end
 usual[#usual + 1] = { "iq", { type = "get", to = nurse },
 	("<privileged_iq xmlns='%s'><iq xmlns='jabber:client' type='get' id='inner'>%s</iq></privileged_iq>"):format(privileged.xmlns_legacy, ping) };
 
--- The stanzas that take a permission
-local privileged_ones = {
+-- The stanzas that take a permission and are other modules', too
+local roster_requests = {
 	{ "iq", { type = "get", to = nurse }, roster };
 	{ "iq", { type = "set", to = nurse }, roster_item };
 	{ "iq", { type = "get", to = "nobody@capulet.lit" }, roster };
 };
+
+-- Those that are nobody's without one
+local meaningless = {};
+-- Those that can only be meant for the module
+local privileged_ones = {};
+
 for _, xmlns in ipairs { privileged.xmlns, privileged.xmlns_legacy } do
 	privileged_ones[#privileged_ones + 1] = { "message", { to = "capulet.lit" },
 		privileged.message({ xmlns = xmlns }, { from = nurse, to = online, "<body>forged</body>" }):match "<privilege.*</privilege>" };
-	privileged_ones[#privileged_ones + 1] = { "message", { to = "capulet.lit" }, ("<privilege xmlns='%s'/>"):format(xmlns) };
+	for _, content in ipairs { "", "<forwarded xmlns='urn:xmpp:forward:1'/>", "<forwarded/>", "<perm access='roster' type='both'/>" } do
+		meaningless[#meaningless + 1] = { "message", { to = "capulet.lit" }, ("<privilege xmlns='%s'>%s</privilege>"):format(xmlns, content) };
+	end
 end
-for _, to in ipairs { nurse, "juliet@capulet.lit", online, "capulet.lit", "nobody@capulet.lit" } do
-	privileged_ones[#privileged_ones + 1] = { "iq", { type = "get", to = to },
-		privileged.iq({}, { to = "capulet.lit", ping }):match "<privileged_iq.*</privileged_iq>" };
-	privileged_ones[#privileged_ones + 1] = { "iq", { type = "get", to = to }, ("<privileged_iq xmlns='%s'/>"):format(privileged.xmlns) };
+for _, payload in ipairs {
+	privileged.iq({}, { to = "capulet.lit", ping }):match "<privileged_iq.*</privileged_iq>", ("<privileged_iq xmlns='%s'/>"):format(privileged.xmlns);
+} do
+	for _, to in ipairs { nurse, "juliet@capulet.lit", "capulet.lit", "nobody@capulet.lit" } do
+		privileged_ones[#privileged_ones + 1] = { "iq", { type = "get", to = to }, payload };
+		privileged_ones[#privileged_ones + 1] = { "iq", { type = "set", to = to }, payload };
+	end
+	meaningless[#meaningless + 1] = { "iq", { type = "get", to = online }, payload };
 end
 
 describe("B2.3 the usual way:", function ()
@@ -163,21 +175,24 @@ describe("B2.3 the usual way:", function ()
 		end
 	end);
 
-	it("B2.3 all stanzas of a component that is not listed", function ()
+	it("B2.3 the other stanzas of a component that is not listed", function ()
 		assert_usual(evil, usual);
-		assert_usual(evil, privileged_ones);
+		assert_usual(evil, roster_requests);
+		assert_usual(evil, meaningless);
 	end);
 
-	it("B2.3 all stanzas of a component that is not listed and writes an entity's address", function ()
+	it("B2.3 the other stanzas of a component that is not listed and writes an entity's address", function ()
 		for _, from in ipairs { "pubsub.capulet.lit", "tybalt@capulet.lit/hall" } do
 			assert_usual(evil, usual, from);
-			assert_usual(evil, privileged_ones, from);
+			assert_usual(evil, roster_requests, from);
+			assert_usual(evil, meaningless, from);
 		end
 	end);
 
-	it("B2.3 all stanzas of a user who is not listed", function ()
+	it("B2.3 the other stanzas of a user who is not listed", function ()
 		assert_usual(paris, usual);
-		assert_usual(paris, privileged_ones);
+		assert_usual(paris, roster_requests);
+		assert_usual(paris, meaningless);
 		for _, to in ipairs { false, "paris@capulet.lit" } do
 			assert_usual(paris, { { "iq", { type = "get", to = to or nil }, roster } });
 		end
@@ -188,10 +203,45 @@ describe("B2.3 the usual way:", function ()
 		juliet:nothing();
 	end);
 
+	it("B2.3 forbids who is not listed what can only be meant for the module, each once, in the same way whether or not there is such a user", function ()
+		local function assert_forbidden(stream, from)
+			local received = results(stream, privileged_ones, from or stream.kind == "component" and stream.jid or nil);
+			assert.is_equal(#privileged_ones, #received);
+			local texts = {};
+			for i, stanza in ipairs(received) do
+				privileged.assert_error(stanza, "forbidden", "auth");
+				assert.is_equal("usual-" .. i, stanza.attr.id);
+				texts[#texts + 1] = stanza:get_child("error"):get_child_text "text" or stanza:get_child("error").tags[2]:get_text();
+			end
+			for _, text in ipairs(texts) do
+				assert.is_equal(texts[1], text);
+			end
+		end
+		assert_forbidden(evil);
+		assert_forbidden(evil, "pubsub.capulet.lit");
+		assert_forbidden(paris);
+	end);
+
+	it("B2.3 the log says who asked and that it is not listed there, at most once a second", function ()
+		local mark = server:mark();
+		local benvolio = server:client "benvolio@montague.lit/street";
+		benvolio:sync():drain();
+		for i = 1, 5 do
+			benvolio:send(write(privileged_ones[1], "log-" .. i));
+		end
+		benvolio:sync();
+		assert.is_equal(5, #benvolio:drain());
+		assert.is_equal(1, #grants.logged(server:log_since(mark), "warn", "benvolio@montague.lit", "not listed", "privileged_entities"));
+		server:wait_log("warn\t[^\n]*4 more[^\n]*benvolio@montague%.lit", 3, mark);
+		benvolio:close();
+	end);
+
 	it("B2.4 answers no results and errors, whoever sends them", function ()
 		local payloads = {};
-		for _, request in ipairs(privileged_ones) do
-			payloads[#payloads + 1] = request[3];
+		for _, requests in ipairs { roster_requests, meaningless, privileged_ones } do
+			for _, request in ipairs(requests) do
+				payloads[#payloads + 1] = request[3];
+			end
 		end
 		for _, stream in ipairs { pubsub, bare, evil, tybalt } do
 			for i, payload in ipairs(payloads) do

@@ -147,6 +147,17 @@ function grants.all(condition, others)
 	return outcomes;
 end
 
+--- Makes the table that attempt returns for who is not listed on the host: requests for rosters are answered by the server, the
+-- others can only be meant for the module.
+-- @param others the exceptions
+function grants.unlisted(others)
+	local outcomes = grants.all("forbidden", { roster_get = "service-unavailable", roster_set = "service-unavailable" });
+	for name, outcome in pairs(others or {}) do
+		outcomes[name] = outcome;
+	end
+	return outcomes;
+end
+
 --- Finds the lines that the module logged.
 -- @param log text of the log
 -- @param level "debug", "info", "warn" or "error"

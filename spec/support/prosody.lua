@@ -616,16 +616,31 @@ function methods:eval(code, host, timeout)
 	return assert(load((mime.unb64(result))))();
 end
 
---- Replaces the configuration and lets the server read it again.
+-- Waits until the module has done what it does when the configuration was read again, which it does in a timer
+local function wait_for_reload(self)
+	self:eval "prosody.spec_reloaded = false; module:add_timer(0.01, function () prosody.spec_reloaded = true; end)";
+	while not self:eval "return prosody.spec_reloaded" do
+		socket.sleep(0.005);
+	end
+end
+
+--- Replaces the configuration, lets the server read it again, and waits until the module has done so.
 -- @param config new text from the first VirtualHost on; nil leaves it as it is
 -- @param global new text for the global section; nil leaves it as it is
 function methods:reload_config(config, global)
 	self.config, self.global = config or self.config, global or self.global;
 	write_config(self);
 	self:eval "prosody.reload_config()";
+	wait_for_reload(self);
 	if self.s2s_port then
 		write_names();
 	end
+end
+
+--- Sends the server's process a signal.
+-- @param name "HUP" and the like
+function methods:signal(name)
+	self.process:write(name .. "\n");
 end
 
 local function module_method(action)

@@ -13,16 +13,17 @@ local function setup()
 	local add_timer, go_off, timers = support.timers();
 	made.go_off, made.timers = go_off, timers;
 	made.session = { send = function (stanza) table.insert(made.sent, stanza); end };
-	local refuse = parts.create_refuse(function (level, format, ...)
+	local refusing = parts.create_refuse(function (level, format, ...)
 		table.insert(made.lines, level .. ": " .. format:format(...));
 	end, add_timer, {
 		count = function (entity, act)
 			table.insert(made.counted, entity.jid .. " " .. act);
 		end,
 	});
+	made.refusing = refusing;
 	made.refuse = function (jid, reason)
 		local stanza = st.iq({ type = "get", id = "1", from = jid, to = "juliet@capulet.lit" });
-		return refuse({ jid = jid }, made.session, stanza, parts.refusals[reason]);
+		return refusing.refuse({ jid = jid }, made.session, stanza, parts.refusals[reason]);
 	end;
 	return made;
 end
@@ -44,7 +45,7 @@ end);
 test("B10.1 a refused request is a warning that says whose and why", function ()
 	local made = setup();
 	made.refuse("a.lit", "roster_get");
-	equal(made.lines, { "warn: Refused a request of a.lit: Reading rosters is not granted" });
+	equal(made.lines, { "warn: Refused a request of a.lit: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit" });
 	equal(#made.timers, 1);
 	equal(made.timers[1].delay, 1);
 end);
@@ -57,12 +58,12 @@ test("B10.1 there is one line a second, with the count of those left out", funct
 	equal(#made.lines, 1);
 	equal(#made.timers, 1);
 	equal(made.go_off(), 1);
-	equal(made.lines[2], "warn: Refused 3 more requests of a.lit: Reading rosters is not granted");
+	equal(made.lines[2], "warn: Refused 3 more requests of a.lit, the last one: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit");
 	-- In the second after that line it goes on.
 	made.refuse("a.lit", "roster_get");
 	equal(#made.lines, 2);
 	equal(made.go_off(), 1);
-	equal(made.lines[3], "warn: Refused 1 more requests of a.lit: Reading rosters is not granted");
+	equal(made.lines[3], "warn: Refused 1 more requests of a.lit, the last one: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit");
 	-- A second without: the next one has its own line again.
 	equal(made.go_off(), nil);
 	equal({ #made.lines, #made.timers }, { 3, 0 });
@@ -78,15 +79,50 @@ test("B10.1 each entity and each reason has its own line", function ()
 		made.refuse("b.lit", "roster_get");
 	end
 	equal(made.lines, {
-		"warn: Refused a request of a.lit: Reading rosters is not granted",
-		"warn: Refused a request of a.lit: Changing rosters is not granted",
-		"warn: Refused a request of b.lit: Reading rosters is not granted",
+		"warn: Refused a request of a.lit: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit",
+		"warn: Refused a request of a.lit: Changing rosters is not granted, roster = \"set\": juliet@capulet.lit",
+		"warn: Refused a request of b.lit: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit",
 	});
 	made.go_off();
 	made.go_off();
 	made.go_off();
-	equal(made.lines[6], "warn: Refused 1 more requests of b.lit: Reading rosters is not granted");
+	equal(made.lines[6], "warn: Refused 1 more requests of b.lit, the last one: Reading rosters is not granted, roster = \"get\": juliet@capulet.lit");
 	equal(#made.lines, 6);
+end);
+
+test("B10.1 what a refusal is about is said after its text, in one line of bounded length", function ()
+	local made = setup();
+	local stanza = st.iq({ type = "get", id = "1", from = "a.lit", to = "juliet@capulet.lit" });
+	local function refuse_about(subject)
+		made.refusing.refuse({ jid = subject }, made.session, stanza, parts.about(parts.refusals.iq_sender, subject));
+		return made.lines[#made.lines]:match "addressed to: (.*)$";
+	end
+	equal(refuse_about "romeo@a.lit", "romeo@a.lit");
+	equal(refuse_about "a\nb\r\27[1m", "a?b??[1m");
+	equal(refuse_about(("x"):rep(200)), ("x"):rep(200));
+	equal(refuse_about(("x"):rep(201)), ("x"):rep(200) .. "...");
+	-- never within a character
+	equal(refuse_about(("x"):rep(199) .. "\195\164\195\164"), ("x"):rep(199) .. "...");
+	equal(refuse_about(("x"):rep(198) .. "\240\159\152\128"), ("x"):rep(198) .. "...");
+	equal(refuse_about(("x"):rep(198) .. "\195\164\195\164"), ("x"):rep(198) .. "\195\164...");
+	equal(select(3, made.sent[2]:get_error()), "The iq's sender must be the user it is addressed to: a?b??[1m");
+end);
+
+test("B10.1 of too many entities and reasons the rest is told as one", function ()
+	local made = setup();
+	for i = 1, 1500 do
+		made.refuse("a" .. i .. ".lit", "roster_get");
+	end
+	equal({ #made.lines, #made.timers, #made.sent }, { 1001, 1001, 1500 });
+	equal(made.lines[1001]:match "^(.-:.-:)", "warn: Refused a request of others:");
+	for _ = 1, 1001 do
+		made.go_off();
+	end
+	equal(made.lines[1002]:match "^(.-:.-:)", "warn: Refused 499 more requests of others, the last one:");
+	equal({ #made.lines, #made.timers }, { 1002, 1 });
+	made.go_off();
+	made.refuse("b.lit", "roster_get");
+	equal(made.lines[1003]:match "^(.-:.-:)", "warn: Refused a request of b.lit:");
 end);
 
 local function setup_acts(log_acts, has_metrics)

@@ -102,7 +102,7 @@ local parts = {
 	"item_text", "is_contact", "roster_version", "set_contact", "updated_item", "same_item",
 	"strip_client_namespace", "is_client_stanza", "encapsulated_iq", "forwarded_message",
 	"create_recent", "create_users",
-	"create_refuse", "refusals", "in_slices", "create_error_filter",
+	"create_refuse", "refusals", "about", "in_slices", "create_error_filter",
 	"check_configuration", "run_command",
 };
 

@@ -1,7 +1,12 @@
 import * as st from "util.stanza";
-import { xmlns_privilege } from "../prosody/namespaces";
-import { grants_anything, iq_namespaces } from "../grants/permissions";
+import * as uuid from "util.uuid";
+import { xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
+import { send_stanza } from "../prosody/send";
+import type { Options } from "../grants/configuration";
+import { describe_coverage, describe_permissions, grants_anything, iq_namespaces, no_permissions, same_permissions } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
+import { is_connected } from "./entities";
+import type { Connection, Entities, Entity } from "./entities";
 
 function add_perm(privilege: Stanza, access: string, permission: string, before: string): void {
 	if (permission !== "none" || before !== "none") {
@@ -49,4 +54,68 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	}
 	add_perm(privilege, "presence", permissions.presence, before.presence);
 	return privilege.tags.length > 0 ? privilege : undefined;
+}
+
+/** What telling entities their permissions needs. */
+interface AdvertisementService {
+	host: string;
+	log: Log;
+	options: Options;
+	/** Called when an entity was told other permissions than those that it knew, which are `before`. */
+	changed: (this: void, connection: Connection, before: Permissions) => void;
+}
+
+/** Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces. */
+export function create_advertisement(service: AdvertisementService) {
+	/** Tells them in a namespace, if they are not what the entity was told last; returns what that was. */
+	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {
+		const before = connection.advertised.get(xmlns) ?? no_permissions();
+		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
+		if (privilege) {
+			connection.advertised.set(xmlns, permissions);
+			const attributes = { from: service.host, to: connection.address, id: uuid.generate() };
+			send_stanza(connection.session, st.message(attributes).add_child(privilege));
+		}
+		return before;
+	}
+
+	/** Tells an entity its permissions on one of its streams, as far as they are new to it. */
+	function advertise(connection: Connection): void {
+		const permissions = connection.entity.permissions;
+		const before = advertise_in(connection, xmlns_privilege, permissions);
+		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy ? permissions : no_permissions());
+		if (!same_permissions(permissions, before)) {
+			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users));
+			service.changed(connection, before);
+		}
+	}
+
+	/** Tells an entity its permissions on all its streams. */
+	function advertise_to(entity: Entity): void {
+		// From the last one on: one that ends by what it is sent is taken out of the list.
+		for (const i of $range(entity.connections.length, 1, -1)) {
+			const connection = entity.connections[i - 1]!;
+			if (is_connected(connection)) {
+				advertise(connection);
+			}
+		}
+	}
+
+	return { advertise: advertise, advertise_to: advertise_to };
+}
+
+/** How many entities there are and how many of them are connected, in words. */
+export function describe_entities(entities: Entities): string {
+	let granted = 0;
+	let connected = 0;
+	for (const [, entity] of pairs(entities.all())) {
+		granted = granted + 1;
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (is_connected(connection)) {
+				connected = connected + 1;
+				break;
+			}
+		}
+	}
+	return tostring(granted) + " granted, " + tostring(connected) + " connected";
 }

@@ -1,4 +1,5 @@
 import { attribute } from "../prosody/send";
+import { authenticated_jid } from "../prosody/streams";
 import { no_permissions } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
 
@@ -38,26 +39,6 @@ export interface Entity {
 	counts: Counts;
 }
 
-/** Who was granted something on this host, and who of them is connected. */
-export interface Entities {
-	/** The entity that authenticated on a session, nil where it is none. */
-	of: (this: void, session: Session) => Entity | undefined;
-	/** The entity of a JID. */
-	get: (this: void, jid: string) => Entity | undefined;
-	all: (this: void) => LuaTable<string, Entity>;
-	/** Replaces what is granted. Connections stay where the entity does; the gone entities are returned. */
-	grant: (this: void, grants: LuaTable<string, Permissions>) => Entity[];
-	/** Notes a stream of an entity. */
-	connect: (this: void, entity: Entity, session: Session) => Connection;
-	/** Forgets a stream. */
-	disconnect: (this: void, session: Session) => void;
-	/** When the streams came, to be restored after a reload. */
-	connected_since: (this: void) => LuaTable<Session, number>;
-	restore_since: (this: void, since: LuaTable<Session, number>) => void;
-	/** The connections whose entities' permissions pass the test; kept until something changes. */
-	receivers: (this: void, of: keyof Receivers) => Connection[];
-}
-
 /** Connections by what they are told of. */
 interface Receivers {
 	/** presences of the host's users */
@@ -68,33 +49,37 @@ interface Receivers {
 	push: Connection[];
 }
 
-/** Whether the entity is still there: its stream stands and, for a user, the client is available. */
+/** Whether the entity is still there: its stream counts and, for a user, the client is available. */
 export function is_connected(connection: Connection): boolean {
 	const session = connection.session;
-	return session.type === "component" || (session.type === "c2s" && session.presence !== undefined);
+	if (session.type === "component") {
+		return authenticated_jid(session) !== undefined;
+	}
+	return session.type === "c2s" && session.presence !== undefined;
 }
 
-export function create_entities(): Entities {
+/** Who was granted something on this host, and who of them is connected. */
+export function create_entities() {
 	let by_jid = new LuaTable<string, Entity>();
-	let receivers: Receivers | undefined;
+	let receivers_by_kind: Receivers | undefined;
 
-	/**
-	 * A stream counts for what the server authenticated it as: an external component's
-	 * own host, a bound client's own account. The addresses in stanzas play no part, nor do
-	 * other servers' streams, internal components (their session is the host itself) and
-	 * sessions made up by modules.
-	 */
-	function of(session: Session): Entity | undefined {
-		if (session.type === "component") {
-			const host = prosody.hosts.get(session.host) as Host | undefined;
-			return host && host !== session ? by_jid.get(session.host) : undefined;
-		}
-		if (session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session) {
-			return by_jid.get(session.username! + "@" + session.host);
-		}
-		return undefined;
+	/** The entity of a JID, nil where it is granted nothing. */
+	function get(name: string): Entity | undefined {
+		return by_jid.get(name);
 	}
 
+	/** The entity that authenticated on a stream, nil where it is none. */
+	function of(session: Session): Entity | undefined {
+		const name = authenticated_jid(session);
+		return name !== undefined ? by_jid.get(name) : undefined;
+	}
+
+	/** All entities by their JIDs. */
+	function all(): LuaTable<string, Entity> {
+		return by_jid;
+	}
+
+	/** Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more. */
 	function grant(grants: LuaTable<string, Permissions>): Entity[] {
 		const granted = new LuaTable<string, Entity>();
 		for (const [name, permissions] of pairs(grants)) {
@@ -110,24 +95,31 @@ export function create_entities(): Entities {
 			}
 		}
 		by_jid = granted;
-		receivers = undefined;
+		receivers_by_kind = undefined;
 		return gone;
 	}
 
-	function disconnect(session: Session): void {
-		for (const [, entity] of pairs(by_jid)) {
-			const connections = entity.connections;
-			for (const i of $range(connections.length, 1, -1)) {
-				if (connections[i - 1]!.session === session) {
-					table.remove(connections, i);
-					receivers = undefined;
-				}
+	/** Takes the connections that pass a test out of an entity's list. */
+	function remove_connections(entity: Entity, test: (this: void, connection: Connection) => boolean): void {
+		const connections = entity.connections;
+		for (const i of $range(connections.length, 1, -1)) {
+			if (test(connections[i - 1]!)) {
+				table.remove(connections, i);
+				receivers_by_kind = undefined;
 			}
 		}
 	}
 
+	/** Forgets a stream. */
+	function disconnect(session: Session): void {
+		for (const [, entity] of pairs(by_jid)) {
+			remove_connections(entity, (connection) => connection.session === session);
+		}
+	}
+
+	/** Notes a stream of an entity, which takes the place of those that do not count any more. */
 	function connect(entity: Entity, session: Session): Connection {
-		disconnect(session);
+		remove_connections(entity, (connection) => connection.session === session || !is_connected(connection));
 		const address = session.full_jid ?? session.host;
 		const connection: Connection = {
 			entity: entity,
@@ -139,7 +131,7 @@ export function create_entities(): Entities {
 			since: os.time(),
 		};
 		entity.connections.push(connection);
-		receivers = undefined;
+		receivers_by_kind = undefined;
 		return connection;
 	}
 
@@ -161,32 +153,35 @@ export function create_entities(): Entities {
 		return sorted;
 	}
 
+	/** The connections that are told of something by their permissions; the list is kept until one of them changes. */
+	function receivers(kind: keyof Receivers): Connection[] {
+		receivers_by_kind = receivers_by_kind ?? sort_receivers();
+		return receivers_by_kind[kind];
+	}
+
+	/** When the streams came, as os.time() has it, for `restore_since` after a reload of the module. */
+	function connected_since(): LuaTable<Session, number> {
+		const since = new LuaTable<Session, number>();
+		for (const [, entity] of pairs(by_jid)) {
+			for (const [, connection] of ipairs(entity.connections)) {
+				since.set(connection.session, connection.since);
+			}
+		}
+		return since;
+	}
+
+	/** Takes over when the streams came. */
+	function restore_since(since: LuaTable<Session, number>): void {
+		for (const [, entity] of pairs(by_jid)) {
+			for (const [, connection] of ipairs(entity.connections)) {
+				connection.since = (since.get(connection.session)) ?? connection.since;
+			}
+		}
+	}
+
 	return {
-		of: of,
-		get: (name) => by_jid.get(name),
-		all: () => by_jid,
-		grant: grant,
-		connect: connect,
-		disconnect: disconnect,
-		connected_since: () => {
-			const since = new LuaTable<Session, number>();
-			for (const [, entity] of pairs(by_jid)) {
-				for (const [, connection] of ipairs(entity.connections)) {
-					since.set(connection.session, connection.since);
-				}
-			}
-			return since;
-		},
-		restore_since: (since) => {
-			for (const [, entity] of pairs(by_jid)) {
-				for (const [, connection] of ipairs(entity.connections)) {
-					connection.since = (since.get(connection.session)) ?? connection.since;
-				}
-			}
-		},
-		receivers: (kind) => {
-			receivers = receivers ?? sort_receivers();
-			return receivers[kind];
-		},
+		get: get, of: of, all: all, grant: grant, connect: connect, disconnect: disconnect, receivers: receivers,
+		connected_since: connected_since, restore_since: restore_since,
 	};
 }
+export type Entities = ReturnType<typeof create_entities>;

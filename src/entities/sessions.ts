@@ -3,35 +3,33 @@ import { since_0_10 } from "../prosody/compatibility";
 import { grants_anything } from "../grants/permissions";
 import type { Entities, Entity } from "./entities";
 
-/** Hears of entities that come and go, on whichever host of this server they do. */
-export interface Sessions {
-	/** Listens on the hosts of all entities. */
-	watch: (this: void) => void;
-	/** Finds the entities that are connected already, and were not heard of. */
-	find: (this: void) => void;
-}
-
 /** Seconds after a handshake in which the server must have said that a component is authenticated. */
 const handshake_grace = 1;
 
-/**
- * @param api the module that listens
- * @param arrived called with each stream of an entity: a component has authenticated, a client become available
- * @param unavailable called with each client that becomes unavailable
- * @param gone called with each stream that ended (0.10 and later)
- */
-export function create_sessions(
-	api: Module, entities: Entities,
-	arrived: (this: void, entity: Entity, session: Session) => void,
-	unavailable: (this: void, session: Session) => void, gone: (this: void, session: Session) => void,
-): Sessions {
+/** What hearing of streams needs. */
+interface SessionsService {
+	/** The module that listens. */
+	api: Module;
+	entities: Entities;
+	/** Called with each stream of an entity: a component has authenticated, a client become available. */
+	arrived: (this: void, entity: Entity, session: Session) => void;
+	/** Called with each client that becomes unavailable. */
+	unavailable: (this: void, session: Session) => void;
+	/** Called with each stream that ended (0.10 and later), or does not count any more. */
+	gone: (this: void, session: Session) => void;
+}
+
+/** Hears of entities that come and go, on whichever host of this server they do. */
+export function create_sessions(service: SessionsService) {
+	const api = service.api;
+	const entities = service.entities;
 	// The events objects listened to, by host: a host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
 
 	function authenticated(session: Session): void {
 		const entity = entities.of(session);
 		if (entity) {
-			arrived(entity, session);
+			service.arrived(entity, session);
 		}
 	}
 
@@ -53,7 +51,7 @@ export function create_sessions(
 			return undefined;
 		}
 		if (attr.type === "unavailable") {
-			unavailable(session);
+			service.unavailable(session);
 		} else if (!since_0_10 && attr.type === undefined && !session.presence) {
 			// 0.9 has no presence/initial; look again when it is available.
 			api.add_timer(0, () => {
@@ -65,7 +63,7 @@ export function create_sessions(
 	}
 
 	function left(event: SessionEvent): Handled {
-		gone(event.session);
+		service.gone(event.session);
 		return undefined;
 	}
 
@@ -101,13 +99,26 @@ export function create_sessions(
 		"stanza/jabber:component:accept:handshake": component_handshake,
 	};
 
-	function unwatch(host: string): Handled {
+	function unwatch(host: string): void {
 		const events = watched.get(host) as Events | undefined;
 		if (events) {
 			for (const [event, handler] of pairs(handlers)) {
 				api.unhook_object_event(events, event, handler);
 			}
 			watched.delete(host);
+		}
+	}
+
+	/** A host is no more; the stream of an external component may outlive it. */
+	function host_deactivated(host: string): Handled {
+		unwatch(host);
+		for (const [, entity] of pairs(entities.all())) {
+			for (const i of $range(entity.connections.length, 1, -1)) {
+				const session = entity.connections[i - 1]!.session;
+				if (session.type === "component" && session.host === host) {
+					service.gone(session);
+				}
+			}
 		}
 		return undefined;
 	}
@@ -124,6 +135,7 @@ export function create_sessions(
 		}
 	}
 
+	/** Listens on the hosts of all entities. */
 	function watch(): Handled {
 		for (const [entity_jid] of pairs(entities.all())) {
 			const [, host] = jid.split(entity_jid);
@@ -132,12 +144,13 @@ export function create_sessions(
 		return undefined;
 	}
 
+	/** Finds the entities that are connected already, and were not heard of. */
 	function find(): void {
 		const streams = api.shared<LuaTable<object, Session>>("/*/component/sessions");
 		for (const [, session] of pairs(streams)) {
-			const entity = session.type === "component" ? entities.of(session) : undefined;
+			const entity = entities.of(session);
 			if (entity && !is_known(entity, session)) {
-				arrived(entity, session);
+				service.arrived(entity, session);
 			}
 		}
 		for (const [entity_jid, entity] of pairs(entities.all())) {
@@ -145,7 +158,7 @@ export function create_sessions(
 			if (user) {
 				for (const [, session] of pairs(user.sessions)) {
 					if (session.presence && !is_known(entity, session)) {
-						arrived(entity, session);
+						service.arrived(entity, session);
 					}
 				}
 			}
@@ -153,6 +166,6 @@ export function create_sessions(
 	}
 
 	api.hook_global("host-activated", watch);
-	api.hook_global("host-deactivated", unwatch);
+	api.hook_global("host-deactivated", host_deactivated);
 	return { watch: watch, find: find };
 }

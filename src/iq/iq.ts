@@ -2,65 +2,23 @@ import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
 import { account_exists } from "../prosody/accounts";
-import type { ActAs } from "../prosody/act_as";
+import type { Acting } from "../prosody/act_as";
 import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 import { xmlns_client, xmlns_privilege } from "../prosody/namespaces";
-import { attribute, send_text } from "../prosody/send";
+import { send_text } from "../prosody/send";
+import { authenticated_jid } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
-import { covers } from "../grants/permissions";
-import type { Entities, Entity } from "../entities/entities";
-import { answer_error, refusals } from "../entities/refusals";
-import type { Refusal, Refuse } from "../entities/refusals";
+import { iq_refusal } from "../entities/authorization";
+import type { Entities } from "../entities/entities";
+import { about, answer_error, refusals } from "../entities/refusals";
+import type { Refusal, Refusing } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
-
-/** util.time came with Prosody 0.10. */
-const [has_time, time_module] = pcall(require, "util.time");
-const now = has_time ? (time_module as typeof import("util.time")).now : os.time;
-
-/** Seconds between two looks at whether answers are overdue. */
-const expiry_interval = 1;
+import { answer_start, create_pending } from "./pending";
+import type { Query } from "./pending";
 
 /** How many iqs may be under way for one entity. */
-const max_under_way = 10000;
-
-/** An iq that was sent for an entity and has no answer yet. */
-interface Query {
-	/** The id that it was sent with. */
-	id: string;
-	/** The id that the entity gave it. */
-	inner_id: string;
-	/** The user in whose name it was sent, a bare JID. */
-	user: string;
-	/** Whom it was sent to, the only one who may answer. */
-	asked: string;
-	entity: Entity;
-	/** The stream that the answer goes down. */
-	session: Session;
-	/** Type, id and addresses of the entity's iq. */
-	outer: Attributes;
-	/** The namespace of what was asked. */
-	namespace: string;
-	/** When to give up, as now() has it. */
-	deadline: number;
-	/** The queries before and after it in the order of their deadlines. */
-	previous: Query | undefined;
-	following: Query | undefined;
-}
-
-/** The handlers of iqs in users' names (XEP-0356, section 6). */
-export interface IqHandlers {
-	/** Handles `iq/bare/urn:xmpp:privilege:2:privileged_iq`. */
-	request: (this: void, event: StanzaEvent) => Handled;
-	/** Handles such iqs that are addressed to something else than a bare JID. */
-	misaddressed: (this: void, event: StanzaEvent) => Handled;
-	/** Handles `iq/bare`, of which it takes the answers to what was sent. */
-	answer: (this: void, event: StanzaEvent) => Handled;
-	/** Forgets what is under way for a stream. */
-	forget: (this: void, session: Session) => void;
-	/** Gives up all that is under way. */
-	give_up: (this: void) => void;
-}
+const max_pending = 10000;
 
 /** The inner iq of a privileged one, or why it is refused. */
 function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stanza, undefined] | [undefined, Refusal]> {
@@ -82,108 +40,55 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 	return $multi(iq, undefined);
 }
 
-/**
- * @param entities of this host
- * @param find_entity whether another host granted a session something
- */
-export function create_iq(
-	host: string, entities: Entities, find_entity: (this: void, session: Session) => Entity | undefined,
-	act_as: ActAs, refuse: Refuse, add_timer: AddTimer, options: Options, statistics: Statistics,
-): IqHandlers {
-	const queries = new LuaTable<string, Query>();
-	const counts = new LuaTable<Entity, number>();
-	let first: Query | undefined;
-	let last: Query | undefined;
-	let timer_runs = false;
+/** What the handlers of privileged iqs need. */
+interface IqService {
+	host: string;
+	options: Options;
+	entities: Entities;
+	/** Whether any host of this server lists who authenticated on a stream. */
+	is_listed: (this: void, session: Session) => boolean;
+	acting: Acting;
+	/** Called with a user's name before something is sent as that user: what waits to be done with the account is done then. */
+	settle: (this: void, username: string) => void;
+	refusing: Refusing;
+	add_timer: AddTimer;
+	statistics: Statistics;
+}
+
+/** Makes the handlers of iqs in users' names (XEP-0356, section 6). */
+export function create_iq(service: IqService) {
+	const refuse = service.refusing.refuse;
+
+	/** Tells an entity that there was no answer. */
+	function expired(query: Query): void {
+		if (authenticated_jid(query.session) !== undefined) {
+			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked));
+		}
+	}
+
+	const pending = create_pending(service.add_timer, expired);
 
 	// The ids are not secret: what makes an answer genuine is where it comes from.
 	const id_prefix = uuid.generate() + "-";
 	let id_count = 0;
 
-	function remove(query: Query): void {
-		queries.delete(query.id);
-		const left = counts.get(query.entity) - 1;
-		if (left > 0) {
-			counts.set(query.entity, left);
-		} else {
-			counts.delete(query.entity);
-		}
-		if (query.previous) {
-			query.previous.following = query.following;
-		} else {
-			first = query.following;
-		}
-		if (query.following) {
-			query.following.previous = query.previous;
-		} else {
-			last = query.previous;
-		}
-	}
-
-	function give_up_until(time: number): void {
-		while (first && first.deadline <= time) {
-			const query = first;
-			remove(query);
-			answer_error(query.session, st.iq(query.outer), refusals.iq_timeout);
-		}
-	}
-
-	function expire(): number | undefined {
-		give_up_until(now());
-		timer_runs = first !== undefined;
-		return timer_runs ? expiry_interval : undefined;
-	}
-
-	function add(query: Query): void {
-		queries.set(query.id, query);
-		counts.set(query.entity, ((counts.get(query.entity) as number | undefined) ?? 0) + 1);
-		// The last one, unless the time-out was longer before a reload.
-		let previous = last;
-		while (previous && previous.deadline > query.deadline) {
-			previous = previous.previous;
-		}
-		query.previous = previous;
-		query.following = first;
-		if (previous) {
-			query.following = previous.following;
-			previous.following = query;
-		} else {
-			first = query;
-		}
-		if (query.following) {
-			query.following.previous = query;
-		} else {
-			last = query;
-		}
-		if (!timer_runs) {
-			timer_runs = true;
-			add_timer(expiry_interval, expire);
-		}
-	}
-
 	/** Passes an answer on to the entity that it is for (XEP-0356, 6.3); false where it is for none. */
 	function deliver(answer: Stanza, user: string): boolean {
-		const id = answer.attr.id;
-		const query = id !== undefined ? queries.get(id) as Query | undefined : undefined;
-		if (!query || query.user !== user || (answer.attr.from ?? user) !== query.asked) {
+		const query = pending.take(answer.attr.id, user, answer.attr.from ?? user);
+		if (!query) {
 			return false;
 		}
-		remove(query);
 		const entity = query.entity;
 		const session = query.session;
-		if (session.destroyed) {
+		if (authenticated_jid(session) === undefined) {
 			return true;
 		}
-		if (!covers(entity.permissions.iq.get(query.namespace), query.outer.type)) {
+		const refusal = iq_refusal(entity, user, query.outer.type!, query.namespace);
+		if (refusal) {
 			// It was taken away meanwhile.
-			return refuse(entity, session, st.iq(query.outer), refusals.iq);
+			return refuse(entity, session, st.iq(query.outer), refusal);
 		}
-		const outer = query.outer;
-		const reply: string[] = [
-			"<iq type='result'" + attribute("id", outer.id) + attribute("from", outer.to) + attribute("to", outer.from)
-			+ "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
-			+ attribute("type", answer.attr.type) + attribute("id", query.inner_id) + attribute("from", query.asked) + attribute("to", user) + ">",
-		];
+		const reply: string[] = [answer_start(query, answer.attr.type)];
 		for (const [, child] of ipairs(answer.tags)) {
 			reply.push(tostring(child));
 		}
@@ -202,69 +107,87 @@ export function create_iq(
 		return type(answer) === "table" && is_answer(stanza) && stanza.attr.to !== undefined && deliver(stanza, stanza.attr.to);
 	}
 
+	/** Handles `iq/bare/urn:xmpp:privilege:2:privileged_iq`. */
 	function request(event: StanzaEvent): Handled {
 		const origin = event.origin;
 		const stanza = event.stanza;
-		const entity = entities.of(origin);
+		const entity = service.entities.of(origin);
 		if (!entity) {
-			const other = find_entity(origin);
-			return other && refuse(other, origin, stanza, refusals.iq_other_host);
+			return service.refusing.refuse_unlisted(origin, stanza);
 		}
-		const user = stanza.attr.to ?? origin.username! + "@" + host;
-		const [username] = jid.split(user);
-		if (!account_exists(username!, host)) {
-			return refuse(entity, origin, stanza, refusals.no_such_user);
-		}
-		const [iq, refusal] = encapsulated_iq(stanza, origin);
+		const user = stanza.attr.to ?? origin.username! + "@" + service.host;
+		const [iq, malformed] = encapsulated_iq(stanza, origin);
 		if (iq === undefined) {
-			return refuse(entity, origin, stanza, refusal);
+			return refuse(entity, origin, stanza, malformed);
 		}
 		const namespace = iq.tags[0]!.attr.xmlns!;
-		if (!covers(entity.permissions.iq.get(namespace), iq.attr.type)) {
-			return refuse(entity, origin, stanza, refusals.iq);
+		const refusal = iq_refusal(entity, user, iq.attr.type!, namespace);
+		if (refusal) {
+			return refuse(entity, origin, stanza, refusal);
+		}
+		const [username] = jid.split(user);
+		if (!account_exists(username!, service.host)) {
+			return refuse(entity, origin, stanza, about(refusals.no_such_user, user));
 		}
 		if (iq.attr.from !== undefined && jid.prep(iq.attr.from) !== user) {
-			return refuse(entity, origin, stanza, refusals.iq_sender);
+			return refuse(entity, origin, stanza, about(refusals.iq_sender, iq.attr.from));
 		}
 		const asked = prepared(iq.attr.to ?? user);
 		if (asked === undefined) {
-			return refuse(entity, origin, stanza, refusals.malformed_recipient);
+			return refuse(entity, origin, stanza, about(refusals.malformed_recipient, iq.attr.to!));
 		}
-		if ((counts.get(entity) as number | undefined ?? 0) >= max_under_way) {
+		if (pending.count(entity) >= max_pending) {
 			return refuse(entity, origin, stanza, refusals.iq_too_many);
 		}
 
 		id_count = id_count + 1;
 		const id = id_prefix + tostring(id_count);
-		add({
+		pending.add({
 			id: id, inner_id: iq.attr.id!, user: user, asked: asked,
 			entity: entity, session: origin, namespace: namespace,
 			outer: { type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to },
-			deadline: now() + options.iq_timeout,
-			previous: undefined, following: undefined,
-		});
-		statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
+		}, service.options.iq_timeout);
+		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
 		iq.attr.from = user;
 		iq.attr.to = asked;
-		prosody.core_post_stanza(act_as(username!, answered_by_server), iq, true);
+		service.settle(username!);
+		if (!service.acting.send_as(username!, iq, answered_by_server) && pending.take(id, user, asked)) {
+			return refuse(entity, origin, stanza, refusals.module_failed);
+		}
 		return true;
 	}
 
-	function misaddressed(event: StanzaEvent): Handled {
-		const stanza = event.stanza;
+	function is_privileged_iq(stanza: Stanza): boolean {
 		const payload = stanza.tags[0];
-		if (!payload || payload.name !== "privileged_iq" || payload.attr.xmlns !== xmlns_privilege || is_answer(stanza)) {
-			return undefined;
-		}
-		const entity = entities.of(event.origin) ?? find_entity(event.origin);
-		return entity && refuse(entity, event.origin, stanza, refusals.iq_not_a_user);
+		return payload !== undefined && payload.name === "privileged_iq" && payload.attr.xmlns === xmlns_privilege && !is_answer(stanza);
 	}
 
+	/** Handles such iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`. */
+	function to_host(event: StanzaEvent): Handled {
+		const entity = service.entities.of(event.origin);
+		if (!entity) {
+			return service.refusing.refuse_unlisted(event.origin, event.stanza);
+		}
+		return refuse(entity, event.origin, event.stanza, refusals.iq_not_a_user);
+	}
+
+	/**
+	 * Handles `iq/full`: no client understands such an iq, and one of an entity is not let through. Those of
+	 * others go to the client, as all that one user sends another.
+	 */
+	function to_client(event: StanzaEvent): Handled {
+		if (!is_privileged_iq(event.stanza) || !service.is_listed(event.origin)) {
+			return undefined;
+		}
+		return to_host(event);
+	}
+
+	/** Handles `iq/bare`, of which it takes the answers to what was sent. */
 	function take_answer(event: StanzaEvent): Handled {
 		const stanza = event.stanza;
-		if (!first || !is_answer(stanza)) {
+		if (!is_answer(stanza)) {
 			return undefined;
 		}
 		// What a client sends to its own account has no 'to' here.
@@ -272,18 +195,11 @@ export function create_iq(
 		return deliver(stanza, user) || undefined;
 	}
 
-	function forget(session: Session): void {
-		let query = first;
-		while (query) {
-			const following = query.following;
-			if (query.session === session) {
-				remove(query);
-			}
-			query = following;
-		}
-	}
-
-	return { request: request, misaddressed: misaddressed, answer: take_answer, forget: forget, give_up: () => {
-		give_up_until(math.huge);
-	} };
+	return {
+		request: request, to_host: to_host, to_client: to_client, answer: take_answer,
+		/** Forgets what is under way for a stream. */
+		forget: pending.forget,
+		/** Gives up all that is under way. */
+		give_up: pending.give_up,
+	};
 }

@@ -9,14 +9,7 @@ const bounce_span = 300;
  * to the bare JID of one who sent nothing this way go where they always went, which is nowhere
  * but for such modules, since the server discards them.
  */
-export interface ErrorFilter {
-	/** Notes that a message was sent in a user's name. */
-	sent: (this: void, user: string) => void;
-	/** Handles messages to bare JIDs. */
-	receive: (this: void, event: StanzaEvent) => Handled;
-}
-
-export function create_error_filter(): ErrorFilter {
+export function create_error_filter() {
 	let recent = new LuaTable<string, true>();
 	let earlier = recent;
 	let turn_at = 0;
@@ -31,18 +24,22 @@ export function create_error_filter(): ErrorFilter {
 		}
 	}
 
-	return {
-		sent: (user) => {
-			turn();
-			recent.set(user, true);
-		},
-		receive: (event) => {
-			const attr = event.stanza.attr;
-			if (attr.type !== "error" || attr.to === undefined) {
-				return undefined;
-			}
-			turn();
-			return recent.has(attr.to) || earlier.has(attr.to) || undefined;
-		},
-	};
+	/** Notes that a message was sent as a user, a bare JID. */
+	function sent(user: string): void {
+		turn();
+		recent.set(user, true);
+	}
+
+	/** Handles messages to bare JIDs. */
+	function receive(event: StanzaEvent): Handled {
+		const attr = event.stanza.attr;
+		if (attr.type !== "error" || attr.to === undefined) {
+			return undefined;
+		}
+		turn();
+		return recent.has(attr.to) || earlier.has(attr.to) || undefined;
+	}
+
+	return { sent: sent, receive: receive };
 }
+export type ErrorFilter = ReturnType<typeof create_error_filter>;

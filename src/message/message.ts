@@ -1,12 +1,13 @@
 import * as jid from "util.jid";
 import { account_exists } from "../prosody/accounts";
-import type { ActAs } from "../prosody/act_as";
+import type { Acting } from "../prosody/act_as";
 import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import type { Options } from "../grants/configuration";
+import { message_refusal } from "../entities/authorization";
 import type { Entities } from "../entities/entities";
-import { refusals } from "../entities/refusals";
-import type { Refuse } from "../entities/refusals";
+import { about, refusals } from "../entities/refusals";
+import type { Refusing } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
 import type { ErrorFilter } from "./error_filter";
 
@@ -29,20 +30,34 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 	return message;
 }
 
+/** What the handler of privileged messages needs. */
+interface MessageService {
+	host: string;
+	options: Options;
+	entities: Entities;
+	acting: Acting;
+	refusing: Refusing;
+	statistics: Statistics;
+	error_filter: ErrorFilter;
+}
+
 /** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
-export function create_message(host: string, options: Options, entities: Entities, act_as: ActAs, refuse: Refuse, statistics: Statistics, error_filter: ErrorFilter) {
+export function create_message(service: MessageService) {
+	const host = service.host;
+	const acting = service.acting;
+	const refuse = service.refusing.refuse;
+
 	/** What the server answers the sender's client: a bare JID gets no such errors. */
 	function discard(): boolean {
 		return true;
 	}
 
-	/** Sends a message, as if a client of its sender had. */
-	function send(message: Stanza, username: string | undefined): void {
+	/** Sends a message, as if a client of its sender had; false where that failed. */
+	function send(message: Stanza, username: string | undefined): boolean {
 		if (username === undefined) {
-			prosody.core_post_stanza(prosody.hosts.get(host), message);
-		} else {
-			prosody.core_post_stanza(act_as(username, discard), message, true);
+			return acting.send_as_host(message);
 		}
+		return acting.send_as(username, message, discard);
 	}
 
 	/** The first `<privilege/>` in a namespace that is served, and how many there are. */
@@ -51,7 +66,7 @@ export function create_message(host: string, options: Options, entities: Entitie
 		let found = 0;
 		for (const [, child] of ipairs(stanza.tags)) {
 			const xmlns = child.attr.xmlns;
-			if (child.name === "privilege" && (xmlns === xmlns_privilege || (xmlns === xmlns_privilege_legacy && options.legacy))) {
+			if (child.name === "privilege" && (xmlns === xmlns_privilege || (xmlns === xmlns_privilege_legacy && service.options.legacy))) {
 				privilege = privilege ?? child;
 				found = found + 1;
 			}
@@ -59,40 +74,53 @@ export function create_message(host: string, options: Options, entities: Entitie
 		return $multi(privilege, found);
 	}
 
-	return (event: StanzaEvent): Handled => {
+	/** Handles `message/host`. */
+	function receive(event: StanzaEvent): Handled {
 		const origin = event.origin;
 		const stanza = event.stanza;
 		const [privilege, privileges] = privilege_of(stanza);
-		const entity = privilege && stanza.attr.type !== "error" ? entities.of(origin) : undefined;
-		if (!privilege || !entity) {
+		if (!privilege || stanza.attr.type === "error") {
 			return undefined;
 		}
-		if (entity.permissions.message !== "outgoing") {
-			return refuse(entity, origin, stanza, refusals.message);
+		const entity = service.entities.of(origin);
+		if (!entity) {
+			return privilege.get_child("forwarded", xmlns_forward) && service.refusing.refuse_unlisted(origin, stanza);
 		}
 		const message = privileges === 1 ? forwarded_message(privilege, origin) : undefined;
+		const sender = message && message.attr.from;
+		const refusal = message_refusal(entity, sender);
+		if (refusal) {
+			return refuse(entity, origin, stanza, refusal);
+		}
 		if (!message) {
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
-		const [username, sender_host, resource] = jid.split(message.attr.from !== undefined ? prepared(message.attr.from) : undefined);
+		const [username, sender_host, resource] = jid.split(sender !== undefined ? prepared(sender) : undefined);
 		if (sender_host !== host || resource !== undefined || (username !== undefined && !account_exists(username, host))) {
-			return refuse(entity, origin, stanza, refusals.message_sender);
+			return refuse(entity, origin, stanza, about(refusals.message_sender, sender ?? "there is none"));
 		}
 		message.attr.from = username !== undefined ? username + "@" + host : host;
-		if (message.attr.to !== undefined) {
-			message.attr.to = prepared(message.attr.to);
+		const recipient = message.attr.to;
+		if (recipient !== undefined) {
+			message.attr.to = prepared(recipient);
 			if (message.attr.to === undefined) {
-				return refuse(entity, origin, stanza, refusals.malformed_recipient);
+				return refuse(entity, origin, stanza, about(refusals.malformed_recipient, recipient));
 			}
 		} else if (username === undefined) {
 			message.attr.to = host;
 		}
 		strip_client_namespace(message);
 		if (username !== undefined) {
-			error_filter.sent(message.attr.from);
+			service.error_filter.sent(message.attr.from);
 		}
-		statistics.record(entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id);
-		send(message, username);
+		service.statistics.record(
+			entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id,
+		);
+		if (!send(message, username)) {
+			return refuse(entity, origin, stanza, refusals.module_failed);
+		}
 		return true;
-	};
+	}
+
+	return receive;
 }

@@ -12,7 +12,8 @@ export function account_exists(username: string, host: string): boolean {
  * that logs in under that name: it never drops one itself, not even that of a deleted account.
  */
 export function forget_roster(username: string, host: string): void {
-	const cache = prosody.hosts.get(host).roster_cache;
+	const owner = prosody.hosts.get(host) as Host | undefined;
+	const cache = owner && owner.roster_cache;
 	if (cache) {
 		cache.set(username + "@" + host, undefined);
 	}

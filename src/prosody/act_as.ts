@@ -1,34 +1,109 @@
 import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
+import { forget_roster } from "./accounts";
+import { protect } from "./protect";
 
-/** Makes a session that acts for a user of the host; what the server answers it goes to `send`. */
-export type ActAs = (this: void, username: string, send: (this: void, stanza: Stanza | string) => boolean) => Session;
+/** Takes what the server answers a session. */
+type Send = (this: void, stanza: Stanza | string) => boolean;
 
-/**
- * Makes the function that makes such sessions.
- *
- * They carry what handlers of stanzas read of a client's session. They are not
- * among the server's sessions, and so never an entity themselves.
- */
-export function create_act_as(host: string, log: Log): ActAs {
+/** Sends stanzas as clients of the host's users do. */
+export function create_act_as(host: string, log: Log) {
 	const metatable = {
 		// Few handlers look at the roster, and an offline user's has to be loaded.
-		__index: (session: Session, key: string) =>
-			key === "roster" ? rostermanager.load_roster(session.username!, host)[0] : undefined,
+		__index: (session: Session, key: string) => {
+			if (key !== "roster") {
+				return undefined;
+			}
+			session.roster = rostermanager.load_roster(session.username!, host)[0];
+			return session.roster;
+		},
 	};
 
-	function close(this: Session): void {
-		this.log!("debug", "There is no connection to close");
+	/** Ends such a session, of which nothing has to be told to anybody. */
+	function close(): void {
+		// There is no connection.
 	}
 
-	return (username, send) => setmetatable({
-		type: "c2s",
-		username: username,
-		host: host,
-		full_jid: username + "@" + host,
-		role: usermanager.get_user_role && usermanager.get_user_role(username, host),
-		send: send,
-		close: close,
-		log: log,
-	}, metatable as never);
+	/**
+	 * Makes a session that acts for a user; what the server answers it goes to `send`.
+	 *
+	 * It carries what handlers of stanzas read of a client's session. It is not
+	 * among the server's sessions, and so never an entity itself.
+	 */
+	function act_as(username: string, send: Send): Session {
+		return setmetatable({
+			type: "c2s",
+			username: username,
+			host: host,
+			full_jid: username + "@" + host,
+			role: usermanager.get_user_role && usermanager.get_user_role(username, host),
+			send: send,
+			close: close,
+			log: log,
+		}, metatable as never);
+	}
+
+	/** Sends a stanza; false where a handler of another module raised an error. */
+	function post(sender: string, send: (this: void) => void): boolean {
+		return protect(log, "while a stanza was sent as " + sender, () => {
+			send();
+			return true;
+		}) === true;
+	}
+
+	/** Removes the entry of a user who is not online; the client of one who came meanwhile stays. */
+	function take_offline(users: LuaTable<string, User>, username: string, user: User): void {
+		if (users.get(username) !== user) {
+			return;
+		}
+		if (next(user.sessions)[0] === undefined) {
+			users.delete(username);
+		} else {
+			rawset(prosody.bare_sessions as unknown as Record<string, User>, username + "@" + host, user);
+		}
+	}
+
+	/**
+	 * Sends a stanza as a client of a user does, whether the user is online or not.
+	 *
+	 * Handlers of what clients send look up the clients of the sender without asking whether there are any
+	 * (mod_blocklist), and find the roster there (save_roster): while it is handled, a user who is offline has an entry without
+	 * clients. Afterwards nothing of that user is left in memory, not the roster either.
+	 *
+	 * @param send takes what the server answers; it may be called later, too
+	 * @returns false where a handler of another module raised an error
+	 */
+	function send_as(username: string, stanza: Stanza, send: Send): boolean {
+		const session = act_as(username, send);
+		const user_jid = session.full_jid!;
+		const users = prosody.hosts.get(host).sessions!;
+		const is_online = users.has(username);
+		const user: User = setmetatable({ sessions: new LuaTable() }, {
+			__index: (_: User, key: string) => key === "roster" ? session.roster : undefined,
+		} as never);
+		if (!is_online) {
+			rawset(users as unknown as Record<string, User>, username, user);
+		}
+		const done = post(user_jid, () => {
+			prosody.core_post_stanza(session, stanza, true);
+			// Its end: mod_register answers the removal of an account in a `close` of its own.
+			session.close!();
+		});
+		take_offline(users, username, user);
+		if (!is_online) {
+			forget_roster(username, host);
+		}
+		return done;
+	}
+
+	/** Sends a stanza as the host; false where a handler of another module raised an error. */
+	function send_as_host(stanza: Stanza): boolean {
+		return post(host, () => {
+			prosody.core_post_stanza(prosody.hosts.get(host), stanza);
+		});
+	}
+
+	return { act_as: act_as, send_as: send_as, send_as_host: send_as_host };
 }
+export type Acting = ReturnType<typeof create_act_as>;
+export type ActAs = Acting["act_as"];

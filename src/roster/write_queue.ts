@@ -128,7 +128,7 @@ export function create_write_queue(service: WriteQueueService) {
 			// mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
 			metadata.version = (version ?? 1) + applied.length;
 		}
-		if (protect(service.log, () => write(username, roster, metadata, applied)) === true) {
+		if (protect(service.log, "while a roster was saved", () => write(username, roster, metadata, applied)) === true) {
 			return true;
 		}
 		metadata.version = version as number;

@@ -44,7 +44,8 @@ local function enter(self, id, kind, entity, stream, host, granted, more)
 		end
 		return outcomes;
 	end
-	act.unlisted = { parts = { part(entity, "error service-unavailable", stream) } };
+	local condition = kind:find "roster" and "service-unavailable" or "forbidden";
+	act.unlisted = { parts = { part(entity, "error " .. condition, stream) } };
 	self.ledger:enter(id, act);
 end
 
@@ -228,7 +229,7 @@ function acts.refused_iq(self)
 	end
 	local id, wrong = self.ledger:new_id(), pick(wrong_iqs);
 	enter(self, id, "refused iq", entity, stream, host, function (grant)
-		local is_early = wrong[1] == "item-not-found" or wrong[1] == "bad-request";
+		local is_early = wrong[1] == "bad-request";
 		return { refused(entity, stream, host, (is_early or (grant.iq or {})["urn:xmpp:ping"]) and wrong[1] or "forbidden") };
 	end);
 	privileged.ask(stream, wrong[3], { id = id, to = wrong[2], type = "get" });

@@ -153,7 +153,7 @@ end
 -- Tables of the module that hold something when nobody is there: what it is made of, and what the configuration says
 local constants = {
 	"access_choices", "message_choices", "presence_choices", "known_options", "settable_subscriptions", "refusals", "titles";
-	"options", "measures", "watched", "receivers", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
+	"service", "service.options", "options", "measures", "watched", "receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
 	-- no more than there are contacts and users: who was probed, and who was online when an entity was first to see contacts
 	"probed", "earlier_users";
 };
@@ -163,7 +163,7 @@ for _, path in ipairs(constants) do
 end
 
 -- What is forgotten later: refusals are counted for a second, probes sent at some rate
-local fades = { left_out = true, to_probe = true, ["to_probe.*"] = true };
+local fades = { left_out = true, ["left_out.*"] = true, to_probe = true, ["to_probe.*"] = true };
 
 --- The module has forgotten all who were there.
 -- @param waits whether to wait for what fades, too

@@ -19,7 +19,10 @@ local function register()
 		end
 	end
 end
-prosody.events.add_handler("config-reloaded", register, -1000);
+prosody.events.add_handler("config-reloaded", function ()
+	-- the module reads the configuration in a timer
+	module:add_timer(0.01, register);
+end, -1000);
 register();
 
 --- Gives what was counted since the last time, by "HOST ENTITY ACT".
