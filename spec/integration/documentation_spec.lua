@@ -9,6 +9,15 @@ local lfs = require "lfs";
 local juliet, gateway = "juliet@capulet.lit", "gateway.capulet.lit";
 local protocol = environment.read_file "doc/protocol.md";
 
+-- All texts for readers
+local texts = { "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "patches/README.md", "types/README.md", "examples/README.md" };
+for name in lfs.dir "doc" do
+	if name:find "%.md$" then
+		table.insert(texts, "doc/" .. name);
+	end
+end
+table.sort(texts);
+
 -- The code blocks of a language in a text: each with the last line that stands before it
 local function blocks(text, language)
 	local found, before, block = {}, nil, nil;
@@ -166,7 +175,7 @@ describe("the configurations for admins", function ()
 	local knows_users = environment.read_file "lua-out/mod_privilege.lua":find "%f[%w]users = true" ~= nil;
 	local configurations = {};
 
-	for _, name in ipairs { "README.md", "doc/behaviour.md", "doc/protocol.md", "examples/README.md" } do
+	for _, name in ipairs(texts) do
 		for number, block in ipairs(blocks(environment.read_file(name), "lua")) do
 			table.insert(configurations, { name = ("block %d of %s"):format(number, name), text = block.text });
 		end
@@ -235,14 +244,7 @@ describe("the texts for readers", function ()
 		return false;
 	end
 
-	local names = { "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "patches/README.md", "types/README.md", "examples/README.md" };
-	for name in lfs.dir "doc" do
-		if name:find "%.md$" then
-			table.insert(names, "doc/" .. name);
-		end
-	end
-
-	for _, name in ipairs(names) do
+	for _, name in ipairs(texts) do
 		it(name .. " links to files and headings that are there", function ()
 			local text = environment.read_file(name);
 			for target in text:gmatch "%]%(([^)]*)%)" do
