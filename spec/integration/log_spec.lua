@@ -19,7 +19,7 @@ for name in ("pubsub reader other empty stranger"):gmatch "%a+" do
 end
 
 describe("B10.1 the log:", function ()
-	local server, pubsub, reader, other, empty, stranger, romeo;
+	local server, pubsub, reader, other, empty, stranger, romeo, log_of_connecting;
 
 	setup(function ()
 		server = prosody.start { users = { "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit" }, config = config };
@@ -27,6 +27,7 @@ describe("B10.1 the log:", function ()
 		other, empty = server:component "other.capulet.lit", server:component "empty.capulet.lit";
 		stranger, romeo = server:component "stranger.capulet.lit", server:client "romeo@montague.lit/orchard";
 		romeo:sync();
+		log_of_connecting = server:log();
 	end);
 
 	teardown(function ()
@@ -61,20 +62,20 @@ describe("B10.1 the log:", function ()
 	end
 
 	it("B10.1 has one info line for an entity that is granted its permissions, saying which", function ()
-		assert.is_equal(1, #logged(0, "info", "pubsub.capulet.lit"));
-		assert.is_equal(1, #logged(0, "info", "pubsub.capulet.lit", "roster", "both", "push", "message", "outgoing", "presence", "managed_entity",
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "pubsub.capulet.lit"));
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "pubsub.capulet.lit", "roster", "both", "push", "message", "outgoing", "presence", "managed_entity",
 			"urn:xmpp:ping", "get"));
-		assert.is_equal(1, #logged(0, "info", "reader.capulet.lit"));
-		assert.is_equal(1, #logged(0, "info", "reader.capulet.lit", "roster", "get"));
-		assert.is_same({}, logged(0, "info", "reader.capulet.lit", "message"));
-		assert.is_equal(1, #logged(0, "info", "romeo@montague.lit"));
-		assert.is_equal(1, #logged(0, "info", "romeo@montague.lit", "message", "outgoing"));
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit"));
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit", "roster", "get"));
+		assert.is_same({}, grants.logged(log_of_connecting, "info", "reader.capulet.lit", "message"));
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit"));
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit", "message", "outgoing"));
 	end);
 
 	it("B10.1 has no line about who is granted nothing", function ()
 		for _, jid in ipairs { "empty.capulet.lit", "stranger.capulet.lit" } do
 			for _, level in ipairs { "info", "warn" } do
-				assert.is_same({}, logged(0, level, jid));
+				assert.is_same({}, grants.logged(log_of_connecting, level, jid));
 			end
 		end
 	end);
