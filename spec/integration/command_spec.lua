@@ -159,9 +159,9 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 			'iq = { ["urn:example"] = true }', { "iq", "urn:example", "true", '"none", "get", "set" or "both"' };
 		};
 		["of an unknown option"] = {
-			'rosters = "get"', { "rosters", '"get"', "roster, roster_push, message, presence or iq", 'was "roster" meant?' };
-			'msg = "outgoing"', { "msg", '"outgoing"', "roster, roster_push, message, presence or iq" };
-			'"both"', { "1", '"both"', "roster, roster_push, message, presence or iq" };
+			'rosters = "get"', { "rosters", '"get"', "roster, roster_push, message, presence, iq or users", 'was "roster" meant?' };
+			'msg = "outgoing"', { "msg", '"outgoing"', "roster, roster_push, message, presence, iq or users" };
+			'"both"', { "1", '"both"', "roster, roster_push, message, presence, iq or users" };
 		};
 	} do
 		it("B1.3 names host, entity, option, value, what is allowed and what may be meant for a value " .. what, function ()

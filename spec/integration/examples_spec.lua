@@ -13,7 +13,7 @@ local examples = {
 		name = "typescript", command = "node build/examples/gateway.js",
 		compile = "node node_modules/typescript/bin/tsc -p examples/typescript",
 		usable = programs.has_node, needs = "Node.js with the project's packages";
-		refusal = "failed: forbidden - Changing rosters is not granted";
+		refusal = "failed: forbidden - Changing rosters is not granted, roster = \"set\": juliet@capulet.lit";
 	};
 	{
 		name = "python", command = "/usr/bin/python3 -u examples/python/gateway.py",

@@ -165,7 +165,7 @@ end
 -- Sets that change nothing
 local wrong_sets = {
 	{ "not-allowed", "u1@capulet.lit", "<item jid='u1@capulet.lit'/>" };
-	{ "jid-malformed", "u1@capulet.lit", "<item jid='l1@irc.lit/x'/>" };
+	{ "bad-request", "u1@capulet.lit", "<item jid='l1@irc.lit/x'/>" };
 	{ "bad-request", "u1@capulet.lit", "<item jid='l1@irc.lit'/><item jid='l2@irc.lit'/>" };
 	{ "item-not-found", "nobody@capulet.lit", "<item jid='l1@irc.lit'/>" };
 	{ "item-not-found", "u1@capulet.lit", "<item jid='never@irc.lit' subscription='remove'/>" };
