@@ -94,29 +94,29 @@ for _, storage in ipairs { "internal", "sql" } do
 		end);
 
 		it("B5 are iqs from the user's bare JID to the entity with the item, as RFC 6121 has it", function ()
-			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='nurse@capulet.lit' name='&lt;N&apos;'><group>&amp;</group></item>"));
+			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='sampson@contact.lit' name='&lt;N&apos;'><group>&amp;</group></item>"));
 			for _, entity in ipairs { pubsub, friar } do
 				local push = entity:expect { name = "iq", type = "set" };
 				local _, ver = rosters.get(juliet);
 				xml.assert_same(push, ([[
 					<iq type='set' id='%s' from='juliet@capulet.lit' to='%s'>
 						<query xmlns='jabber:iq:roster' ver='%s'>
-							<item jid='nurse@capulet.lit' subscription='none' name="&lt;N'"><group>&amp;</group></item>
+							<item jid='sampson@contact.lit' subscription='none' name="&lt;N'"><group>&amp;</group></item>
 						</query>
 					</iq>
 				]]):format(push.attr.id, entity.jid, ver));
 			end
-			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='nurse@capulet.lit' subscription='remove'/>"));
+			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='sampson@contact.lit' subscription='remove'/>"));
 			for _, entity in ipairs { pubsub, friar } do
 				local push = entity:expect { name = "iq", type = "set" };
 				local _, ver = rosters.get(juliet);
 				xml.assert_same(push, ([[
 					<iq type='set' id='%s' from='juliet@capulet.lit' to='%s'>
-						<query xmlns='jabber:iq:roster' ver='%s'><item jid='nurse@capulet.lit' subscription='remove'/></query>
+						<query xmlns='jabber:iq:roster' ver='%s'><item jid='sampson@contact.lit' subscription='remove'/></query>
 					</iq>
 				]]):format(push.attr.id, entity.jid, ver));
 			end
-			assert.is_same({ "nurse@capulet.lit none name=<N' {&}", "nurse@capulet.lit remove" }, (rosters.pushes(juliet)));
+			assert.is_same({ "sampson@contact.lit none name=<N' {&}", "sampson@contact.lit remove" }, (rosters.pushes(juliet)));
 		end);
 
 		it("B5 do not go to entities without read access, with pushes off, nor to anybody else", function ()

@@ -135,6 +135,7 @@ for _, storage in ipairs { "internal", "sql" } do
 				for _, subscription in ipairs(subscriptions) do
 					local contact = subscription .. "@gateway.capulet.lit";
 					local unchanged = contact .. " " .. subscription;
+					set(writer, username, contact, ("subscription='%s'/>"):format(subscription), unchanged);
 					set(writer, username, contact, "name='new'><group>new</group><group>old</group></item>", unchanged .. " name=new {new|old}");
 					set(writer, username, contact, "/>", unchanged);
 					set(writer, username, contact, "name='' subscription='pending'><group/><group>g</group></item>", unchanged .. " {g}");
