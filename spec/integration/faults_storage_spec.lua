@@ -35,7 +35,7 @@ for _, storage in ipairs { "internal", "sql" } do
 
 		setup(function ()
 			local users, seeds = { "friar@capulet.lit", "romeo@montague.lit" }, {};
-			for _, username in ipairs { "juliet", "peter", "nurse", "samson", "gregory", "abram", "potpan" } do
+			for _, username in ipairs { "juliet", "peter", "nurse", "samson", "gregory", "abram", "potpan", "rosaline", "lucio", "angelica" } do
 				table.insert(users, username .. "@capulet.lit");
 				seeds[username .. "@capulet.lit"] = roster();
 			end
@@ -163,7 +163,7 @@ for _, storage in ipairs { "internal", "sql" } do
 			storage_does("roster_get", "require 'socket'.sleep(0.02)");
 			storage_does("roster_set", "require 'socket'.sleep(0.02)");
 			local requests, n = {}, 0;
-			for _, username in ipairs { "peter", "nurse", "samson", "juliet" } do
+			for _, username in ipairs { "rosaline", "lucio", "angelica", "juliet" } do
 				local start = ("<iq id='%%d' from='%s' to='%s@capulet.lit' type="):format(gateway.jid, username);
 				for _, rest in ipairs { "'get'>" .. query, "'set'><query xmlns='jabber:iq:roster'><item jid='slow@contact.lit'/></query>", "'get'>" .. query } do
 					n = n + 1;

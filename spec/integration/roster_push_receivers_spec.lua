@@ -66,6 +66,10 @@ for _, storage in ipairs { "internal", "sql" } do
 			server:drain();
 		end);
 
+		after_each(function ()
+			server:eval "prosody.spec_fail = nil";
+		end);
+
 		local changes = 0;
 		-- Changes the item x@example.com of a user of the host, and returns the text of the push
 		local function change(username)
@@ -177,8 +181,10 @@ for _, storage in ipairs { "internal", "sql" } do
 		end);
 
 		it("B5 are none where saving fails, whoever tries", function ()
+			change "juliet";
 			local read = rosters.stored(server, "juliet");
 			change "peter";
+			juliet:sync():drain();
 			for _, entity in ipairs { pubsub, reader, friar, benvolio } do
 				rosters.pushes(entity);
 			end
