@@ -417,6 +417,16 @@ local function grants_anything(permissions)
 		or next(permissions.iq) ~= nil
 end
 
+--- Whether any of several entities is granted anything.
+local function grants_something(grants)
+	for _, permissions in pairs(grants) do
+		if grants_anything(permissions) then
+			return true
+		end
+	end
+	return false
+end
+
 --- The granted iq namespaces, sorted.
 local function iq_namespaces(permissions)
 	local namespaces = {}
@@ -1053,8 +1063,8 @@ local refusals = {
 
 	not_covered = { type = "auth", condition = "forbidden", text = "The grant does not cover this user", about_recipient = true },
 
-	roster_get = { type = "auth", condition = "forbidden", text = 'Reading rosters is not granted, roster = "get"', about_recipient = true },
-	roster_set = { type = "auth", condition = "forbidden", text = 'Changing rosters is not granted, roster = "set"', about_recipient = true },
+	roster_get = { type = "auth", condition = "forbidden", text = 'Reading rosters takes roster = "get", which is not granted', about_recipient = true },
+	roster_set = { type = "auth", condition = "forbidden", text = 'Changing rosters takes roster = "set", which is not granted', about_recipient = true },
 	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
 	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
 	roster_not_one_item = bad_request("A roster set has exactly one item"),
@@ -1065,7 +1075,7 @@ local refusals = {
 	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
 	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
 
-	message = forbidden('Sending messages is not granted, message = "outgoing"'),
+	message = forbidden('Sending messages takes message = "outgoing", which is not granted'),
 	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
@@ -1081,15 +1091,22 @@ local refusals = {
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
---- A refusal that says what it is about: an address, a permission.
-local function about(refusal, subject)
+--- A refusal that says what it is about, in words that can be shown.
+local function saying(refusal, subject)
 	return { type = refusal.type, condition = refusal.condition, text = refusal.text, about = subject }
+end
+
+--- A refusal that says which address it is about.
+local function about(refusal, address)
+	return saying(refusal, shown(address))
 end
 
 --- The text of a refusal of a request, for the entity and for the log.
 local function refusal_text(refusal, stanza)
-	local subject = refusal.about or (refusal.about_recipient and stanza.attr.to or nil)
-	return subject ~= nil and refusal.text .. ": " .. shown(subject) or refusal.text
+	if refusal.about ~= nil then
+		return refusal.text .. ": " .. refusal.about
+	end
+	return refusal.about_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. shown(stanza.attr.to) or refusal.text
 end
 
 --- Answers a request with an error, if the stream that it came over still stands.
@@ -1171,12 +1188,12 @@ local function iq_refusal(entity, user, iq_type, namespace)
 	if covers(entity.permissions.iq[namespace], iq_type) then
 		return nil
 	end
-	return about(refusals.iq, 'iq["' .. namespace .. '"] = "' .. iq_type .. '", for ' .. user)
+	return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(user)))
 end
 
 --- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may. @param sender as the message names it
 local function message_refusal(entity, sender)
-	return entity.permissions.message ~= "outgoing" and about(refusals.message, "for " .. (sender or "nobody")) or nil
+	return entity.permissions.message ~= "outgoing" and about(refusals.message, sender or "there is no sender") or nil
 end
 
 -- ==== src/entities/opting.ts ====
@@ -3335,6 +3352,41 @@ local function check_host(host, sections, report)
 	end
 end
 
+--- The first option of a section that was probably meant to be privileged_entities, nil where there is none.
+local function misspelt_option(section)
+	for _, option in ipairs(sorted_keys(section)) do
+		if option_types[option] == nil and suggest(option, option_types) == "privileged_entities" then
+			return option
+		end
+	end
+	return nil
+end
+
+--- Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log.
+local function explain_no_grants(host, sections)
+	local everywhere = sections["*"]
+	local section = own(sections, host) or everywhere
+	local beginning = 'VirtualHost "' .. host .. '": mod_privilege is enabled and grants nothing: '
+	if own(section, "privileged_entities") ~= nil or own(everywhere, "privileged_entities") ~= nil then
+		return beginning .. "no entry of privileged_entities grants anything"
+	end
+	for _, name in ipairs({ host, "*" }) do
+		local named = own(sections, name)
+		local misspelt = named and misspelt_option(named)
+		if named and misspelt ~= nil then
+			return beginning .. section_name(name, named) .. " has " .. show_value(misspelt) .. question("privileged_entities")
+		end
+	end
+	local components = hosts_where(sections, function(other)
+		return other.component_module ~= nil and own(other, "privileged_entities") ~= nil
+	end)
+	local component = sorted_keys(components)[1]
+	if component ~= nil then
+		return beginning .. "privileged_entities stands in the section of Component " .. show_value(component) .. ", it belongs to the VirtualHost's"
+	end
+	return beginning .. "there is no privileged_entities in its section, nor in the global one"
+end
+
 --- Looks through a configuration for what it grants and what is wrong with that.
 local function check_configuration(sections)
 	local report = { rows = {}, problems = {} }
@@ -3601,6 +3653,9 @@ local function serve_host()
 		problem_count = #configuration.problems
 		for _, problem in ipairs(configuration.problems) do
 			log("error", "%s", describe_problem(host, problem))
+		end
+		if not grants_something(configuration.grants) then
+			log("warn", "%s", explain_no_grants(host, configmanager.getconfig()))
 		end
 		if not since_0_10 then
 			-- Roster changes cannot be heard of.

@@ -7,7 +7,7 @@ import { since_0_10 } from "./prosody/compatibility";
 import type { AddTimer } from "./prosody/timers";
 import { describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
-import { grants_anything } from "./grants/permissions";
+import { grants_anything, grants_something } from "./grants/permissions";
 import type { Permissions } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
@@ -29,7 +29,7 @@ import { create_contact_cache } from "./presence/contact_cache";
 import type { SavedContacts } from "./presence/contact_cache";
 import { create_contact_presence } from "./presence/contacts";
 import { create_user_presence } from "./presence/users";
-import { run_command } from "./admin/check";
+import { explain_no_grants, run_command } from "./admin/check";
 import { add_shell_command, remove_shell_command } from "./admin/shell";
 import type { EntitiesByHost } from "./admin/shell";
 
@@ -165,6 +165,9 @@ function serve_host(): void {
 		problem_count = configuration.problems.length;
 		for (const [, problem] of ipairs(configuration.problems)) {
 			log("error", "%s", describe_problem(host, problem));
+		}
+		if (!grants_something(configuration.grants)) {
+			log("warn", "%s", explain_no_grants(host, configmanager.getconfig()));
 		}
 		if (!since_0_10) {
 			// Roster changes cannot be heard of.

@@ -164,6 +164,39 @@ function check_host(host: string, sections: Sections, report: Report): void {
 	}
 }
 
+/** The first option of a section that was probably meant to be privileged_entities, nil where there is none. */
+function misspelt_option(section: Section): string | undefined {
+	for (const [, option] of ipairs(sorted_keys(section))) {
+		if (option_types[option] === undefined && suggest(option, option_types) === "privileged_entities") {
+			return option;
+		}
+	}
+	return undefined;
+}
+
+/** Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log. */
+export function explain_no_grants(host: string, sections: Sections): string {
+	const everywhere = sections.get("*");
+	const section = own(sections, host) ?? everywhere;
+	const beginning = 'VirtualHost "' + host + '": mod_privilege is enabled and grants nothing: ';
+	if (own(section, "privileged_entities") !== undefined || own(everywhere, "privileged_entities") !== undefined) {
+		return beginning + "no entry of privileged_entities grants anything";
+	}
+	for (const [, name] of ipairs([host, "*"])) {
+		const named = own(sections, name);
+		const misspelt = named && misspelt_option(named);
+		if (named && misspelt !== undefined) {
+			return beginning + section_name(name, named) + " has " + show_value(misspelt) + question("privileged_entities");
+		}
+	}
+	const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);
+	const component = sorted_keys(components as unknown as Sections)[0];
+	if (component !== undefined) {
+		return beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's";
+	}
+	return beginning + "there is no privileged_entities in its section, nor in the global one";
+}
+
 /** Looks through a configuration for what it grants and what is wrong with that. */
 export function check_configuration(sections: Sections): Report {
 	const report: Report = { rows: [], problems: [] };

@@ -1,6 +1,7 @@
+import { shown } from "../prosody/log_text";
 import { covers } from "../grants/permissions";
 import type { Entity } from "./entities";
-import { about, refusals } from "./refusals";
+import { about, refusals, saying } from "./refusals";
 import type { Refusal } from "./refusals";
 
 /*
@@ -13,10 +14,10 @@ export function iq_refusal(entity: Entity, user: string, iq_type: string, namesp
 	if (covers(entity.permissions.iq.get(namespace), iq_type)) {
 		return undefined;
 	}
-	return about(refusals.iq, 'iq["' + namespace + '"] = "' + iq_type + '", for ' + user);
+	return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(user)));
 }
 
 /** Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may. @param sender as the message names it */
 export function message_refusal(entity: Entity, sender: string | undefined): Refusal | undefined {
-	return entity.permissions.message === "outgoing" ? undefined : about(refusals.message, "for " + (sender ?? "nobody"));
+	return entity.permissions.message === "outgoing" ? undefined : about(refusals.message, sender ?? "there is no sender");
 }

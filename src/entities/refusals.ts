@@ -11,8 +11,9 @@ export interface Refusal {
 	type: import("util.stanza").ErrorType;
 	condition: string;
 	text: string;
-	/** What it is about, said after the text; where there is none, `about_recipient` may name the request's recipient. */
+	/** What it is about, said after the text. */
 	about?: string;
+	/** Whether it is about the request's recipient. */
 	about_recipient?: true;
 }
 
@@ -31,8 +32,8 @@ export const refusals = {
 
 	not_covered: { type: "auth", condition: "forbidden", text: "The grant does not cover this user", about_recipient: true } as Refusal,
 
-	roster_get: { type: "auth", condition: "forbidden", text: 'Reading rosters is not granted, roster = "get"', about_recipient: true } as Refusal,
-	roster_set: { type: "auth", condition: "forbidden", text: 'Changing rosters is not granted, roster = "set"', about_recipient: true } as Refusal,
+	roster_get: { type: "auth", condition: "forbidden", text: 'Reading rosters takes roster = "get", which is not granted', about_recipient: true } as Refusal,
+	roster_set: { type: "auth", condition: "forbidden", text: 'Changing rosters takes roster = "set", which is not granted', about_recipient: true } as Refusal,
 	roster_not_loaded: { type: "wait", condition: "internal-server-error", text: "Unable to load roster" } as Refusal,
 	roster_not_saved: { type: "wait", condition: "internal-server-error", text: "Unable to save roster" } as Refusal,
 	roster_not_one_item: bad_request("A roster set has exactly one item"),
@@ -43,7 +44,7 @@ export const refusals = {
 	roster_reserved_jid: { type: "cancel", condition: "not-allowed", text: "The server keeps this name to itself" } as Refusal,
 	roster_no_item: { type: "modify", condition: "item-not-found", text: "There is no such item in the roster" } as Refusal,
 
-	message: forbidden('Sending messages is not granted, message = "outgoing"'),
+	message: forbidden('Sending messages takes message = "outgoing", which is not granted'),
 	message_not_one: bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender: forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient: { type: "modify", condition: "jid-malformed", text: "The recipient's address is malformed" } as Refusal,
@@ -59,15 +60,22 @@ export const refusals = {
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 
-/** A refusal that says what it is about: an address, a permission. */
-export function about(refusal: Refusal, subject: string): Refusal {
+/** A refusal that says what it is about, in words that can be shown. */
+export function saying(refusal: Refusal, subject: string): Refusal {
 	return { type: refusal.type, condition: refusal.condition, text: refusal.text, about: subject };
+}
+
+/** A refusal that says which address it is about. */
+export function about(refusal: Refusal, address: string): Refusal {
+	return saying(refusal, shown(address));
 }
 
 /** The text of a refusal of a request, for the entity and for the log. */
 function refusal_text(refusal: Refusal, stanza: Stanza): string {
-	const subject = refusal.about ?? (refusal.about_recipient ? stanza.attr.to : undefined);
-	return subject !== undefined ? refusal.text + ": " + shown(subject) : refusal.text;
+	if (refusal.about !== undefined) {
+		return refusal.text + ": " + refusal.about;
+	}
+	return refusal.about_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + shown(stanza.attr.to) : refusal.text;
 }
 
 /** Answers a request with an error, if the stream that it came over still stands. */

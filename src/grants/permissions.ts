@@ -34,6 +34,16 @@ export function grants_anything(permissions: Permissions): boolean {
 		|| next(permissions.iq)[0] !== undefined;
 }
 
+/** Whether any of several entities is granted anything. */
+export function grants_something(grants: LuaTable<string, Permissions>): boolean {
+	for (const [, permissions] of pairs(grants)) {
+		if (grants_anything(permissions)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /** The granted iq namespaces, sorted. */
 export function iq_namespaces(permissions: Permissions): string[] {
 	const namespaces: string[] = [];
