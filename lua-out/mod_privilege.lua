@@ -2074,11 +2074,29 @@ end
 -- they change is found by comparing with what the storage has, since that is the state
 -- that was told last.
 --
--- @param is_watched whether anybody is told of changes
--- @param changed called with each item that a change made different
-local function create_change_watch(is_watched, changed)
+-- @param listeners gives those that are there now, nil for none: a store may outlive the module that wrapped it
+local function create_change_watch(listeners)
 	-- What is being saved by those who tell of its changes themselves.
 	local own_data = {}
+
+	--- Whether anything hears of changes.
+	local function is_watched()
+		for _, listener in ipairs(listeners() or {}) do
+			if listener.is_watching() then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- Tells of an item that was saved.
+	local function changed(username, contact, item, version, before)
+		for _, listener in ipairs(listeners() or {}) do
+			if listener.is_watching() then
+				listener.roster_changed(username, contact, item, version, before)
+			end
+		end
+	end
 
 	--- Whether a change of what is saved has to be found by comparing.
 	local function is_heard(data)
@@ -2116,7 +2134,7 @@ local function create_change_watch(is_watched, changed)
 		for i, contact in ipairs(contacts) do
 			-- Who has not heard of all of them yet does not have that version.
 			local earlier = i < #contacts and type(version) == "number"
-			changed(username, contact, item_of(after, contact), earlier and version - 1 or version)
+			changed(username, contact, item_of(after, contact), earlier and version - 1 or version, item_of(before, contact))
 		end
 	end
 
@@ -2162,7 +2180,7 @@ local function create_change_watch(is_watched, changed)
 		if before then
 			for username, item in pairs(before) do
 				if is_contact(contact, item) then
-					changed(username, contact, nil, nil)
+					changed(username, contact, nil, nil, item)
 				end
 			end
 		end
@@ -2291,22 +2309,19 @@ local function create_change_watch(is_watched, changed)
 		return nil
 	end
 
-	return { opened = opened, compare = compare, unheard = unheard, changed = changed }
+	return { opened = opened, compare = compare, is_watched = is_watched, changed = changed, unheard = unheard }
 end
 
 -- ==== src/roster/push.ts ====
 
---- Pushes roster changes to entities (XEP-0356, 4.4).
---
--- @param serving gives the entities that are served now: a store may outlive the module that wrapped it
-local function create_roster_push(host, serving, users, statistics)
+--- Pushes roster changes to entities (XEP-0356, 4.4): a listener of `create_change_watch`.
+local function create_roster_push(host, entities, users, statistics)
 	local function receivers()
-		local entities = serving()
-		return entities and entities.receivers("push") or {}
+		return entities.receivers("push")
 	end
 
 	--- Whether any connected entity receives roster pushes.
-	local function has_receivers()
+	local function is_watching()
 		return #receivers() > 0
 	end
 
@@ -2327,7 +2342,7 @@ local function create_roster_push(host, serving, users, statistics)
 		end
 	end
 
-	return { has_receivers = has_receivers, push = push }
+	return { is_watching = is_watching, roster_changed = push }
 end
 
 -- ==== src/roster/requests.ts ====
@@ -2481,7 +2496,7 @@ local function create_roster_requests(service)
 			protect(service.log, "while a roster was pushed", function() return push_to_clients(username, contact, item, version) end)
 			if not same_item(old, item) then
 				protect(service.log, "while a roster was pushed", function()
-					return service.change_watch.changed(username, contact, item, version)
+					return service.change_watch.changed(username, contact, item, version, old)
 				end)
 			end
 		end
@@ -3540,6 +3555,8 @@ local function serve_host()
 	local everywhere = module:shared("/*/privilege/entities")
 	everywhere[host] = entities
 	add_shell_command(module, everywhere)
+	-- Those that hear of roster changes, by host.
+	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
 	--- Whether any host of this server lists who authenticated on a stream.
 	local function is_listed(session)
@@ -3568,8 +3585,8 @@ local function serve_host()
 	local acting = create_act_as(host, log)
 	local contact_cache = create_contact_cache()
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
-	local roster_push = create_roster_push(host, function() return everywhere[host] end, users, statistics)
-	local change_watch = create_change_watch(roster_push.has_receivers, roster_push.push)
+	local change_watch = create_change_watch(function() return roster_listeners[host] end)
+	local roster_push = create_roster_push(host, entities, users, statistics)
 	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
 	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = acting.act_as, refuse = refuse, statistics = statistics, users = users, change_watch = change_watch, write_queue = write_queue })
 	local error_filter = create_error_filter()
@@ -3678,7 +3695,7 @@ local function serve_host()
 
 	--- Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
 	local function account_deleted(event)
-		if event.host == host and roster_push.has_receivers() then
+		if event.host == host and change_watch.is_watched() then
 			change_watch.compare(event.username, read_roster(event.username, host), nil)
 		end
 		return nil
@@ -3735,6 +3752,7 @@ local function serve_host()
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
+	roster_listeners[host] = { roster_push }
 	module:hook("store-opened", change_watch.opened)
 	module:hook_global("user-deleted", account_deleted, 301)
 	-- When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
@@ -3770,6 +3788,7 @@ local function serve_host()
 		write_queue.flush()
 		iq.give_up()
 		everywhere[host] = nil
+		roster_listeners[host] = nil
 		if next(everywhere) == nil then
 			remove_shell_command(module)
 		end

@@ -22,6 +22,7 @@ import { create_error_filter } from "./message/error_filter";
 import { create_message } from "./message/message";
 import { create_iq } from "./iq/iq";
 import { create_change_watch } from "./roster/change_watch";
+import type { RosterListener } from "./roster/change_watch";
 import { create_roster_push } from "./roster/push";
 import { create_roster_requests } from "./roster/requests";
 import { create_write_queue } from "./roster/write_queue";
@@ -52,6 +53,8 @@ function serve_host(): void {
 	const everywhere = module.shared<EntitiesByHost>("/*/privilege/entities");
 	everywhere.set(host, entities);
 	add_shell_command(module, everywhere);
+	// Those that hear of roster changes, by host.
+	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
 	/** Whether any host of this server lists who authenticated on a stream. */
 	function is_listed(session: Session): boolean {
@@ -80,8 +83,8 @@ function serve_host(): void {
 	const acting = create_act_as(host, log);
 	const contact_cache = create_contact_cache();
 	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
-	const roster_push = create_roster_push(host, () => everywhere.get(host), users, statistics);
-	const change_watch = create_change_watch(roster_push.has_receivers, roster_push.push);
+	const change_watch = create_change_watch(() => roster_listeners.get(host));
+	const roster_push = create_roster_push(host, entities, users, statistics);
 	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
 	const roster = create_roster_requests({ host, log, entities, act_as: acting.act_as, refuse, statistics, users, change_watch, write_queue });
 	const error_filter = create_error_filter();
@@ -190,7 +193,7 @@ function serve_host(): void {
 
 	/** Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
 	function account_deleted(event: UserEvent): Handled {
-		if (event.host === host && roster_push.has_receivers()) {
+		if (event.host === host && change_watch.is_watched()) {
 			change_watch.compare(event.username, read_roster(event.username, host), undefined);
 		}
 		return undefined;
@@ -245,6 +248,7 @@ function serve_host(): void {
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
+	roster_listeners.set(host, [roster_push]);
 	module.hook("store-opened", change_watch.opened);
 	module.hook_global("user-deleted", account_deleted, 301);
 	// When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
@@ -280,6 +284,7 @@ function serve_host(): void {
 		write_queue.flush();
 		iq.give_up();
 		everywhere.delete(host);
+		roster_listeners.delete(host);
 		if (next(everywhere)[0] === undefined) {
 			remove_shell_command(module);
 		}

@@ -58,8 +58,20 @@ function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 	return item && is_contact(key, item) && item.persist !== false ? item : undefined;
 }
 
-/** Tells of an item that was saved, nil where it was removed; `version` is that of the roster. */
-export type Changed = (this: void, username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined) => void;
+/**
+ * Tells of an item that was saved, nil where it was removed; `version` is that of the roster,
+ * `before` the item that was there, nil where there was none.
+ */
+export type Changed = (
+	this: void, username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined, before: RosterItem | undefined,
+) => void;
+
+/** What hears of changes. */
+export interface RosterListener {
+	/** Whether it wants to now: as long as nobody does, nothing is compared. */
+	is_watching: (this: void) => boolean;
+	roster_changed: Changed;
+}
 
 /**
  * Hears of changes of rosters by the storage that they are saved to.
@@ -68,12 +80,30 @@ export type Changed = (this: void, username: string, contact: string, item: Rost
  * they change is found by comparing with what the storage has, since that is the state
  * that was told last.
  *
- * @param is_watched whether anybody is told of changes
- * @param changed called with each item that a change made different
+ * @param listeners gives those that are there now, nil for none: a store may outlive the module that wrapped it
  */
-export function create_change_watch(is_watched: (this: void) => boolean, changed: Changed) {
+export function create_change_watch(listeners: (this: void) => RosterListener[] | undefined) {
 	// What is being saved by those who tell of its changes themselves.
 	const own_data = new LuaTable<object, true>();
+
+	/** Whether anything hears of changes. */
+	function is_watched(): boolean {
+		for (const [, listener] of ipairs(listeners() ?? [])) {
+			if (listener.is_watching()) {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/** Tells of an item that was saved. */
+	function changed(username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined, before: RosterItem | undefined): void {
+		for (const [, listener] of ipairs(listeners() ?? [])) {
+			if (listener.is_watching()) {
+				listener.roster_changed(username, contact, item, version, before);
+			}
+		}
+	}
 
 	/** Whether a change of what is saved has to be found by comparing. */
 	function is_heard(data: object | undefined): boolean {
@@ -111,7 +141,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 		for (const [i, contact] of ipairs(contacts)) {
 			// Who has not heard of all of them yet does not have that version.
 			const earlier = i < contacts.length && type(version) === "number";
-			changed(username, contact, item_of(after, contact), earlier ? (version as number) - 1 : version);
+			changed(username, contact, item_of(after, contact), earlier ? (version as number) - 1 : version, item_of(before, contact));
 		}
 	}
 
@@ -157,7 +187,7 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 		if (before) {
 			for (const [username, item] of pairs(before)) {
 				if (is_contact(contact, item)) {
-					changed(username, contact, undefined, undefined);
+					changed(username, contact, undefined, undefined, item);
 				}
 			}
 		}
@@ -286,6 +316,6 @@ export function create_change_watch(is_watched: (this: void) => boolean, changed
 		return undefined;
 	}
 
-	return { opened, compare, unheard, changed };
+	return { opened, compare, is_watched, changed, unheard };
 }
 export type ChangeWatch = ReturnType<typeof create_change_watch>;

@@ -6,19 +6,14 @@ import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
 import { push_text } from "./item";
 
-/**
- * Pushes roster changes to entities (XEP-0356, 4.4).
- *
- * @param serving gives the entities that are served now: a store may outlive the module that wrapped it
- */
-export function create_roster_push(host: string, serving: (this: void) => Entities | undefined, users: Users, statistics: Statistics) {
+/** Pushes roster changes to entities (XEP-0356, 4.4): a listener of `create_change_watch`. */
+export function create_roster_push(host: string, entities: Entities, users: Users, statistics: Statistics) {
 	function receivers(): Connection[] {
-		const entities = serving();
-		return entities ? entities.receivers("push") : [];
+		return entities.receivers("push");
 	}
 
 	/** Whether any connected entity receives roster pushes. */
-	function has_receivers(): boolean {
+	function is_watching(): boolean {
 		return receivers().length > 0;
 	}
 
@@ -39,5 +34,5 @@ export function create_roster_push(host: string, serving: (this: void) => Entiti
 		}
 	}
 
-	return { has_receivers, push };
+	return { is_watching, roster_changed: push };
 }

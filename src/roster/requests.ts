@@ -175,7 +175,7 @@ export function create_roster_requests(service: RosterService) {
 			}
 			protect(service.log, "while a roster was pushed", () => push_to_clients(username!, contact!, item, version));
 			if (!same_item(old, item)) {
-				protect(service.log, "while a roster was pushed", () => service.change_watch.changed(username!, contact!, item, version));
+				protect(service.log, "while a roster was pushed", () => service.change_watch.changed(username!, contact!, item, version, old));
 			}
 		}
 
