@@ -358,45 +358,99 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- Processor time that a slice takes, in seconds.
+--- `util.time` came with Prosody 0.10.
+local has_clock, clock_module = pcall(require, "util.time")
+
+--- Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time.
+local clock = has_clock and clock_module.now or os.clock
+
+--- Seconds that a slice takes, or as long as its first step does.
 local slice_time = 0.001
 
 --- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
 local rare_slice_time = 0.05
 
---- Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
+--- The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
 local slice_pause = 0.001
 
---- Goes through a list in slices, so that the server is never kept busy for long.
+--- Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
 --
--- @param each called with each item; false ends it all
+-- @param step does a little of it; false when nothing is left, or when it is to end
 -- @param slice_end called after each slice
--- @param done called after the last one
-local function in_slices(add_timer, list, each, slice_end, done)
-	local position = 0
+local function in_slices(add_timer, step, slice_end)
 	local last = os.time()
 	local late = 0
 	add_timer(slice_pause, function()
-		local time = os.time()
-		late = time > last and late + 1 or 0
-		last = time
-		local stop_at = os.clock() + (late > 2 and rare_slice_time or slice_time)
-		while position < #list do
-			if not each(list[position + 1]) then
-				return nil
-			end
-			position = position + 1
-			if os.clock() >= stop_at then
-				break
-			end
+		local second = os.time()
+		late = second > last and late + 1 or 0
+		last = second
+		local began = clock()
+		local stop_at = began + (late > 2 and rare_slice_time or slice_time)
+		local time = began
+		local more = true
+		-- The clock may be set back.
+		while more and time >= began and time < stop_at do
+			more = step()
+			time = clock()
 		end
 		slice_end()
-		if position < #list then
-			return slice_pause
-		end
-		done()
-		return nil
+		return more and math.max(slice_pause, clock() - began) or nil
 	end)
+end
+
+-- ==== src/prosody/usernames.ts ====
+
+--- Gives the names of a list, one at a time.
+local function from_list(names)
+	local position = 0
+	return function()
+		position = position + 1
+		return names[position]
+	end
+end
+
+--- Whether the accounts of a host are files in a folder, which is read name by name.
+local function is_lazy(host)
+	local provider = usermanager.get_provider(host)
+	local is_internal = string.find(provider.name or "", "^internal_")
+	local _, driver = storagemanager.get_driver(host, "accounts")
+	return is_internal ~= nil and driver == "internal"
+end
+
+local function open_list(host)
+	local next_name, state, start = usermanager.users(host)
+	if not next_name then
+		return nil
+	end
+	local last = start
+	return function()
+		last = next_name(state, last)
+		return last
+	end
+end
+
+local function read_all(next_name)
+	local names = {}
+	local name = next_name()
+	while name ~= nil do
+		names[#names + 1] = name
+		name = next_name()
+	end
+	return names
+end
+
+--- Gives the names of all accounts of a host, one at a time; nil where they cannot be listed.
+--
+-- Only names of Prosody's own files are read as they are asked for. All others are read at once: with
+-- mod_storage_sql all lists of accounts share one prepared statement, which whoever asks next starts anew,
+-- and which locks the database until its last row is taken.
+local function list_usernames(host)
+	local is_open, next_name = pcall(open_list, host)
+	if not is_open or not next_name or is_lazy(host) then
+		return is_open and next_name or nil
+	end
+	local is_read, names = pcall(read_all, next_name)
+	return is_read and from_list(names) or nil
 end
 
 -- ==== src/grants/permissions.ts ====
@@ -877,7 +931,6 @@ local function create_entities()
 			address = address,
 			to = attribute("to", address),
 			advertised = {},
-			heard = nil,
 			since = os.time(),
 		}
 		table.insert(entity.connections, connection)
@@ -2730,13 +2783,18 @@ end
 -- ==== src/presence/contact_cache.ts ====
 
 --- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
-local max_length = 600
+local max_length = 500
 
---- So many resources of one contact are remembered, lest a contact makes up any number of them.
-local max_resources = 100
+--- What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources.
+local max_kept = 10000
+
+--- About what a resource needs beside its texts, in bytes.
+local resource_cost = 300
 
 --- A presence as it is remembered: what goes without its addresses, id and time.
-local function remembered_form(stanza)
+--
+-- @param limit the length up to which that is the whole presence
+local function remembered_form(stanza, limit)
 	local parts = {}
 	local essence = ""
 	local lang = stanza.attr["xml:lang"]
@@ -2753,228 +2811,878 @@ local function remembered_form(stanza)
 	parts[#parts + 1] = "</presence>"
 	local whole = table.concat(parts)
 	-- The hash tells whether a shortened one is the same again.
-	return #whole <= max_length and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
+	return #whole <= limit and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
 end
 
---- What of a remembered form goes out.
+--- What of a remembered form goes out: XML text from the end of the start tag's 'from' on.
 local function presence_of(form)
 	return string.sub(form, (string.find(form, "[ >]")))
 end
 
-local function count(resources)
-	local n = 0
-	for _ in pairs(resources) do
-		n = n + 1
+--- Whether a user sees a presence.
+local function is_seen_by(remembered, username)
+	local users = remembered.seen_by
+	if type(users) == "string" then
+		return users == username
 	end
-	return n
+	return users[username] ~= nil
 end
 
+--- Bytes that a contact's resources need, about.
+local function kept_bytes(resources)
+	local bytes = 0
+	for resource, remembered in pairs(resources) do
+		bytes = bytes + #resource + #remembered.form + resource_cost
+	end
+	return bytes
+end
+
+local function keys_of(names)
+	local list = {}
+	if names then
+		for name in pairs(names) do
+			list[#list + 1] = name
+		end
+	end
+	return list
+end
+
+--- Remembers which presences of contacts the users see, for entities that connect later.
+--
+-- Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
 local function create_contact_cache()
 	local contacts = {}
-	local probed = {}
-	local earlier_users
+	-- The contacts that users see, by user.
+	local users = {}
+	-- The contacts that have more resources than are remembered.
+	local crowded = {}
 
-	return {
-		available = function(contact, stanza)
-			local from = stanza.attr.from
-			local form = remembered_form(stanza)
-			local resources = contacts[contact]
-			if not resources then
-				local known = {}
-				known[from] = form
-				contacts[contact] = known
-				return true
+	--- The presences of a contact by resource, nil where there are none.
+	local function of(contact)
+		return contacts[contact]
+	end
+
+	--- Whether a user sees a contact's resource.
+	local function is_seen(contact, resource, username)
+		local resources = of(contact)
+		local remembered = resources and resources[resource]
+		return remembered ~= nil and is_seen_by(remembered, username)
+	end
+
+	--- Whether a user sees any resource of a contact.
+	local function sees(username, contact)
+		local seen = users[username]
+		return seen ~= nil and seen[contact] ~= nil
+	end
+
+	--- Whether a contact has resources that are not remembered.
+	local function is_crowded(contact)
+		return crowded[contact] ~= nil
+	end
+
+	local function note_user(remembered, contact, username)
+		if not is_seen_by(remembered, username) then
+			local before = remembered.seen_by
+			local names = type(before) == "string" and {} or before
+			if type(before) == "string" then
+				names[before] = true
 			end
-			if resources[from] == form then
-				return false
+			names[username] = true
+			remembered.seen_by = names
+		end
+		local seen = users[username] or {}
+		seen[contact] = true
+		users[username] = seen
+	end
+
+	--- Notes that a user sees an available presence.
+	-- @returns false where it says nothing new of the contact
+	local function available(contact, resource, username, stanza)
+		local resources = of(contact) or {}
+		local before = resources[resource]
+		local form = remembered_form(stanza, max_length)
+		if before and before.form == form then
+			before.heard_at = os.time()
+			note_user(before, contact, username)
+			return false
+		end
+		local room = max_kept - kept_bytes(resources)
+		if before then
+			if #form - #before.form > room then
+				form = remembered_form(stanza, 0)
 			end
-			if resources[from] ~= nil or count(resources) < max_resources then
-				resources[from] = form
-			end
+			local is_new = before.form ~= form
+			before.form = form
+			before.heard_at = os.time()
+			note_user(before, contact, username)
+			return is_new
+		end
+		if #resource + #form + resource_cost > room then
+			crowded[contact] = true
 			return true
-		end,
-		unavailable = function(contact, from)
-			local resources = contacts[contact]
-			if not resources then
-				return false
+		end
+		local remembered = { form = form, heard_at = os.time(), seen_by = username }
+		resources[resource] = remembered
+		contacts[contact] = resources
+		note_user(remembered, contact, username)
+		return true
+	end
+
+	--- Takes a contact off what a user sees, if the user does not see any resource of it.
+	local function unlist(contact, username)
+		local seen = users[username]
+		if not seen then
+			return
+		end
+		for _, remembered in pairs(of(contact) or {}) do
+			if is_seen_by(remembered, username) then
+				return
 			end
-			if from == contact then
-				contacts[contact] = nil
-				return true
-			end
-			if resources[from] == nil then
-				-- It may be one too many to be remembered, and was told.
-				return count(resources) >= max_resources
-			end
-			resources[from] = nil
-			if next(resources) == nil then
-				contacts[contact] = nil
-			end
-			return true
-		end,
-		of = function(contact) return contacts[contact] end,
-		contacts = function()
-			local names = {}
-			for contact in pairs(contacts) do
-				names[#names + 1] = contact
-			end
-			return names
-		end,
-		forget = function(contact)
+		end
+		seen[contact] = nil
+		if next(seen) == nil then
+			users[username] = nil
+		end
+	end
+
+	--- Forgets a resource that nobody sees any more.
+	local function drop(contact, resources, resource)
+		local names = resources[resource].seen_by
+		resources[resource] = nil
+		if next(resources) == nil then
 			contacts[contact] = nil
-		end,
-		begin = function(users)
-			if not users then
-				earlier_users = nil
-				contacts = {}
-				probed = {}
-			elseif not earlier_users then
-				earlier_users = {}
-				for username in pairs(users) do
-					earlier_users[username] = true
+			crowded[contact] = nil
+		end
+		if type(names) == "string" then
+			unlist(contact, names)
+		else
+			for username in pairs(names) do
+				unlist(contact, username)
+			end
+		end
+	end
+
+	--- Notes that a user does not see a presence any more; whether anybody still does.
+	local function hide(remembered, username)
+		local names = remembered.seen_by
+		if type(names) == "string" then
+			return names ~= username
+		end
+		names[username] = nil
+		return next(names) ~= nil
+	end
+
+	--- Goes through resources of a contact, one or all where `resource` is nil, and forgets those for which `is_over` says so.
+	-- @returns those that are forgotten
+	local function end_some(contact, resource, is_over)
+		local ended = {}
+		local resources = of(contact)
+		if resources then
+			for _, name in ipairs(resource ~= nil and { resource } or keys_of(resources)) do
+				local remembered = resources[name]
+				if remembered and is_over(remembered) then
+					drop(contact, resources, name)
+					ended[#ended + 1] = name
 				end
 			end
-		end,
-		is_earlier_user = function(username)
-			return earlier_users ~= nil and earlier_users[username] ~= nil
-		end,
-		first_probe = function(contact)
-			local first = probed[contact] == nil
-			probed[contact] = true
-			return first
-		end,
-		not_probed = function(contact)
-			probed[contact] = nil
-		end,
-		save = function()
-			return { contacts = contacts, probed = probed, earlier_users = earlier_users }
-		end,
-		restore = function(saved)
-			contacts = saved.contacts or contacts
-			probed = saved.probed or probed
-			earlier_users = saved.earlier_users or earlier_users
-		end,
+		end
+		return ended
+	end
+
+	--- Notes that a user does not see a resource of a contact any more, or none where it is nil.
+	-- @returns the resources that nobody sees now
+	local function unseen(contact, resource, username)
+		local ended = end_some(contact, resource, function(remembered)
+			return is_seen_by(remembered, username) and not hide(remembered, username)
+		end)
+		unlist(contact, username)
+		return ended
+	end
+
+	--- Notes that a resource, or all where it is nil, is gone, whoever saw it.
+	--
+	-- @param username only what this user saw, nil for all
+	-- @param before only what came last before this time, nil for all
+	-- @returns the resources that were there
+	local function gone(contact, resource, username, before)
+		return end_some(contact, resource, function(remembered)
+			return (username == nil or is_seen_by(remembered, username))
+				and (before == nil or remembered.heard_at < before)
+		end)
+	end
+
+	--- Whether what a user sees of a contact came last before a time, or a part of it did.
+	local function is_older(contact, username, time)
+		for _, remembered in pairs(of(contact) or {}) do
+			if remembered.heard_at < time and is_seen_by(remembered, username) then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- The contacts that a user sees.
+	local function contacts_of(username)
+		return keys_of(users[username])
+	end
+
+	--- The contacts at a domain, the domain itself among them.
+	local function contacts_at(domain)
+		local list = {}
+		local ending = "@" .. domain
+		for contact in pairs(contacts) do
+			if contact == domain or string.sub(contact, -#ending) == ending then
+				list[#list + 1] = contact
+			end
+		end
+		return list
+	end
+
+	--- The users who see anything, as keys.
+	local function watchers()
+		local names = {}
+		for username in pairs(users) do
+			names[username] = true
+		end
+		return names
+	end
+
+	local function clear()
+		contacts = {}
+		users = {}
+		crowded = {}
+	end
+
+	--- All of it, to be restored after a reload.
+	local function save()
+		return { contacts = contacts, users = users, crowded = crowded }
+	end
+
+	local function restore(saved)
+		contacts = saved.contacts
+		users = saved.users
+		crowded = saved.crowded
+	end
+
+	return {
+		of = of,
+		is_seen = is_seen,
+		sees = sees,
+		is_crowded = is_crowded,
+		available = available,
+		unseen = unseen,
+		gone = gone,
+		is_older = is_older,
+		contacts_of = contacts_of,
+		contacts_at = contacts_at,
+		watchers = watchers,
+		clear = clear,
+		save = save,
+		restore = restore,
 	}
 end
 
--- ==== src/presence/users.ts ====
+-- ==== src/presence/delivery.ts ====
 
---- A presence as XML text with another 'to'.
-local function text_with_to(stanza, address)
+--- A presence as XML text, from behind its 'to' on.
+local function presence_rest(stanza)
 	local to = stanza.attr.to
-	stanza.attr.to = address
+	stanza.attr.to = nil
 	local text = tostring(stanza)
 	stanza.attr.to = to
-	return text
+	return string.sub(text, #"<presence" + 1)
 end
 
---- A presence as XML text, from behind "<presence" on and without its 'to'.
-local function presence_rest(stanza)
-	return string.sub(text_with_to(stanza, nil), #"<presence" + 1)
+--- An unavailable presence in that form.
+local function unavailable_rest(from)
+	return attribute("from", from) .. " type='unavailable'/>"
 end
 
---- A presence to an entity as XML text, of which `rest` is what `presence_rest` has.
-local function presence_text(connection, rest)
-	return "<presence" .. connection.to .. rest
-end
-
---- Sends an entity such a presence.
-local function send_presence(connection, rest)
-	send_text(connection.session, presence_text(connection, rest))
-end
-
-local function create_user_presence(host, entities, add_timer, statistics)
-	--- Whether the server tells an entity of a client's presence by itself.
-	local function hears_anyway(connection, user, session, unavailable)
-		local name = connection.entity.jid
-		if name == user then
-			return true
-		end
-		local item = session.roster and session.roster[name]
-		if item and (item.subscription == "both" or item.subscription == "from") then
-			return true
-		end
-		return unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
-	end
-
-	local function broadcast(event)
-		local stanza = event.stanza
-		local presence_type = stanza.attr.type
-		if stanza.attr.to ~= nil or presence_type ~= nil and presence_type ~= "unavailable" then
-			return nil
-		end
-		local session = event.origin
-		if session.full_jid == nil then
-			return nil
-		end
-		local user = session.username .. "@" .. host
-		local rest
-		for _, connection in ipairs(entities.receivers("presence")) do
-			if is_connected(connection) and not hears_anyway(connection, user, session, presence_type == "unavailable") then
-				rest = rest or presence_rest(stanza)
-				send_presence(connection, rest)
-				statistics.count(connection.entity, "presences")
-				if connection.heard then
-					connection.heard[session.full_jid] = true
-				end
-			end
-		end
-		return nil
-	end
-
-	--- Whether a privileged user's client asks for the presences of this user itself.
-	local function probes_itself(connection, username)
-		local roster = connection.session.roster
-		local user = username .. "@" .. host
-		local item = roster and roster[user]
-		return user == connection.entity.jid or item ~= nil and (item.subscription == "both" or item.subscription == "to")
-	end
-
-	local function send_presences_of(connection, batch, heard, username)
-		local user = prosody.hosts[host].sessions[username]
-		if not user or probes_itself(connection, username) then
-			return
-		end
-		for _, session in pairs(user.sessions) do
-			if session.presence and heard[session.full_jid] == nil then
-				batch.add(text_with_to(session.presence, connection.address))
-				statistics.count(connection.entity, "presences")
-			end
-		end
-	end
-
-	local function catch_up(connection, heard, done)
-		local usernames = {}
-		for username in pairs(prosody.hosts[host].sessions) do
-			usernames[#usernames + 1] = username
-		end
-		local batch = create_batch(connection.session)
-		in_slices(add_timer, usernames, function(username)
-			if not is_connected(connection) or connection.entity.permissions.presence == "none" then
-				return false
-			end
-			send_presences_of(connection, batch, heard, username)
-			return true
-		end, batch.flush, done)
-	end
-
-	return { broadcast = broadcast, catch_up = catch_up }
-end
-
--- ==== src/presence/contacts.ts ====
-
---- Seconds between two batches of probes.
-local probe_pause = 0.1
-
+--- Whether a user, or who has such a roster item, sees the presence of the contact that it is for.
 local function sees_contact(item)
 	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
 end
 
-local function create_contact_presence(host, entities, contact_cache, add_timer, options, statistics)
-	-- Pairs of contact and the JID in whose name it is probed.
-	local to_probe = {}
-	local next_probe = 0
+--- Whether the contact that a roster item is for sees the user's presence.
+local function is_seen_by_contact(item)
+	return item ~= nil and (item.subscription == "both" or item.subscription == "from")
+end
 
+--- Decides which connections are told a presence, and tells them.
+local function create_delivery(host, entities, heard, statistics)
+	--- Whether a privileged user's client gets presences of a JID as that of the user's own contact.
+	local function is_own_contact(connection, contact)
+		local roster = connection.session.roster
+		return roster ~= nil and sees_contact(roster[contact])
+	end
+
+	--- Whether a connection is to be told of a user's presence, which is there already: the grant
+	-- covers it, and it is neither its own nor told by the server.
+	local function may_tell_user(connection, username)
+		local user = username .. "@" .. host
+		return is_connected(connection) and connection.entity.permissions.presence ~= "none"
+			and connection.entity.jid ~= user and not is_own_contact(connection, user)
+	end
+
+	--- Whether a connection is to be told of a presence that a user's client broadcasts.
+	local function may_tell_broadcast(connection, session, is_unavailable)
+		local name = connection.entity.jid
+		if not is_connected(connection) or name == session.username .. "@" .. host then
+			return false
+		end
+		-- The server tells those who see the user, and of its end those who were sent the presence itself.
+		return not is_seen_by_contact(session.roster and session.roster[name])
+			and not (is_unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil))
+	end
+
+	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts.
+	local function may_tell_contact(connection, contact)
+		local name = connection.entity.jid
+		local _, contact_host = jid.split(contact)
+		return is_connected(connection) and connection.entity.permissions.presence == "roster"
+			and contact ~= name and contact_host ~= name and not is_own_contact(connection, contact)
+	end
+
+	--- Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has.
+	local function tell(connection, from, rest)
+		send_text(connection.session, "<presence" .. connection.to .. rest)
+		statistics.count(connection.entity, "presences")
+		heard.note(connection, from)
+	end
+
+	--- Tells all who are to be told what a user's client broadcasts.
+	local function tell_broadcast(session, stanza)
+		local rest
+		for _, connection in ipairs(entities.receivers("presence")) do
+			if may_tell_broadcast(connection, session, stanza.attr.type == "unavailable") then
+				rest = rest or presence_rest(stanza)
+				tell(connection, session.full_jid, rest)
+			end
+		end
+	end
+
+	--- Tells all who are to be told a contact's presence.
+	--
+	-- @param from the contact's bare or full JID
+	-- @param stanza the presence, nil for one that is unavailable
+	local function tell_contact(contact, from, stanza)
+		local rest
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			if may_tell_contact(connection, contact) and (stanza ~= nil or not heard.is_unaware(connection, from)) then
+				rest = rest or (stanza and presence_rest(stanza) or unavailable_rest(from))
+				tell(connection, from, rest)
+			end
+		end
+	end
+
+	--- Makes what tells one connection many presences that are there already, each once.
+	-- `add` takes what `tell` takes; `flush` writes what is left.
+	local function create_collection(connection)
+		local batch = create_batch(connection.session)
+
+		local function add(from, rest)
+			if not heard.has(connection, from) then
+				batch.add("<presence" .. connection.to .. rest)
+				statistics.count(connection.entity, "presences")
+				heard.note(connection, from)
+			end
+		end
+
+		return { add = add, flush = batch.flush }
+	end
+
+	return { may_tell_user = may_tell_user, may_tell_contact = may_tell_contact, tell = tell, tell_broadcast = tell_broadcast, tell_contact = tell_contact, create_collection = create_collection }
+end
+
+-- ==== src/presence/probes.ts ====
+
+--- Seconds between two batches of probes.
+local probe_pause = 0.1
+
+--- Seconds for which an answer is believed: a contact who has answered is not probed again meanwhile.
+local answer_age = 3600
+
+--- Seconds in which a probe is not repeated, though no answer has come.
+local repeat_after = 5
+
+--- Seconds after which no answer is waited for any more.
+local answer_time = 60
+
+--- Asks for the presences of contacts whom no client of the host's users asks (RFC 6121, 4.3).
+--
+-- Probes come from full JIDs that are nobody's, so that what answers them reaches no client. Contacts are
+-- bare JIDs, users names.
+--
+-- @param is_asked_by_client whether the user has come online meanwhile with a client that asks
+local function create_probes(host, options, add_timer, is_asked_by_client)
+	local function ended()
+		return nil
+	end
+	local secret = uuid.generate()
+	-- Contacts in the order in which they will be probed; in whose name, for those that still are to be.
+	local queue = {}
+	local next_in_queue = 0
+	local queued = {}
+	local is_sending = false
+	-- The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
+	local sent = {}
+	local next_to_end = 0
+	local is_ending = false
+	local unanswered = {}
+	-- When contacts answered last, and of those before `answered_since` what may still count.
+	local answered = {}
+	local answered_before = {}
+	local answered_since = os.time()
+
+	--- Has a function called with each probe when no answer is waited for any more.
+	local function on_end(handler)
+		ended = handler
+	end
+
+	--- The resource that a user's probes come from: nobody can guess it, nor tell by it which users the server probes for.
+	local function resource_of(username)
+		return string.sub(hashes.sha1(secret .. username, true), 1, 16)
+	end
+
+	--- Whether a resource of a user is the one that probes come from.
+	local function is_own_resource(username, resource)
+		return resource ~= nil and resource == resource_of(username)
+	end
+
+	--- Whether a user's probe of a contact waits for its answer.
+	local function is_unanswered(contact, username)
+		local probe = unanswered[contact]
+		return probe ~= nil and probe.username == username
+	end
+
+	--- Notes an answer to a user's probe, if one was sent; `failed` for an error.
+	local function answer(contact, username, failed)
+		if is_unanswered(contact, username) then
+			unanswered[contact] = nil
+			if not failed then
+				local time = os.time()
+				if time - answered_since > answer_age then
+					answered_before = answered
+					answered = {}
+					answered_since = time
+				end
+				answered[contact] = time
+			end
+		end
+	end
+
+	--- Whether a contact is to be probed: there is no answer that counts, nor is one to be expected.
+	local function is_needed(contact)
+		local time = os.time()
+		local probe = unanswered[contact]
+		local last = answered[contact] ~= nil and answered[contact] or answered_before[contact]
+		return queued[contact] == nil and (probe == nil or time - probe.sent_at >= repeat_after)
+			and (last == nil or time - last > answer_age)
+	end
+
+	--- Ends the probes that were sent long ago.
+	local function end_old()
+		local time = os.time()
+		while next_to_end < #sent and time - sent[next_to_end + 1].sent_at >= answer_time do
+			local probe = sent[next_to_end + 1]
+			next_to_end = next_to_end + 1
+			if unanswered[probe.contact] == probe then
+				unanswered[probe.contact] = nil
+			end
+			ended(probe.contact, probe.username, probe.sent_at)
+		end
+		if next_to_end < #sent then
+			return 1
+		end
+		sent = {}
+		next_to_end = 0
+		is_ending = false
+		return nil
+	end
+
+	local function send(contact, username)
+		local probe = { contact = contact, username = username, sent_at = os.time() }
+		sent[#sent + 1] = probe
+		unanswered[contact] = probe
+		if not is_ending then
+			is_ending = true
+			add_timer(answer_time, end_old)
+		end
+		prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact }))
+	end
+
+	--- Gives up the probes that are to be sent yet; the next catch-up wants them again.
+	local function give_up()
+		queue = {}
+		next_in_queue = 0
+		queued = {}
+	end
+
+	local function send_batch()
+		local rate = options.probe_rate
+		if rate <= 0 then
+			give_up()
+		end
+		local budget = math.max(1, math.floor(rate * probe_pause))
+		while budget > 0 and next_in_queue < #queue do
+			local contact = queue[next_in_queue + 1]
+			local username = queued[contact]
+			next_in_queue = next_in_queue + 1
+			if username ~= nil then
+				queued[contact] = nil
+				if not is_asked_by_client(username) then
+					budget = budget - 1
+					send(contact, username)
+				end
+			end
+		end
+		if next_in_queue < #queue then
+			return math.max(probe_pause, 1 / rate)
+		end
+		give_up()
+		is_sending = false
+		return nil
+	end
+
+	--- Has a contact probed in a user's name, at the rate that the options allow.
+	local function request(contact, username)
+		if options.probe_rate > 0 then
+			queue[#queue + 1] = contact
+			queued[contact] = username
+			if not is_sending then
+				is_sending = true
+				add_timer(probe_pause, send_batch)
+			end
+		end
+	end
+
+	--- Gives up a probe that is to be sent yet, for a user who does not have the contact any more.
+	local function cancel(contact, username)
+		if queued[contact] == username then
+			queued[contact] = nil
+		end
+	end
+
+	local function clear()
+		give_up()
+		sent = {}
+		next_to_end = 0
+		unanswered = {}
+		answered = {}
+		answered_before = {}
+	end
+
+	--- What is known of probes, to be restored after a reload.
+	local function save()
+		give_up()
+		return { secret = secret, sent = sent, answered = answered, answered_before = answered_before }
+	end
+
+	local function restore(saved)
+		secret = saved.secret
+		sent = saved.sent
+		answered = saved.answered
+		answered_before = saved.answered_before
+		for _, probe in ipairs(sent) do
+			if answered[probe.contact] == nil then
+				unanswered[probe.contact] = probe
+			end
+		end
+		if #sent > 0 then
+			is_ending = true
+			add_timer(1, end_old)
+		end
+	end
+
+	return { on_end = on_end, is_own_resource = is_own_resource, is_unanswered = is_unanswered, answer = answer, is_needed = is_needed, request = request, cancel = cancel, clear = clear, save = save, restore = restore }
+end
+
+-- ==== src/presence/walk.ts ====
+
+--- The names of the users of a host who have a client connected.
+local function online_usernames(host)
+	local names = {}
+	for username in pairs(prosody.hosts[host].sessions) do
+		names[#names + 1] = username
+	end
+	return names
+end
+
+--- Goes through the contacts of all users of a host, those who are online first, step by step.
+local function create_walk(host, visitor)
+	local online = online_usernames(host)
+	local was_online = {}
+	local next_online = 0
+	local accounts
+	local is_over = false
+	-- The user who was met last, and the contacts of theirs.
+	local username = ""
+	local contacts = {}
+	local next_contact = 0
+
+	local function visit(name)
+		username = name
+		contacts = {}
+		next_contact = 0
+		local roster = read_roster(name, host)
+		if roster then
+			for contact, item in pairs(roster) do
+				if sees_contact(item) then
+					contacts[#contacts + 1] = contact
+				end
+			end
+		end
+		visitor.user(name, roster)
+	end
+
+	--- Goes on with the next account; false after the last one.
+	local function visit_account()
+		accounts = accounts or list_usernames(host)
+		local name = accounts and accounts()
+		if name == nil then
+			is_over = true
+			return false
+		end
+		if was_online[name] == nil then
+			visit(name)
+		end
+		return true
+	end
+
+	--- Goes on with one user or one contact; false when it is through.
+	local function step()
+		local contact = contacts[next_contact + 1]
+		if contact ~= nil then
+			next_contact = next_contact + 1
+			visitor.contact(username, contact)
+			return true
+		end
+		if next_online < #online then
+			local name = online[next_online + 1]
+			next_online = next_online + 1
+			was_online[name] = true
+			visit(name)
+			return true
+		end
+		return not is_over and visit_account()
+	end
+
+	--- Whether all accounts could be listed. To be asked when it is through.
+	local function is_complete()
+		return accounts ~= nil
+	end
+
+	return { step = step, is_complete = is_complete }
+end
+
+-- ==== src/presence/catch_up.ts ====
+
+--- Keeps of whom connections hear while they are being caught up. Of those, a catch-up
+-- tells nothing more: what they heard is newer than what it would tell, or the same.
+local function create_heard()
+	local by_connection = {}
+
+	local function of(connection)
+		return by_connection[connection]
+	end
+
+	--- Begins to keep that for a catch-up. Returns what stands for it.
+	local function begin(connection)
+		local heard = of(connection) or { jids = {}, runs = 0 }
+		heard.runs = heard.runs + 1
+		by_connection[connection] = heard
+		return heard
+	end
+
+	--- Whether what `begin` returned still counts.
+	local function is_kept(connection, heard)
+		return of(connection) == heard
+	end
+
+	--- Ends that for a catch-up.
+	local function release(connection, heard)
+		heard.runs = heard.runs - 1
+		if heard.runs == 0 and is_kept(connection, heard) then
+			by_connection[connection] = nil
+		end
+	end
+
+	--- Forgets all that a connection heard: its catch-ups end by that.
+	local function forget(connection)
+		by_connection[connection] = nil
+	end
+
+	local function note(connection, from)
+		local heard = of(connection)
+		if heard then
+			heard.jids[from] = true
+		end
+	end
+
+	local function has(connection, from)
+		local heard = of(connection)
+		return heard ~= nil and heard.jids[from] ~= nil
+	end
+
+	--- Whether a connection is being caught up and has not heard of a JID.
+	local function is_unaware(connection, from)
+		return of(connection) ~= nil and not has(connection, from)
+	end
+
+	return { begin = begin, is_kept = is_kept, release = release, forget = forget, note = note, has = has, is_unaware = is_unaware }
+end
+
+--- Makes what tells entities who is online, when they come or are granted to see it.
+-- It does the work in steps, which return false when they are through.
+local function create_catch_up(service)
+	local host = service.host
+	local cache = service.cache
+	local heard = service.heard
+	local probes = service.probes
+	local delivery = service.delivery
+
+	--- Adds what a user sees of a contact.
+	local function collect_contact(collection, username, contact)
+		local resources = cache.of(contact)
+		if resources then
+			for resource, remembered in pairs(resources) do
+				if is_seen_by(remembered, username) then
+					local from = resource ~= "" and contact .. "/" .. resource or contact
+					collection.add(from, attribute("from", from) .. presence_of(remembered.form))
+				end
+			end
+		end
+	end
+
+	--- Whether what is known of a contact is not to be relied on, so that it is to be probed in a user's name.
+	local function is_uncertain(username, contact)
+		if not probes.is_needed(contact) then
+			return false
+		end
+		-- To clients that were there earlier, some of its presences may have come before the module listened.
+		return not cache.of(contact) or service.users.is_available(username) or cache.is_older(contact, username, os.time() - answer_age)
+	end
+
+	--- Ends what a user saw of contacts who are in the roster no more, whoever took them out.
+	local function compare(username, roster)
+		for _, contact in ipairs(cache.contacts_of(username)) do
+			if not sees_contact(roster[contact]) then
+				service.contacts.unseen(username, contact)
+			end
+		end
+	end
+
+	--- Forgets one of some users who are not there any more; false where there is none.
+	local function forget_one(usernames)
+		local found = next(usernames)
+		local username = found
+		if username == nil then
+			return false
+		end
+		usernames[username] = nil
+		service.contacts.forget_user(username)
+		return true
+	end
+
+	--- Makes the step that tells of the host's users.
+	local function create_users_step(connection, collection)
+		local usernames = online_usernames(host)
+		local position = 0
+		return function()
+			local username = usernames[position + 1]
+			if username == nil then
+				return false
+			end
+			position = position + 1
+			if delivery.may_tell_user(connection, username) then
+				service.users.collect(collection, username)
+			end
+			return true
+		end
+	end
+
+	--- Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
+	-- the clients' own probes tell, and users are online first.
+	local function create_contacts_step(connection, collection)
+		local is_asked = {}
+		-- Who sees something and was not met yet: after all were, these users do not exist.
+		local missing = cache.watchers()
+
+		local function visit_user(username, roster)
+			missing[username] = nil
+			if roster then
+				compare(username, roster)
+			end
+		end
+
+		local function visit_contact(username, contact)
+			local _, contact_host = jid.split(contact)
+			if contact_host == host or not delivery.may_tell_contact(connection, contact) then
+				return
+			end
+			collect_contact(collection, username, contact)
+			if service.users.asks_contacts(username) then
+				is_asked[contact] = true
+			elseif is_asked[contact] == nil and is_uncertain(username, contact) then
+				probes.request(contact, username)
+			end
+		end
+
+		local walk = create_walk(host, { user = visit_user, contact = visit_contact })
+		return function()
+			if walk.step() then
+				return true
+			end
+			return walk.is_complete() and forget_one(missing)
+		end
+	end
+
+	--- Tells a connection the presences that it may see, and might not with the permissions that it had before.
+	local function start(connection, before)
+		local permission = connection.entity.permissions.presence
+		if permission == "none" then
+			heard.forget(connection)
+			return
+		end
+		local collection = delivery.create_collection(connection)
+		local users_step = before.presence == "none" and create_users_step(connection, collection) or nil
+		local contacts_step = permission == "roster" and before.presence ~= "roster" and create_contacts_step(connection, collection) or nil
+		if not users_step and not contacts_step then
+			return
+		end
+		local token = heard.begin(connection)
+		in_slices(service.add_timer, function()
+			if not is_connected(connection) then
+				heard.forget(connection)
+			end
+			if not heard.is_kept(connection, token) then
+				return false
+			end
+			if users_step and users_step() or contacts_step and contacts_step() then
+				return true
+			end
+			heard.release(connection, token)
+			return false
+		end, collection.flush)
+	end
+
+	return { start = start }
+end
+
+-- ==== src/presence/contacts.ts ====
+
+--- Errors that say of a contact that nobody can reach it; others may be about the user who gets them.
+local unreachable = {
+	gone = true,
+	["item-not-found"] = true,
+	["remote-server-not-found"] = true,
+	["remote-server-timeout"] = true,
+	["service-unavailable"] = true,
+}
+
+--- The presences of contacts (XEP-0356, 7.4).
+local function create_contact_presence(host, entities, cache, probes, add_timer, delivery)
+	--- Whether an entity is granted to see contacts.
 	local function is_wanted()
 		for _, entity in pairs(entities.all()) do
 			if entity.permissions.presence == "roster" then
@@ -2984,201 +3692,406 @@ local function create_contact_presence(host, entities, contact_cache, add_timer,
 		return false
 	end
 
-	--- Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact.
-	local function hears_anyway(connection, contact, contact_host)
-		local entity = connection.entity
-		local roster = connection.session.roster
-		return contact == entity.jid or contact_host == entity.jid
-			or roster ~= nil and sees_contact(roster[contact])
+	--- What a presence says of a contact and a user; nil where it does not come from a contact elsewhere, or nobody wants it.
+	local function received(stanza)
+		local from = stanza.attr.from
+		local to = stanza.attr.to
+		if from == nil or to == nil or not is_wanted() then
+			return nil
+		end
+		local node, contact_host, resource = jid.split(from)
+		if contact_host == nil or contact_host == host then
+			return nil
+		end
+		local username, _, user_resource = jid.split(to)
+		return {
+			stanza = stanza,
+			contact = jid.join(node, contact_host),
+			resource = resource or "",
+			username = username,
+			is_answer = prosody.full_sessions[to] == nil and probes.is_own_resource(username, user_resource),
+		}
 	end
 
-	--- Whether a user has a contact in their roster and sees its presence.
-	local function is_contact_of(user, contact)
-		local username = jid.split(user)
+	--- Whether a user has a contact in the roster and sees its presence.
+	local function has_contact(username, contact)
+		-- Before 0.10, changes of rosters cannot be heard of.
+		if since_0_10 and cache.sees(username, contact) then
+			return true
+		end
 		local roster = read_roster(username, host)
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	local function receive(event)
-		local stanza = event.stanza
-		local from = stanza.attr.from
-		local to = stanza.attr.to
-		local presence_type = stanza.attr.type
-		if to == nil or from == nil or presence_type ~= nil and presence_type ~= "unavailable" or not is_wanted() then
+	local function full_jid(contact, resource)
+		return resource ~= "" and contact .. "/" .. resource or contact
+	end
+
+	--- Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered.
+	local function tell_end(contact, resources, is_crowded)
+		for _, resource in ipairs(resources) do
+			delivery.tell_contact(contact, full_jid(contact, resource), nil)
+		end
+		if is_crowded and not cache.of(contact) then
+			delivery.tell_contact(contact, contact, nil)
+		end
+	end
+
+	--- Tells what follows from a user's not seeing a contact any more.
+	local function unseen(username, contact)
+		local is_crowded = cache.is_crowded(contact)
+		tell_end(contact, cache.unseen(contact, nil, username), is_crowded)
+	end
+
+	--- Handles an available presence that a user gets.
+	local function receive_available(event)
+		local presence = event.stanza.attr.type == nil and received(event.stanza) or nil
+		if not presence then
 			return nil
 		end
-		local contact_node, contact_host = jid.split(from)
-		if contact_host == nil or contact_host == host then
-			return nil
-		end
-		local contact = jid.join(contact_node, contact_host)
-		if not is_contact_of(jid.bare(to), contact) then
-			return nil
-		end
-		if presence_type == nil then
-			if not contact_cache.available(contact, stanza) then
-				return nil
+		local contact = presence.contact
+		local username = presence.username
+		if has_contact(username, contact) then
+			probes.answer(contact, username, false)
+			if cache.available(contact, presence.resource, username, event.stanza) then
+				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
 			end
-		elseif not contact_cache.unavailable(contact, from) then
+		end
+		return presence.is_answer and true or nil
+	end
+
+	--- Forgets what a presence of type unavailable or error ends. Returns the resources that nobody sees now.
+	local function forget_ended(presence)
+		local is_error = presence.stanza.attr.type == "error"
+		local resource = presence.resource ~= "" and presence.resource or nil
+		if is_error then
+			local _, condition = presence.stanza:get_error()
+			if condition ~= nil and unreachable[condition] then
+				return cache.gone(presence.contact, resource, nil, nil)
+			end
+		end
+		if presence.is_answer then
+			-- A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
+			return cache.gone(presence.contact, resource, presence.username, nil)
+		end
+		return cache.unseen(presence.contact, resource, presence.username)
+	end
+
+	local function receive_unavailable(presence)
+		local contact = presence.contact
+		local resource = presence.resource
+		local resources = cache.of(contact)
+		local is_crowded = cache.is_crowded(contact)
+		-- It may be one too many to be remembered, and was told.
+		local may_be_told = is_crowded and resources[resource] == nil and has_contact(presence.username, contact)
+		local ended = forget_ended(presence)
+		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
+		if is_whole or may_be_told or #ended == 1 and ended[1] == resource then
+			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)
+		else
+			tell_end(contact, ended, is_crowded)
+		end
+	end
+
+	--- Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
+	--
+	-- What answers a probe ends here. With `unsubscribed`, which comes to the bare JID, it would change
+	-- the roster: that happens when a client of the user's asks.
+	local function receive_end(event)
+		local presence_type = event.stanza.attr.type
+		if presence_type ~= "unavailable" and presence_type ~= "error" and presence_type ~= "unsubscribed" then
 			return nil
 		end
-		local rest
-		for _, connection in ipairs(entities.receivers("contacts")) do
-			if is_connected(connection) and not hears_anyway(connection, contact, contact_host) then
-				rest = rest or presence_rest(stanza)
-				send_presence(connection, rest)
-				statistics.count(connection.entity, "presences")
-				if connection.heard then
-					connection.heard[from] = true
-				end
+		local presence = received(event.stanza)
+		if not presence then
+			return nil
+		end
+		local contact = presence.contact
+		local username = presence.username
+		local is_expected = presence.is_answer or probes.is_unanswered(contact, username)
+		probes.answer(contact, username, presence_type == "error")
+		if presence_type == "unavailable" then
+			receive_unavailable(presence)
+		elseif presence_type == "error" then
+			local is_crowded = cache.is_crowded(contact)
+			tell_end(contact, forget_ended(presence), is_crowded)
+		elseif is_expected then
+			unseen(username, contact)
+			return true
+		end
+		return presence.is_answer and true or nil
+	end
+
+	--- Handles a change of a user's roster.
+	local function roster_changed(username, contact, item)
+		if not sees_contact(item) then
+			probes.cancel(contact, username)
+			unseen(username, contact)
+		end
+	end
+
+	--- Tells what follows from a user's not being there any more.
+	local function forget_user(username)
+		for _, contact in ipairs(cache.contacts_of(username)) do
+			unseen(username, contact)
+		end
+	end
+
+	--- Tells that contacts are not there any more, in slices: a gateway may have thousands.
+	local function forget_contacts(contacts)
+		local ended = {}
+		for _, contact in ipairs(contacts) do
+			local is_crowded = cache.is_crowded(contact)
+			ended[#ended + 1] = { contact, cache.gone(contact, nil, nil, nil), is_crowded }
+		end
+		local position = 0
+		in_slices(add_timer, function()
+			local end_of_one = ended[position + 1]
+			if not end_of_one then
+				return false
 			end
+			position = position + 1
+			-- Who has come back meanwhile is there.
+			if not cache.of(end_of_one[1]) then
+				tell_end(end_of_one[1], end_of_one[2], end_of_one[3])
+			end
+			return true
+		end, function() return nil end)
+	end
+
+	--- Handles the end of an account, of this host or another.
+	local function user_deleted(event)
+		if event.host == host then
+			forget_user(event.username)
+		else
+			local contact = event.username .. "@" .. event.host
+			local is_crowded = cache.is_crowded(contact)
+			tell_end(contact, cache.gone(contact, nil, nil, nil), is_crowded)
 		end
 		return nil
 	end
 
-	local function send_remembered(connection, batch, heard, contact, presences)
-		local _, contact_host = jid.split(contact)
-		if hears_anyway(connection, contact, contact_host) then
-			return
-		end
-		for from, form in pairs(presences) do
-			if heard[from] == nil then
-				statistics.count(connection.entity, "presences")
-				batch.add(presence_text(connection, attribute("from", from) .. presence_of(form)))
-			end
+	--- Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated.
+	local function domain_gone(domain)
+		if domain ~= host then
+			forget_contacts(cache.contacts_at(domain))
 		end
 	end
 
-	--- Whether a user has an available client, which has probed the user's contacts.
-	local function is_available(username)
+	--- Handles the end of a probe: what the user still is to see came again after it.
+	local function probe_ended(contact, username, sent_at)
+		local is_crowded = cache.is_crowded(contact)
+		tell_end(contact, cache.gone(contact, nil, username, sent_at), is_crowded)
+	end
+
+	return { is_wanted = is_wanted, receive_available = receive_available, receive_end = receive_end, roster_changed = roster_changed, unseen = unseen, forget_user = forget_user, user_deleted = user_deleted, domain_gone = domain_gone, probe_ended = probe_ended }
+end
+
+-- ==== src/presence/local_domains.ts ====
+
+--- Hears of the ends of domains on this server, whose contacts are gone with them.
+--
+-- A component that is not connected answers clients on their own streams, past all events.
+--
+-- @param api the module that listens
+-- @param gone called with the domain of each component that has disconnected and each host that was deactivated
+local function watch_local_domains(api, gone)
+	-- The events objects listened to, by host: a host gets a new one each time it is activated.
+	local watched = {}
+	local handlers = {}
+
+	local function watch(domain)
+		local host = prosody.hosts[domain]
+		if host and host.type == "component" and watched[domain] ~= host.events then
+			local function handler()
+				gone(domain)
+				return nil
+			end
+			watched[domain] = host.events
+			handlers[domain] = handler
+			api:hook_object_event(host.events, "component-disconnected", handler)
+		end
+		return nil
+	end
+
+	local function unwatch(domain)
+		local events = watched[domain]
+		if events then
+			api:unhook_object_event(events, "component-disconnected", handlers[domain])
+			watched[domain] = nil
+			handlers[domain] = nil
+		end
+		gone(domain)
+		return nil
+	end
+
+	for domain in pairs(prosody.hosts) do
+		watch(domain)
+	end
+	api:hook_global("host-activated", watch)
+	api:hook_global("host-deactivated", unwatch)
+end
+
+-- ==== src/presence/users.ts ====
+
+--- The presences of the host's users (XEP-0356, 7.1).
+local function create_user_presence(host, entities, add_timer, delivery)
+	-- Clients whose probes were answered before the module listened; those that are gone go by themselves.
+	local earlier
+
+	--- Handles the presence that a client broadcasts.
+	local function broadcast(event)
+		local attr = event.stanza.attr
+		if attr.to == nil and (attr.type == nil or attr.type == "unavailable") and event.origin.full_jid ~= nil then
+			delivery.tell_broadcast(event.origin, event.stanza)
+		end
+		return nil
+	end
+
+	--- The available clients of a user.
+	local function available_sessions(username)
+		local sessions = {}
 		local user = prosody.hosts[host].sessions[username]
 		if user then
 			for _, session in pairs(user.sessions) do
 				if session.presence then
-					return true
+					sessions[#sessions + 1] = session
 				end
+			end
+		end
+		return sessions
+	end
+
+	local function is_available(username)
+		return #available_sessions(username) > 0
+	end
+
+	--- Begins to take the clients that are available now for such whose probes were answered unheard; see `asks_contacts`.
+	local function begin()
+		if not earlier then
+			local sessions = setmetatable({}, { __mode = "k" })
+			for username in pairs(prosody.hosts[host].sessions) do
+				for _, session in ipairs(available_sessions(username)) do
+					sessions[session] = true
+				end
+			end
+			earlier = sessions
+		end
+	end
+
+	--- Whether a user has an available client that has probed the user's contacts since `begin`.
+	local function asks_contacts(username)
+		for _, session in ipairs(available_sessions(username)) do
+			if not earlier or earlier[session] == nil then
+				return true
 			end
 		end
 		return false
 	end
 
-	local function give_up_probes()
-		while next_probe < #to_probe do
-			contact_cache.not_probed(to_probe[next_probe + 1][1])
-			next_probe = next_probe + 1
-		end
-		to_probe = {}
-		next_probe = 0
+	--- What is to be restored after a reload of the module: the clients that were there earlier.
+	local function save()
+		return earlier
 	end
 
-	local function send_probes()
-		local rate = options.probe_rate
-		if rate <= 0 then
-			give_up_probes()
-		end
-		local budget = math.max(1, math.floor(rate * probe_pause))
-		while budget > 0 and next_probe < #to_probe do
-			local probe = to_probe[next_probe + 1]
-			next_probe = next_probe + 1
-			budget = budget - 1
-			-- Who has come online meanwhile has a client that probes.
-			local username, _, resource = jid.split(probe[2])
-			if resource ~= nil or not is_available(username) then
-				prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = probe[2], to = probe[1] }))
-			end
-		end
-		if next_probe < #to_probe then
-			return math.max(probe_pause, 1 / rate)
-		end
-		to_probe = {}
-		next_probe = 0
-		return nil
+	--- Restores that; nil ends what `begin` began.
+	local function restore(saved)
+		earlier = saved
 	end
 
-	local function queue_probe(contact, from)
-		if options.probe_rate <= 0 or not contact_cache.first_probe(contact) then
-			return
-		end
-		to_probe[#to_probe + 1] = { contact, from }
-		if #to_probe == 1 then
-			add_timer(probe_pause, send_probes)
+	--- Adds the presences of a user's clients to what an entity is told when it comes.
+	local function collect(collection, username)
+		for _, session in ipairs(available_sessions(username)) do
+			collection.add(session.full_jid, presence_rest(session.presence))
 		end
 	end
 
-	--- The users of the host, those online first: most of their contacts need no probe, as their clients' own have told.
-	local function users_online_first()
-		local usernames = {}
-		local online = prosody.hosts[host].sessions
-		for username in pairs(online) do
-			usernames[#usernames + 1] = username
-		end
-		local next_user, state, start = usermanager.users(host)
-		local username = next_user and next_user(state, start)
-		while next_user and username ~= nil do
-			if online[username] == nil then
-				usernames[#usernames + 1] = username
-			end
-			username = next_user(state, username)
-		end
-		return usernames
-	end
-
-	local function catch_up(connection, heard, done)
-		local seen = {}
-		local known = contact_cache.contacts()
-		local batch = create_batch(connection.session)
-
-		local function contacts_of(username)
-			local user = username .. "@" .. host
-			local probe_from = user
-			local was_before = false
-			if is_available(username) then
-				-- Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				was_before = contact_cache.is_earlier_user(username)
-				probe_from = was_before and user .. "/" .. uuid.generate() or nil
-			end
-			local roster = read_roster(username, host)
-			if not roster then
-				return
-			end
-			for contact, item in pairs(roster) do
-				if sees_contact(item) and seen[contact] == nil then
-					seen[contact] = true
-					local _, contact_host = jid.split(contact)
-					local presences = contact_cache.of(contact)
-					if presences then
-						send_remembered(connection, batch, heard, contact, presences)
-					end
-					-- What was heard since then need not be all.
-					if (not presences or was_before) and probe_from ~= nil and contact_host ~= host then
-						queue_probe(contact, probe_from)
-					end
+	--- Tells an entity that a user is available, after the server has told it the opposite.
+	local function tell_again(name, username)
+		local entity = entities.get(name)
+		for _, connection in ipairs(entity and entity.connections or {}) do
+			if delivery.may_tell_user(connection, username) then
+				for _, session in ipairs(available_sessions(username)) do
+					delivery.tell(connection, session.full_jid, presence_rest(session.presence))
 				end
 			end
 		end
-
-		in_slices(add_timer, users_online_first(), function(username)
-			if not is_connected(connection) or connection.entity.permissions.presence ~= "roster" then
-				done()
-				return false
-			end
-			contacts_of(username)
-			return true
-		end, batch.flush, function()
-			for _, contact in ipairs(known) do
-				if seen[contact] == nil then
-					contact_cache.forget(contact)
-				end
-			end
-			done()
-		end)
 	end
 
+	--- Handles a change of a user's roster: to contacts that do not see the user any more, the server sends `unavailable`.
+	local function roster_changed(username, contact, item, before)
+		if entities.get(contact) and is_seen_by_contact(before) and not is_seen_by_contact(item) then
+			-- The server may do so after it has saved the roster.
+			add_timer(0, function()
+				tell_again(contact, username)
+				return nil
+			end)
+		end
+	end
+
+	return { broadcast = broadcast, is_available = is_available, begin = begin, asks_contacts = asks_contacts, save = save, restore = restore, collect = collect, roster_changed = roster_changed }
+end
+
+-- ==== src/presence/presence.ts ====
+
+--- Puts the parts together that tell entities of presences (XEP-0356, section 7).
+local function create_presence(api, host, entities, options, add_timer, statistics)
+	local heard = create_heard()
+	local delivery = create_delivery(host, entities, heard, statistics)
+	local users = create_user_presence(host, entities, add_timer, delivery)
+	local cache = create_contact_cache()
+	local probes = create_probes(host, options, add_timer, users.asks_contacts)
+	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery)
+	local catch_up = create_catch_up({ host = host, heard = heard, delivery = delivery, users = users, contacts = contacts, cache = cache, probes = probes, add_timer = add_timer })
+
+	probes.on_end(contacts.probe_ended)
+	watch_local_domains(api, contacts.domain_gone)
+
+	--- Whether roster changes make a difference: a listener of `create_change_watch`.
+	local function is_watching()
+		return contacts.is_wanted() or #entities.receivers("presence") > 0
+	end
+
+	local function roster_changed(username, contact, item, _version, before)
+		contacts.roster_changed(username, contact, item)
+		users.roster_changed(username, contact, item, before)
+	end
+
+	--- Begins to remember when an entity is granted to see contacts, and forgets all when none is any more.
 	local function configured()
-		contact_cache.begin(is_wanted() and prosody.hosts[host].sessions or nil)
+		if contacts.is_wanted() then
+			users.begin()
+		else
+			users.restore(nil)
+			cache.clear()
+			probes.clear()
+		end
 	end
 
-	return { receive = receive, catch_up = catch_up, configured = configured, give_up_probes = give_up_probes }
+	local function save()
+		return { contacts = cache.save(), probes = probes.save(), earlier = users.save() }
+	end
+
+	local function restore(saved)
+		if saved.earlier and contacts.is_wanted() then
+			cache.restore(saved.contacts)
+			probes.restore(saved.probes)
+			users.restore(saved.earlier)
+		end
+	end
+
+	return {
+		broadcast = users.broadcast,
+		receive_available = contacts.receive_available,
+		receive_end = contacts.receive_end,
+		user_deleted = contacts.user_deleted,
+		is_watching = is_watching,
+		roster_changed = roster_changed,
+		catch_up = catch_up.start,
+		configured = configured,
+		save = save,
+		restore = restore,
+	}
 end
 
 -- ==== src/admin/print_table.ts ====
@@ -3583,7 +4496,6 @@ local function serve_host()
 	local refusing = create_refuse(log, add_timer, statistics)
 	local refuse = refusing.refuse
 	local acting = create_act_as(host, log)
-	local contact_cache = create_contact_cache()
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
 	local change_watch = create_change_watch(function() return roster_listeners[host] end)
 	local roster_push = create_roster_push(host, entities, users, statistics)
@@ -3592,44 +4504,8 @@ local function serve_host()
 	local error_filter = create_error_filter()
 	local message = create_message({ host = host, options = options, entities = entities, acting = acting, refusing = refusing, statistics = statistics, error_filter = error_filter })
 	local iq = create_iq({ host = host, options = options, entities = entities, is_listed = is_listed, acting = acting, settle = write_queue.flush, refusing = refusing, add_timer = add_timer, statistics = statistics })
-	local presence = create_user_presence(host, entities, add_timer, statistics)
-	local contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics)
-
-	--- Tells an entity the presences that it may see, and did not see before.
-	local function catch_up(connection, before)
-		local after = connection.entity.permissions.presence
-		local contacts_too = after == "roster" and before.presence ~= "roster"
-		if after == "none" then
-			-- What is under way ends by itself.
-			connection.heard = nil
-			return
-		end
-		if before.presence ~= "none" and not contacts_too then
-			return
-		end
-		local heard = {}
-		connection.heard = heard
-		local function done()
-			if connection.heard == heard then
-				connection.heard = nil
-			end
-		end
-		local function then_contacts()
-			if contacts_too then
-				contacts.catch_up(connection, heard, done)
-			else
-				done()
-			end
-		end
-		log("debug", "Telling %s whose presence it may see", connection.address)
-		if before.presence == "none" then
-			presence.catch_up(connection, heard, then_contacts)
-		else
-			then_contacts()
-		end
-	end
-
-	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = catch_up })
+	local presence = create_presence(module, host, entities, options, add_timer, statistics)
+	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 
 	--- What `prosodyctl shell` shows of the module.
 	local function update_status()
@@ -3686,7 +4562,7 @@ local function serve_host()
 		for _, entity in pairs(entities.all()) do
 			advertisement.advertise_to(entity)
 		end
-		contacts.configured()
+		presence.configured()
 		sessions.watch()
 		sessions.find()
 		update_status()
@@ -3752,7 +4628,7 @@ local function serve_host()
 	-- Rosters
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
-	roster_listeners[host] = { roster_push }
+	roster_listeners[host] = { roster_push, presence }
 	module:hook("store-opened", change_watch.opened)
 	module:hook_global("user-deleted", account_deleted, 301)
 	-- When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
@@ -3767,20 +4643,24 @@ local function serve_host()
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host)
 	module:hook("iq/full", iq.to_client, 1)
 	module:hook("iq/bare", iq.answer, 1)
-	-- Presences, before mod_presence does what it does with them
+	-- Presences, before mod_presence does what it does with them, and ends of presences before mod_blocklist drops them
 	module:hook("presence/bare", presence.broadcast, 1)
-	module:hook("presence/bare", contacts.receive, 1)
-	module:hook("presence/full", contacts.receive, 1)
+	module:hook("presence/bare", presence.receive_available, 1)
+	module:hook("presence/full", presence.receive_available, 1)
+	module:hook("presence/bare", presence.receive_end, 200)
+	module:hook("presence/full", presence.receive_end, 200)
+	module:hook_global("user-deleted", presence.user_deleted)
 
 	module:hook_global("config-reloaded", config_reloaded)
 
 	module.save = function()
-		contacts.give_up_probes()
-		return { contact_cache = contact_cache.save(), since = entities.connected_since() }
+		return { presence = presence.save(), since = entities.connected_since() }
 	end
 	module.restore = function(state)
-		if state.contact_cache and state.since then
-			contact_cache.restore(state.contact_cache)
+		if state.presence then
+			presence.restore(state.presence)
+		end
+		if state.since then
 			entities.restore_since(state.since)
 		end
 	end

@@ -8,12 +8,11 @@ import type { AddTimer } from "./prosody/timers";
 import { describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
 import { grants_anything, grants_something } from "./grants/permissions";
-import type { Permissions } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
 import { create_advertisement, describe_entities } from "./entities/advertisement";
 import { create_entities } from "./entities/entities";
-import type { Connection, Entity } from "./entities/entities";
+import type { Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refuse } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
@@ -26,17 +25,15 @@ import type { RosterListener } from "./roster/change_watch";
 import { create_roster_push } from "./roster/push";
 import { create_roster_requests } from "./roster/requests";
 import { create_write_queue } from "./roster/write_queue";
-import { create_contact_cache } from "./presence/contact_cache";
-import type { SavedContacts } from "./presence/contact_cache";
-import { create_contact_presence } from "./presence/contacts";
-import { create_user_presence } from "./presence/users";
+import { create_presence } from "./presence/presence";
+import type { SavedPresence } from "./presence/presence";
 import { explain_no_grants, run_command } from "./admin/check";
 import { add_shell_command, remove_shell_command } from "./admin/shell";
 import type { EntitiesByHost } from "./admin/shell";
 
 /** What is kept over a reload of the module; without fields where there was none. */
 interface SavedState {
-	contact_cache?: SavedContacts;
+	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
 }
 
@@ -81,7 +78,6 @@ function serve_host(): void {
 	const refusing = create_refuse(log, add_timer, statistics);
 	const refuse = refusing.refuse;
 	const acting = create_act_as(host, log);
-	const contact_cache = create_contact_cache();
 	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
 	const change_watch = create_change_watch(() => roster_listeners.get(host));
 	const roster_push = create_roster_push(host, entities, users, statistics);
@@ -90,44 +86,8 @@ function serve_host(): void {
 	const error_filter = create_error_filter();
 	const message = create_message({ host, options, entities, acting, refusing, statistics, error_filter });
 	const iq = create_iq({ host, options, entities, is_listed, acting, settle: write_queue.flush, refusing, add_timer, statistics });
-	const presence = create_user_presence(host, entities, add_timer, statistics);
-	const contacts = create_contact_presence(host, entities, contact_cache, add_timer, options, statistics);
-
-	/** Tells an entity the presences that it may see, and did not see before. */
-	function catch_up(connection: Connection, before: Permissions): void {
-		const after = connection.entity.permissions.presence;
-		const contacts_too = after === "roster" && before.presence !== "roster";
-		if (after === "none") {
-			// What is under way ends by itself.
-			connection.heard = undefined;
-			return;
-		}
-		if (before.presence !== "none" && !contacts_too) {
-			return;
-		}
-		const heard = new LuaTable<string, true>();
-		connection.heard = heard;
-		const done = (): void => {
-			if (connection.heard === heard) {
-				connection.heard = undefined;
-			}
-		};
-		const then_contacts = (): void => {
-			if (contacts_too) {
-				contacts.catch_up(connection, heard, done);
-			} else {
-				done();
-			}
-		};
-		log("debug", "Telling %s whose presence it may see", connection.address);
-		if (before.presence === "none") {
-			presence.catch_up(connection, heard, then_contacts);
-		} else {
-			then_contacts();
-		}
-	}
-
-	const advertisement = create_advertisement({ host, log, options, changed: catch_up });
+	const presence = create_presence(module, host, entities, options, add_timer, statistics);
+	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 
 	/** What `prosodyctl shell` shows of the module. */
 	function update_status(): void {
@@ -184,7 +144,7 @@ function serve_host(): void {
 		for (const [, entity] of pairs(entities.all())) {
 			advertisement.advertise_to(entity);
 		}
-		contacts.configured();
+		presence.configured();
 		sessions.watch();
 		sessions.find();
 		update_status();
@@ -248,7 +208,7 @@ function serve_host(): void {
 	// Rosters
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
-	roster_listeners.set(host, [roster_push]);
+	roster_listeners.set(host, [roster_push, presence]);
 	module.hook("store-opened", change_watch.opened);
 	module.hook_global("user-deleted", account_deleted, 301);
 	// When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
@@ -263,20 +223,22 @@ function serve_host(): void {
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host);
 	module.hook("iq/full", iq.to_client, 1);
 	module.hook("iq/bare", iq.answer, 1);
-	// Presences, before mod_presence does what it does with them
+	// Presences, before mod_presence does what it does with them, and ends of presences before mod_blocklist drops them
 	module.hook("presence/bare", presence.broadcast, 1);
-	module.hook("presence/bare", contacts.receive, 1);
-	module.hook("presence/full", contacts.receive, 1);
+	module.hook("presence/bare", presence.receive_available, 1);
+	module.hook("presence/full", presence.receive_available, 1);
+	module.hook("presence/bare", presence.receive_end, 200);
+	module.hook("presence/full", presence.receive_end, 200);
+	module.hook_global("user-deleted", presence.user_deleted);
 
 	module.hook_global("config-reloaded", config_reloaded);
 
-	module.save = () => {
-		contacts.give_up_probes();
-		return { contact_cache: contact_cache.save(), since: entities.connected_since() };
-	};
+	module.save = () => ({ presence: presence.save(), since: entities.connected_since() });
 	module.restore = (state: SavedState) => {
-		if (state.contact_cache && state.since) {
-			contact_cache.restore(state.contact_cache);
+		if (state.presence) {
+			presence.restore(state.presence);
+		}
+		if (state.since) {
 			entities.restore_since(state.since);
 		}
 	};

@@ -25,4 +25,7 @@ declare module "core.storagemanager" {
 	/** Opens a store of a host. */
 	function open(host: string, store: string, type: "map"): MapStore;
 	function open<V = unknown>(host: string, store: string, type: "keyval"): KeyvalStore<V>;
+
+	/** The driver of a host's store, and its name: "internal", "sql", … */
+	function get_driver(host: string, store: string): LuaMultiReturn<[object, string]>;
 }

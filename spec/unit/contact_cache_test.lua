@@ -4,204 +4,227 @@ local luaunit = require "luaunit";
 local support = require "spec.unit.support";
 
 local equal = luaunit.assertEquals;
-local parts, st = support.parts, support.st;
-local test = support.suite "contact memory";
+local st = support.st;
+local test = support.suite "contact cache";
 
 local contact = "nurse@verona.lit";
-local one, other = contact .. "/one", contact .. "/other";
 
-local function presence(from, id)
-	return st.presence({ from = from, to = "juliet@capulet.lit", id = id });
+local now = 1000;
+local parts = support.load { os = setmetatable({ time = function () return now; end }, { __index = os }) };
+
+local function presence(id)
+	return st.presence({ from = contact .. "/one", to = "juliet@capulet.lit", id = id });
 end
 
-local function with_status(from, status)
-	return presence(from):tag("status"):text(status):up();
+local function with_status(status)
+	return presence():tag("status"):text(status):up();
 end
 
---- What goes out of a remembered presence.
-local function told(memory, from)
-	local form = memory.of(contact)[from];
-	return form and parts.presence_of(form);
+-- What goes out of a remembered presence
+local function told(cache, resource)
+	local remembered = cache.of(contact) and cache.of(contact)[resource];
+	return remembered and parts.presence_of(remembered.form);
 end
 
-test("B8.3 a presence is new once", function ()
-	local memory = parts.create_contact_cache();
-	equal(memory.of(contact), nil);
-	equal(memory.available(contact, presence(one)), true);
-	equal(memory.available(contact, presence(one)), false);
-	equal(memory.available(contact, presence(other)), true);
-	equal(memory.available("romeo@verona.lit", presence(one)), true);
-	equal(memory.available(contact, with_status(one, "out")), true);
-	equal(memory.available(contact, with_status(one, "out")), false);
-	equal(memory.available(contact, with_status(one, "back")), true);
-	equal(memory.available(contact, presence(one)), true);
+local function sorted(list)
+	table.sort(list);
+	return list;
+end
+
+test("B8.3 a presence is new once, whoever sees it", function ()
+	local cache = parts.create_contact_cache();
+	equal(cache.of(contact), nil);
+	equal(cache.available(contact, "one", "juliet", presence()), true);
+	equal(cache.available(contact, "one", "juliet", presence()), false);
+	equal(cache.available(contact, "one", "romeo", presence()), false);
+	equal(cache.available(contact, "other", "juliet", presence()), true);
+	equal(cache.available("romeo@verona.lit", "one", "juliet", presence()), true);
+	equal(cache.available(contact, "one", "romeo", with_status "out"), true);
+	equal(cache.available(contact, "one", "juliet", with_status "out"), false);
+	equal(cache.available(contact, "one", "juliet", with_status "back"), true);
+	equal(cache.available(contact, "one", "juliet", presence()), true);
 end);
 
 test("B8.3 id, address and delay make no difference, the language does", function ()
-	local memory = parts.create_contact_cache();
+	local cache = parts.create_contact_cache();
 	local function available(attr)
-		attr.from = one;
-		return memory.available(contact, st.presence(attr):tag("show"):text("away"):up()
+		return cache.available(contact, "one", "juliet", st.presence(attr):tag("show"):text("away"):up()
 			:tag("delay", { xmlns = "urn:xmpp:delay", stamp = attr.id or "1" }):up());
 	end
 	equal(available { id = "1", to = "juliet@capulet.lit" }, true);
 	equal(available { id = "2", to = "romeo@capulet.lit/orchard" }, false);
 	equal(available { ["xml:lang"] = "it" }, true);
 	equal(available { ["xml:lang"] = "it" }, false);
-	equal(memory.available(contact, presence(one):tag("delay", { xmlns = "urn:other" }):up()), true);
+	equal(cache.available(contact, "one", "juliet", presence():tag("delay", { xmlns = "urn:other" }):up()), true);
 end);
 
 test("B8.4 remembers what to tell, without addresses, id and time", function ()
-	local memory = parts.create_contact_cache();
-	memory.available(contact, presence(one, "p1"));
-	equal(told(memory, one), "></presence>");
-	memory.available(contact, st.presence({ from = one, ["xml:lang"] = "'<" }):tag("status"):text("a < b"):up()
+	local cache = parts.create_contact_cache();
+	cache.available(contact, "one", "juliet", presence "p1");
+	equal(told(cache, "one"), "></presence>");
+	cache.available(contact, "one", "juliet", st.presence({ from = contact, ["xml:lang"] = "'<" }):tag("status"):text("a < b"):up()
 		:tag("delay", { xmlns = "urn:xmpp:delay" }):up():tag("c", { xmlns = "urn:c" }):up());
-	equal(told(memory, one), " xml:lang='&apos;&lt;'><status>a &lt; b</status><c xmlns='urn:c'/></presence>");
+	equal(told(cache, "one"), " xml:lang='&apos;&lt;'><status>a &lt; b</status><c xmlns='urn:c'/></presence>");
 end);
 
-test("B11 a long presence is remembered short, with show and priority", function ()
-	local memory = parts.create_contact_cache();
-	local function long(mark)
-		return presence(one):tag("show"):text("dnd"):up():tag("status"):text(("x"):rep(5000) .. mark):up()
-			:tag("priority"):text("5"):up();
+test("B11 of a long presence only what matters is remembered, and that it is the same", function ()
+	local cache = parts.create_contact_cache();
+	local function long(status)
+		return presence():tag("show"):text("dnd"):up():tag("status"):text((status):rep(1000)):up():tag("priority"):text("5"):up();
 	end
-	equal(memory.available(contact, long "a"), true);
-	equal(told(memory, one), "><show>dnd</show><priority>5</priority></presence>");
-	luaunit.assertTrue(#memory.of(contact)[one] <= parts.max_length);
+	equal(cache.available(contact, "one", "juliet", long "a"), true);
+	equal(told(cache, "one"), "><show>dnd</show><priority>5</priority></presence>");
+	luaunit.assertTrue(#cache.of(contact).one.form <= parts.max_length);
 	-- and is still told apart
-	equal(memory.available(contact, long "a"), false);
-	equal(memory.available(contact, long "b"), true);
-	equal(memory.available(contact, long "b"), false);
+	equal(cache.available(contact, "one", "juliet", long "a"), false);
+	equal(cache.available(contact, "one", "juliet", long "b"), true);
+	equal(cache.available(contact, "one", "juliet", long "b"), false);
 end);
 
 test("B11 a presence is remembered whole up to the limit", function ()
-	local memory = parts.create_contact_cache();
+	local cache = parts.create_contact_cache();
 	local rest = #"><status></status></presence>";
-	memory.available(contact, with_status(one, ("x"):rep(parts.max_length - rest)));
-	equal(#told(memory, one), parts.max_length);
-	memory.available(contact, with_status(one, ("x"):rep(parts.max_length - rest + 1)));
-	equal(told(memory, one), "></presence>");
+	cache.available(contact, "one", "juliet", with_status(("x"):rep(parts.max_length - rest)));
+	equal(#told(cache, "one"), parts.max_length);
+	cache.available(contact, "one", "juliet", with_status(("x"):rep(parts.max_length - rest + 1)));
+	equal(told(cache, "one"), "></presence>");
 end);
 
 test("B11 no presence is remembered longer than the limit, whatever it is made of", function ()
+	local function length_of(stanza)
+		local cache = parts.create_contact_cache();
+		cache.available(contact, "one", "juliet", stanza);
+		return #cache.of(contact).one.form;
+	end
+	luaunit.assertTrue(length_of(st.presence({ ["xml:lang"] = ("x"):rep(5000) })) <= parts.max_length);
 	for _, name in ipairs { "show", "priority", "status", "x" } do
-		local memory = parts.create_contact_cache();
-		local long_text, many, both = presence(one), presence(one), presence(one);
+		local long_text, many, both = presence(), presence(), presence();
 		long_text:tag(name):text(("y"):rep(5000)):up();
 		for _ = 1, 1000 do
 			many:tag(name):text("away"):up();
 			both:tag(name, { attribute = ("y"):rep(60) }):up();
 		end
 		for _, stanza in ipairs { long_text, many, both } do
-			memory.available(contact, stanza);
-			local length = #memory.of(contact)[one];
-			luaunit.assertTrue(length <= parts.max_length, name .. ": " .. length .. " bytes");
+			luaunit.assertTrue(length_of(stanza) <= parts.max_length, name);
 		end
 	end
 end);
 
-test("B11 a language is not remembered longer than the limit", function ()
-	local memory = parts.create_contact_cache();
-	memory.available(contact, st.presence({ from = one, ["xml:lang"] = ("x"):rep(5000) }));
-	luaunit.assertTrue(#memory.of(contact)[one] <= parts.max_length);
-end);
-
-test("B11 only so many resources of a contact are remembered", function ()
-	local memory = parts.create_contact_cache();
-	for i = 1, parts.max_resources do
-		equal(memory.available(contact, presence(contact .. "/" .. i)), true);
+-- What the texts of a contact's resources need
+local function kept(cache)
+	local bytes, n = 0, 0;
+	for resource, remembered in pairs(cache.of(contact)) do
+		bytes, n = bytes + #resource + #remembered.form, n + 1;
 	end
-	-- More of them are told each time, and not remembered.
-	equal(memory.available(contact, presence(contact .. "/more")), true);
-	equal(memory.available(contact, presence(contact .. "/more")), true);
-	equal(told(memory, contact .. "/more"), nil);
-	-- Those that are there still change
-	equal(memory.available(contact, with_status(contact .. "/7", "out")), true);
-	equal(told(memory, contact .. "/7"), "><status>out</status></presence>");
-	-- and leave room when they go.
-	equal(memory.unavailable(contact, contact .. "/7"), true);
-	equal(memory.available(contact, presence(contact .. "/more")), true);
-	equal(memory.available(contact, presence(contact .. "/more")), false);
-end);
+	return bytes, n;
+end
 
-test("B8.3 unavailability is told of those that were available, once", function ()
-	local memory = parts.create_contact_cache();
-	equal(memory.unavailable(contact, one), false);
-	memory.available(contact, presence(one));
-	memory.available(contact, presence(other));
-	equal(memory.unavailable(contact, contact .. "/third"), false);
-	equal(memory.unavailable(contact, one), true);
-	equal(memory.unavailable(contact, one), false);
-	luaunit.assertNotNil(told(memory, other));
-	equal(memory.unavailable(contact, other), true);
-	equal(memory.of(contact), nil);
-	equal(memory.contacts(), {});
-	equal(memory.available(contact, presence(one)), true);
-end);
-
-test("B8.3 unavailability of the bare JID is that of all resources", function ()
-	local memory = parts.create_contact_cache();
-	memory.available(contact, presence(one));
-	memory.available(contact, presence(other));
-	equal(memory.unavailable(contact, contact), true);
-	equal(memory.of(contact), nil);
-	equal(memory.unavailable(contact, contact), false);
-end);
-
-test("B8.4 lists its contacts, and forgets one", function ()
-	local memory = parts.create_contact_cache();
-	for _, name in ipairs { "c@a.lit", "a@a.lit", "b@a.lit" } do
-		memory.available(name, presence(name .. "/r"));
+test("B11 of a contact only so much is remembered, and all of it is told", function ()
+	for _, length in ipairs { 0, 200, 450 } do
+		local cache = parts.create_contact_cache();
+		for i = 1, 100 do
+			equal(cache.available(contact, "resource" .. i, "juliet", with_status(("x"):rep(length))), true);
+		end
+		equal(cache.is_crowded(contact), true);
+		equal(cache.of(contact).resource100, nil);
+		-- More of them are told each time, and not remembered.
+		equal(cache.available(contact, "resource100", "juliet", with_status(("x"):rep(length))), true);
+		equal(cache.available(contact, "resource100", "juliet", with_status(("x"):rep(length))), true);
+		local bytes, n = kept(cache);
+		luaunit.assertTrue(bytes + n * 300 <= parts.max_kept);
+		luaunit.assertTrue(n >= 10);
+		-- Those that are there still change, shortened where there is no room,
+		equal(cache.available(contact, "resource1", "juliet", with_status(("y"):rep(450))), true);
+		equal(cache.available(contact, "resource1", "juliet", with_status(("z"):rep(450))), true);
+		-- and leave room when they go.
+		equal(cache.unseen(contact, "resource1", "juliet"), { "resource1" });
+		equal(cache.available(contact, "more", "juliet", presence()), true);
+		equal(cache.available(contact, "more", "juliet", presence()), false);
+		cache.unseen(contact, nil, "juliet");
+		equal({ cache.of(contact), cache.is_crowded(contact) }, { nil, false });
 	end
-	local names = memory.contacts();
-	table.sort(names);
-	equal(names, { "a@a.lit", "b@a.lit", "c@a.lit" });
-	memory.forget("b@a.lit");
-	equal(memory.of("b@a.lit"), nil);
-	equal(#memory.contacts(), 2);
-	equal(memory.available("b@a.lit", presence("b@a.lit/r")), true);
 end);
 
-test("B8.4 a contact is probed once", function ()
-	local memory = parts.create_contact_cache();
-	equal(memory.first_probe(contact), true);
-	equal(memory.first_probe(contact), false);
-	equal(memory.first_probe("romeo@verona.lit"), true);
+test("B11 a resource with a long name is not remembered", function ()
+	local cache = parts.create_contact_cache();
+	equal(cache.available(contact, ("x"):rep(20000), "juliet", presence()), true);
+	equal(cache.of(contact), nil);
 end);
 
-test("B8.4 knows who was online when it began", function ()
-	local memory = parts.create_contact_cache();
-	equal(memory.is_earlier_user("juliet"), false);
-	memory.begin({ juliet = {} });
-	equal(memory.is_earlier_user("juliet"), true);
-	equal(memory.is_earlier_user("romeo"), false);
-	-- It began once.
-	memory.begin({ juliet = {}, romeo = {} });
-	equal(memory.is_earlier_user("romeo"), false);
-	-- Where nobody wants it, it ends, and begins anew.
-	memory.available(contact, presence(one));
-	memory.first_probe(contact);
-	memory.begin(nil);
-	equal({ memory.is_earlier_user("juliet"), memory.of(contact), memory.first_probe(contact) }, { false, nil, true });
-	memory.begin({ romeo = {} });
-	equal({ memory.is_earlier_user("juliet"), memory.is_earlier_user("romeo") }, { false, true });
+test("B8.3 what ends is what nobody sees any more, once", function ()
+	local cache = parts.create_contact_cache();
+	equal(cache.unseen(contact, "one", "juliet"), {});
+	cache.available(contact, "one", "juliet", presence());
+	cache.available(contact, "one", "romeo", presence());
+	cache.available(contact, "other", "juliet", presence());
+	equal(cache.unseen(contact, "third", "juliet"), {});
+	equal(cache.unseen(contact, "one", "paris"), {});
+	equal(cache.unseen(contact, "one", "juliet"), {});
+	equal({ cache.is_seen(contact, "one", "juliet"), cache.is_seen(contact, "one", "romeo") }, { false, true });
+	equal(cache.unseen(contact, "one", "romeo"), { "one" });
+	equal(cache.unseen(contact, "one", "romeo"), {});
+	luaunit.assertNotNil(told(cache, "other"));
+	equal(cache.unseen(contact, "other", "juliet"), { "other" });
+	equal(cache.of(contact), nil);
+	equal(cache.watchers(), {});
+	equal(cache.available(contact, "one", "juliet", presence()), true);
 end);
 
-test("B8.4 outlives a reload", function ()
-	local memory, later = parts.create_contact_cache(), parts.create_contact_cache();
-	memory.begin({ juliet = {} });
-	memory.available(contact, presence(one));
-	memory.first_probe(contact);
-	later.restore(memory.save());
-	later.begin({ juliet = {}, romeo = {} });
-	equal(later.available(contact, presence(one)), false);
-	equal(later.first_probe(contact), false);
-	equal({ later.is_earlier_user("juliet"), later.is_earlier_user("romeo") }, { true, false });
-	-- Of a version that saved nothing of it
-	later = parts.create_contact_cache();
-	later.restore({});
-	equal(later.available(contact, presence(one)), true);
-	equal(later.first_probe(contact), true);
-	equal(later.is_earlier_user("juliet"), false);
+test("B8.3 all resources end for one user, or for all, or those of before a time", function ()
+	local cache = parts.create_contact_cache();
+	cache.available(contact, "one", "juliet", presence());
+	cache.available(contact, "one", "romeo", presence());
+	cache.available(contact, "other", "juliet", presence());
+	equal(cache.unseen(contact, nil, "juliet"), { "other" });
+	equal(cache.gone(contact, nil, nil, nil), { "one" });
+	equal(cache.watchers(), {});
+	cache.available(contact, "one", "juliet", presence());
+	cache.available(contact, "two", "romeo", presence());
+	cache.available(contact, "three", "romeo", presence());
+	now = now + 10;
+	cache.available(contact, "three", "romeo", presence());
+	equal(cache.gone(contact, nil, "romeo", now), { "two" });
+	equal(cache.gone(contact, "three", "juliet", nil), {});
+	equal(cache.gone(contact, "three", "romeo", nil), { "three" });
+	equal(cache.watchers(), { juliet = true });
+end);
+
+test("B8.4 knows who sees which contacts", function ()
+	local cache = parts.create_contact_cache();
+	cache.available("a@a.lit", "r", "juliet", presence());
+	cache.available("b@a.lit", "r", "juliet", presence());
+	cache.available("b@a.lit", "s", "juliet", presence());
+	cache.available("a.lit", "", "romeo", presence());
+	cache.available("a@b.a.lit", "r", "romeo", presence());
+	equal(sorted(cache.contacts_of "juliet"), { "a@a.lit", "b@a.lit" });
+	equal(sorted(cache.contacts_at "a.lit"), { "a.lit", "a@a.lit", "b@a.lit" });
+	equal(cache.watchers(), { juliet = true, romeo = true });
+	equal({ cache.sees("juliet", "b@a.lit"), cache.sees("romeo", "b@a.lit") }, { true, false });
+	cache.unseen("b@a.lit", "r", "juliet");
+	equal(cache.sees("juliet", "b@a.lit"), true);
+	cache.unseen("b@a.lit", "s", "juliet");
+	equal({ cache.sees("juliet", "b@a.lit"), cache.contacts_of "juliet" }, { false, { "a@a.lit" } });
+	equal(cache.contacts_of "nobody", {});
+end);
+
+test("B8.4 knows how old it is", function ()
+	local cache = parts.create_contact_cache();
+	now = 1000;
+	cache.available(contact, "one", "juliet", presence());
+	now = 2000;
+	cache.available(contact, "two", "romeo", presence());
+	equal({ cache.is_older(contact, "juliet", 1000), cache.is_older(contact, "juliet", 1001) }, { false, true });
+	equal({ cache.is_older(contact, "romeo", 1500), cache.is_older("no@body", "romeo", 1500) }, { false, false });
+	-- the same that came again is new
+	cache.available(contact, "one", "romeo", presence());
+	equal(cache.is_older(contact, "juliet", 1500), false);
+end);
+
+test("B8.4 outlives a reload, and is forgotten where nobody wants it", function ()
+	local cache, later = parts.create_contact_cache(), parts.create_contact_cache();
+	cache.available(contact, "one", "juliet", presence());
+	later.restore(cache.save());
+	equal(later.available(contact, "one", "juliet", presence()), false);
+	later.clear();
+	equal({ later.of(contact), later.watchers(), later.is_crowded(contact) }, { nil, {}, false });
 end);

@@ -6,7 +6,9 @@ package.path = root .. "?.lua;" .. package.path;
 local luaunit = require "luaunit";
 local support = require "spec.unit.support";
 
-for _, area in ipairs { "config", "users", "recent", "spelling", "permissions", "advertisement", "contact_memory", "roster", "stanzas", "refusals", "slices", "bounces", "command" } do
+for _, area in ipairs {
+	"config", "users", "recent", "spelling", "permissions", "advertisement", "contact_cache", "roster", "stanzas", "refusals", "timers", "bounces", "command",
+} do
 	require("spec.unit." .. area .. "_test");
 end
 

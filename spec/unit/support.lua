@@ -98,7 +98,7 @@ local parts = {
 	"read_configuration", "describe_problem", "suggest", "edit_distance",
 	"no_permissions", "covers", "grants_anything", "iq_namespaces", "describe_permissions", "describe_coverage", "same_permissions",
 	"privilege_element", "xmlns_privilege", "xmlns_privilege_legacy",
-	"create_contact_cache", "presence_of", "max_length", "max_resources",
+	"create_contact_cache", "presence_of", "max_length", "max_kept",
 	"item_text", "is_contact", "roster_version", "set_contact", "updated_item", "same_item",
 	"strip_client_namespace", "is_client_stanza", "encapsulated_iq", "forwarded_message",
 	"create_recent", "create_users",
@@ -115,9 +115,10 @@ module_text = module_text .. "\nreturn { " .. table.concat(parts, ", ") .. " };\
 
 --- Loads the module as Prosody's own commands do: in the global section, serving no host.
 -- @param globals what it is to have instead of Lua's own, by name
+-- @param more libraries that `require` is to find beside the usual ones, by name
 -- @return its parts, by name
-function support.load(globals)
-	local seen = { prosody = { hosts = {} }, require = requirer(libraries) };
+function support.load(globals, more)
+	local seen = { prosody = { hosts = {} }, require = requirer(setmetatable(more or {}, { __index = libraries })) };
 	seen.module = {
 		host = "*",
 		get_host_type = function () return "global"; end,

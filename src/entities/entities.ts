@@ -23,8 +23,6 @@ export interface Connection {
 	to: string;
 	/** What it was told last, by namespace. */
 	advertised: LuaTable<string, Permissions>;
-	/** While it is told who is online: the full JIDs that it has heard of meanwhile. */
-	heard: LuaTable<string, true> | undefined;
 	/** When it came, as os.time() has it. */
 	since: number;
 }
@@ -127,7 +125,6 @@ export function create_entities() {
 			address: address,
 			to: attribute("to", address),
 			advertised: new LuaTable(),
-			heard: undefined,
 			since: os.time(),
 		};
 		entity.connections.push(connection);

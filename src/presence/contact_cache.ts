@@ -1,54 +1,34 @@
 import * as hashes from "util.hashes";
 import * as st from "util.stanza";
 
-/** The presences of contacts that the host has seen, for entities that connect later. */
-export interface ContactCache {
-	/**
-	 * Notes an available presence.
-	 * @returns false where it says nothing new
-	 */
-	available: (this: void, contact: string, stanza: Stanza) => boolean;
-	/**
-	 * Notes the end of a presence; one from a bare JID ends all of the contact's.
-	 * @returns false where there was none
-	 */
-	unavailable: (this: void, contact: string, from: string) => boolean;
-	/** The presences of a contact by JID, as XML text from the end of their start tag's 'from' on; nil where there are none. */
-	of: (this: void, contact: string) => LuaTable<string, string> | undefined;
-	/** The contacts of whom there are presences. */
-	contacts: (this: void) => string[];
-	forget: (this: void, contact: string) => void;
-	/** Begins to remember, nil to end that; the users who are online already, whose clients were told their contacts' presences before. */
-	begin: (this: void, users: LuaTable<string, unknown> | undefined) => void;
-	/** Whether a user was online before anything was remembered. */
-	is_earlier_user: (this: void, username: string) => boolean;
-	/** Whether a contact was not probed yet; from then on it was. */
-	first_probe: (this: void, contact: string) => boolean;
-	/** Takes that back, for a probe that was not sent. */
-	not_probed: (this: void, contact: string) => void;
-	/** All of it, to be restored after a reload. */
-	save: (this: void) => SavedContacts;
-	restore: (this: void, saved: SavedContacts) => void;
+/** What is remembered of a contact's resource. */
+interface Remembered {
+	/** The presence as `remembered_form` has it. */
+	form: string;
+	/** When it came last, as os.time() has it. */
+	heard_at: number;
+	/** The users who see it: the name of the only one, or names as keys. */
+	seen_by: string | LuaTable<string, true>;
 }
 
-/** What is kept over a reload of the module. */
-export interface SavedContacts {
-	/** Remembered forms of presences, by full JID, by contact. */
-	contacts?: LuaTable<string, LuaTable<string, string>>;
-	/** The contacts that were probed. */
-	probed?: LuaTable<string, true>;
-	/** The users who were online before anything was remembered, by name. */
-	earlier_users?: LuaTable<string, true>;
-}
+/** By resource, "" for a contact that has none. */
+type Resources = LuaTable<string, Remembered>;
 
 /** Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need. */
-const max_length = 600;
+const max_length = 500;
 
-/** So many resources of one contact are remembered, lest a contact makes up any number of them. */
-const max_resources = 100;
+/** What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources. */
+const max_kept = 10000;
 
-/** A presence as it is remembered: what goes without its addresses, id and time. */
-function remembered_form(stanza: Stanza): string {
+/** About what a resource needs beside its texts, in bytes. */
+const resource_cost = 300;
+
+/**
+ * A presence as it is remembered: what goes without its addresses, id and time.
+ *
+ * @param limit the length up to which that is the whole presence
+ */
+function remembered_form(stanza: Stanza, limit: number): string {
 	const parts: string[] = [];
 	let essence = "";
 	const lang = stanza.attr["xml:lang"];
@@ -65,102 +45,275 @@ function remembered_form(stanza: Stanza): string {
 	parts.push("</presence>");
 	const whole = table.concat(parts);
 	// The hash tells whether a shortened one is the same again.
-	return whole.length <= max_length ? whole : hashes.sha1(whole, true) + ">" + essence + "</presence>";
+	return whole.length <= limit ? whole : hashes.sha1(whole, true) + ">" + essence + "</presence>";
 }
 
-/** What of a remembered form goes out. */
+/** What of a remembered form goes out: XML text from the end of the start tag's 'from' on. */
 export function presence_of(form: string): string {
 	return string.sub(form, string.find(form, "[ >]")[0]);
 }
 
-function count(resources: LuaTable<string, string>): number {
-	let n = 0;
-	for (const [_] of pairs(resources)) {
-		n = n + 1;
+/** Whether a user sees a presence. */
+export function is_seen_by(remembered: Remembered, username: string): boolean {
+	const users = remembered.seen_by;
+	if (typeof users === "string") {
+		return users === username;
 	}
-	return n;
+	return users.has(username);
 }
 
-export function create_contact_cache(): ContactCache {
-	let contacts = new LuaTable<string, LuaTable<string, string>>();
-	let probed = new LuaTable<string, true>();
-	let earlier_users: LuaTable<string, true> | undefined;
+/** Bytes that a contact's resources need, about. */
+function kept_bytes(resources: Resources): number {
+	let bytes = 0;
+	for (const [resource, remembered] of pairs(resources)) {
+		bytes = bytes + resource.length + remembered.form.length + resource_cost;
+	}
+	return bytes;
+}
 
-	return {
-		available: (contact, stanza) => {
-			const from = stanza.attr.from!;
-			const form = remembered_form(stanza);
-			const resources = contacts.get(contact) as LuaTable<string, string> | undefined;
-			if (!resources) {
-				const known = new LuaTable<string, string>();
-				known.set(from, form);
-				contacts.set(contact, known);
-				return true;
+function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
+	const list: string[] = [];
+	if (names) {
+		for (const [name] of pairs(names)) {
+			list.push(name);
+		}
+	}
+	return list;
+}
+
+/** What is kept over a reload of the module. */
+export interface SavedContacts {
+	contacts: LuaTable<string, Resources>;
+	users: LuaTable<string, LuaTable<string, true>>;
+	crowded: LuaTable<string, true>;
+}
+
+/**
+ * Remembers which presences of contacts the users see, for entities that connect later.
+ *
+ * Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
+ */
+export function create_contact_cache() {
+	let contacts = new LuaTable<string, Resources>();
+	// The contacts that users see, by user.
+	let users = new LuaTable<string, LuaTable<string, true>>();
+	// The contacts that have more resources than are remembered.
+	let crowded = new LuaTable<string, true>();
+
+	/** The presences of a contact by resource, nil where there are none. */
+	function of(contact: string): Resources | undefined {
+		return contacts.get(contact);
+	}
+
+	/** Whether a user sees a contact's resource. */
+	function is_seen(contact: string, resource: string, username: string): boolean {
+		const resources = of(contact);
+		const remembered = resources && resources.get(resource) as Remembered | undefined;
+		return remembered !== undefined && is_seen_by(remembered, username);
+	}
+
+	/** Whether a user sees any resource of a contact. */
+	function sees(username: string, contact: string): boolean {
+		const seen = users.get(username) as LuaTable<string, true> | undefined;
+		return seen !== undefined && seen.has(contact);
+	}
+
+	/** Whether a contact has resources that are not remembered. */
+	function is_crowded(contact: string): boolean {
+		return crowded.has(contact);
+	}
+
+	function note_user(remembered: Remembered, contact: string, username: string): void {
+		if (!is_seen_by(remembered, username)) {
+			const before = remembered.seen_by;
+			const names = typeof before === "string" ? new LuaTable<string, true>() : before;
+			if (typeof before === "string") {
+				names.set(before, true);
 			}
-			if (resources.get(from) === form) {
-				return false;
+			names.set(username, true);
+			remembered.seen_by = names;
+		}
+		const seen = (users.get(username) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
+		seen.set(contact, true);
+		users.set(username, seen);
+	}
+
+	/**
+	 * Notes that a user sees an available presence.
+	 * @returns false where it says nothing new of the contact
+	 */
+	function available(contact: string, resource: string, username: string, stanza: Stanza): boolean {
+		const resources = of(contact) ?? new LuaTable<string, Remembered>();
+		const before = resources.get(resource) as Remembered | undefined;
+		let form = remembered_form(stanza, max_length);
+		if (before && before.form === form) {
+			before.heard_at = os.time();
+			note_user(before, contact, username);
+			return false;
+		}
+		const room = max_kept - kept_bytes(resources);
+		if (before) {
+			if (form.length - before.form.length > room) {
+				form = remembered_form(stanza, 0);
 			}
-			if (resources.has(from) || count(resources) < max_resources) {
-				resources.set(from, form);
-			}
+			const is_new = before.form !== form;
+			before.form = form;
+			before.heard_at = os.time();
+			note_user(before, contact, username);
+			return is_new;
+		}
+		if (resource.length + form.length + resource_cost > room) {
+			crowded.set(contact, true);
 			return true;
-		},
-		unavailable: (contact, from) => {
-			const resources = contacts.get(contact) as LuaTable<string, string> | undefined;
-			if (!resources) {
-				return false;
+		}
+		const remembered: Remembered = { form: form, heard_at: os.time(), seen_by: username };
+		resources.set(resource, remembered);
+		contacts.set(contact, resources);
+		note_user(remembered, contact, username);
+		return true;
+	}
+
+	/** Takes a contact off what a user sees, if the user does not see any resource of it. */
+	function unlist(contact: string, username: string): void {
+		const seen = users.get(username) as LuaTable<string, true> | undefined;
+		if (!seen) {
+			return;
+		}
+		for (const [, remembered] of pairs(of(contact) ?? new LuaTable<string, Remembered>())) {
+			if (is_seen_by(remembered, username)) {
+				return;
 			}
-			if (from === contact) {
-				contacts.delete(contact);
-				return true;
-			}
-			if (!resources.has(from)) {
-				// It may be one too many to be remembered, and was told.
-				return count(resources) >= max_resources;
-			}
-			resources.delete(from);
-			if (next(resources)[0] === undefined) {
-				contacts.delete(contact);
-			}
-			return true;
-		},
-		of: (contact) => contacts.get(contact),
-		contacts: () => {
-			const names: string[] = [];
-			for (const [contact] of pairs(contacts)) {
-				names.push(contact);
-			}
-			return names;
-		},
-		forget: (contact) => {
+		}
+		seen.delete(contact);
+		if (next(seen)[0] === undefined) {
+			users.delete(username);
+		}
+	}
+
+	/** Forgets a resource that nobody sees any more. */
+	function drop(contact: string, resources: Resources, resource: string): void {
+		const names = resources.get(resource).seen_by;
+		resources.delete(resource);
+		if (next(resources)[0] === undefined) {
 			contacts.delete(contact);
-		},
-		begin: (users) => {
-			if (!users) {
-				earlier_users = undefined;
-				contacts = new LuaTable();
-				probed = new LuaTable();
-			} else if (!earlier_users) {
-				earlier_users = new LuaTable();
-				for (const [username] of pairs(users)) {
-					earlier_users.set(username, true);
+			crowded.delete(contact);
+		}
+		if (typeof names === "string") {
+			unlist(contact, names);
+		} else {
+			for (const [username] of pairs(names)) {
+				unlist(contact, username);
+			}
+		}
+	}
+
+	/** Notes that a user does not see a presence any more; whether anybody still does. */
+	function hide(remembered: Remembered, username: string): boolean {
+		const names = remembered.seen_by;
+		if (typeof names === "string") {
+			return names !== username;
+		}
+		names.delete(username);
+		return next(names)[0] !== undefined;
+	}
+
+	/**
+	 * Goes through resources of a contact, one or all where `resource` is nil, and forgets those for which `is_over` says so.
+	 * @returns those that are forgotten
+	 */
+	function end_some(contact: string, resource: string | undefined, is_over: (this: void, remembered: Remembered) => boolean): string[] {
+		const ended: string[] = [];
+		const resources = of(contact);
+		if (resources) {
+			for (const [, name] of ipairs(resource !== undefined ? [resource] : keys_of(resources))) {
+				const remembered = resources.get(name) as Remembered | undefined;
+				if (remembered && is_over(remembered)) {
+					drop(contact, resources, name);
+					ended.push(name);
 				}
 			}
-		},
-		is_earlier_user: (username) => earlier_users !== undefined && earlier_users.has(username),
-		first_probe: (contact) => {
-			const first = !probed.has(contact);
-			probed.set(contact, true);
-			return first;
-		},
-		not_probed: (contact) => {
-			probed.delete(contact);
-		},
-		save: () => ({ contacts: contacts, probed: probed, earlier_users: earlier_users! }),
-		restore: (saved) => {
-			contacts = saved.contacts ?? contacts;
-			probed = saved.probed ?? probed;
-			earlier_users = saved.earlier_users ?? earlier_users;
-		},
+		}
+		return ended;
+	}
+
+	/**
+	 * Notes that a user does not see a resource of a contact any more, or none where it is nil.
+	 * @returns the resources that nobody sees now
+	 */
+	function unseen(contact: string, resource: string | undefined, username: string): string[] {
+		const ended = end_some(contact, resource, (remembered) => is_seen_by(remembered, username) && !hide(remembered, username));
+		unlist(contact, username);
+		return ended;
+	}
+
+	/**
+	 * Notes that a resource, or all where it is nil, is gone, whoever saw it.
+	 *
+	 * @param username only what this user saw, nil for all
+	 * @param before only what came last before this time, nil for all
+	 * @returns the resources that were there
+	 */
+	function gone(contact: string, resource: string | undefined, username: string | undefined, before: number | undefined): string[] {
+		return end_some(contact, resource, (remembered) => (username === undefined || is_seen_by(remembered, username))
+			&& (before === undefined || remembered.heard_at < before));
+	}
+
+	/** Whether what a user sees of a contact came last before a time, or a part of it did. */
+	function is_older(contact: string, username: string, time: number): boolean {
+		for (const [, remembered] of pairs(of(contact) ?? new LuaTable<string, Remembered>())) {
+			if (remembered.heard_at < time && is_seen_by(remembered, username)) {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/** The contacts that a user sees. */
+	function contacts_of(username: string): string[] {
+		return keys_of(users.get(username));
+	}
+
+	/** The contacts at a domain, the domain itself among them. */
+	function contacts_at(domain: string): string[] {
+		const list: string[] = [];
+		const ending = "@" + domain;
+		for (const [contact] of pairs(contacts)) {
+			if (contact === domain || string.sub(contact, -ending.length) === ending) {
+				list.push(contact);
+			}
+		}
+		return list;
+	}
+
+	/** The users who see anything, as keys. */
+	function watchers(): LuaTable<string, true> {
+		const names = new LuaTable<string, true>();
+		for (const [username] of pairs(users)) {
+			names.set(username, true);
+		}
+		return names;
+	}
+
+	function clear(): void {
+		contacts = new LuaTable();
+		users = new LuaTable();
+		crowded = new LuaTable();
+	}
+
+	/** All of it, to be restored after a reload. */
+	function save(): SavedContacts {
+		return { contacts: contacts, users: users, crowded: crowded };
+	}
+
+	function restore(saved: SavedContacts): void {
+		contacts = saved.contacts;
+		users = saved.users;
+		crowded = saved.crowded;
+	}
+
+	return {
+		of, is_seen, sees, is_crowded, available, unseen, gone, is_older, contacts_of, contacts_at, watchers, clear, save, restore,
 	};
 }
+
+export type ContactCache = ReturnType<typeof create_contact_cache>;

@@ -1,47 +1,40 @@
-import * as usermanager from "core.usermanager";
 import * as jid from "util.jid";
-import * as st from "util.stanza";
-import * as uuid from "util.uuid";
 import { read_roster } from "../prosody/accounts";
-import { attribute, create_batch } from "../prosody/send";
-import type { Batch } from "../prosody/send";
+import { since_0_10 } from "../prosody/compatibility";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import type { Options } from "../grants/configuration";
-import { is_connected } from "../entities/entities";
-import type { Connection, Entities } from "../entities/entities";
-import type { Statistics } from "../entities/statistics";
-import { presence_of } from "./contact_cache";
+import type { Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
-import { presence_rest, presence_text, send_presence } from "./users";
+import { sees_contact } from "./delivery";
+import type { Delivery } from "./delivery";
+import type { Probes } from "./probes";
 
-/** Seconds between two batches of probes. */
-const probe_pause = 0.1;
+/** Errors that say of a contact that nobody can reach it; others may be about the user who gets them. */
+const unreachable: Record<string, true> = {
+	"gone": true,
+	"item-not-found": true,
+	"remote-server-not-found": true,
+	"remote-server-timeout": true,
+	"service-unavailable": true,
+};
+
+/** A presence that a contact sends to a user of the host. */
+interface Received {
+	stanza: Stanza;
+	contact: string;
+	/** Of the contact, "" where it has none. */
+	resource: string;
+	/** Of the user. */
+	username: string;
+	/** Whether it is sent to where probes come from, which is no client's. */
+	is_answer: boolean;
+}
 
 /** The presences of contacts (XEP-0356, 7.4). */
-export interface ContactPresence {
-	/** Handles a presence that a contact sends to a user. */
-	receive: (this: void, event: StanzaEvent) => Handled;
-	/** Tells an entity which contacts are online, and probes those of whom nothing is known. */
-	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
-	/** Begins to remember when an entity may see contacts, and forgets all when none may any more. */
-	configured: (this: void) => void;
-	/** Gives up the probes that are to be sent yet; a later catch-up sends them. */
-	give_up_probes: (this: void) => void;
-}
-
-function sees_contact(item: RosterItem | undefined): boolean {
-	return item !== undefined && (item.subscription === "both" || item.subscription === "to");
-}
-
 export function create_contact_presence(
-	host: string, entities: Entities, contact_cache: ContactCache,
-	add_timer: AddTimer, options: Options, statistics: Statistics,
-): ContactPresence {
-	// Pairs of contact and the JID in whose name it is probed.
-	let to_probe: Array<[string, string]> = [];
-	let next_probe = 0;
-
+	host: string, entities: Entities, cache: ContactCache, probes: Probes, add_timer: AddTimer, delivery: Delivery,
+) {
+	/** Whether an entity is granted to see contacts. */
 	function is_wanted(): boolean {
 		for (const [, entity] of pairs(entities.all())) {
 			if (entity.permissions.presence === "roster") {
@@ -51,199 +44,201 @@ export function create_contact_presence(
 		return false;
 	}
 
-	/** Whether a contact's presence is of an entity itself or reaches a privileged user as their own contact. */
-	function hears_anyway(connection: Connection, contact: string, contact_host: string | undefined): boolean {
-		const entity = connection.entity;
-		const roster = connection.session.roster;
-		return contact === entity.jid || contact_host === entity.jid
-			|| (roster !== undefined && sees_contact(roster.get(contact)));
-	}
-
-	/** Whether a user has a contact in their roster and sees its presence. */
-	function is_contact_of(user: string, contact: string): boolean {
-		const [username] = jid.split(user);
-		const roster = read_roster(username!, host);
-		return roster !== undefined && sees_contact(roster.get(contact));
-	}
-
-	function receive(event: StanzaEvent): Handled {
-		const stanza = event.stanza;
+	/** What a presence says of a contact and a user; nil where it does not come from a contact elsewhere, or nobody wants it. */
+	function received(stanza: Stanza): Received | undefined {
 		const from = stanza.attr.from;
 		const to = stanza.attr.to;
-		const presence_type = stanza.attr.type;
-		if (to === undefined || from === undefined || (presence_type !== undefined && presence_type !== "unavailable") || !is_wanted()) {
+		if (from === undefined || to === undefined || !is_wanted()) {
 			return undefined;
 		}
-		const [contact_node, contact_host] = jid.split(from);
+		const [node, contact_host, resource] = jid.split(from);
 		if (contact_host === undefined || contact_host === host) {
 			return undefined;
 		}
-		const contact = jid.join(contact_node, contact_host);
-		if (!is_contact_of(jid.bare(to)!, contact)) {
+		const [username, , user_resource] = jid.split(to);
+		return {
+			stanza: stanza,
+			contact: jid.join(node, contact_host),
+			resource: resource ?? "",
+			username: username!,
+			is_answer: !prosody.full_sessions.has(to) && probes.is_own_resource(username!, user_resource),
+		};
+	}
+
+	/** Whether a user has a contact in the roster and sees its presence. */
+	function has_contact(username: string, contact: string): boolean {
+		// Before 0.10, changes of rosters cannot be heard of.
+		if (since_0_10 && cache.sees(username, contact)) {
+			return true;
+		}
+		const roster = read_roster(username, host);
+		return roster !== undefined && sees_contact(roster.get(contact));
+	}
+
+	function full_jid(contact: string, resource: string): string {
+		return resource !== "" ? contact + "/" + resource : contact;
+	}
+
+	/** Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered. */
+	function tell_end(contact: string, resources: string[], is_crowded: boolean): void {
+		for (const [, resource] of ipairs(resources)) {
+			delivery.tell_contact(contact, full_jid(contact, resource), undefined);
+		}
+		if (is_crowded && !cache.of(contact)) {
+			delivery.tell_contact(contact, contact, undefined);
+		}
+	}
+
+	/** Tells what follows from a user's not seeing a contact any more. */
+	function unseen(username: string, contact: string): void {
+		const is_crowded = cache.is_crowded(contact);
+		tell_end(contact, cache.unseen(contact, undefined, username), is_crowded);
+	}
+
+	/** Handles an available presence that a user gets. */
+	function receive_available(event: StanzaEvent): Handled {
+		const presence = event.stanza.attr.type === undefined ? received(event.stanza) : undefined;
+		if (!presence) {
 			return undefined;
 		}
-		if (presence_type === undefined) {
-			if (!contact_cache.available(contact, stanza)) {
-				return undefined;
+		const contact = presence.contact;
+		const username = presence.username;
+		if (has_contact(username, contact)) {
+			probes.answer(contact, username, false);
+			if (cache.available(contact, presence.resource, username, event.stanza)) {
+				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
 			}
-		} else if (!contact_cache.unavailable(contact, from)) {
+		}
+		return presence.is_answer ? true : undefined;
+	}
+
+	/** Forgets what a presence of type unavailable or error ends. Returns the resources that nobody sees now. */
+	function forget_ended(presence: Received): string[] {
+		const is_error = presence.stanza.attr.type === "error";
+		const resource = presence.resource !== "" ? presence.resource : undefined;
+		if (is_error) {
+			const [, condition] = presence.stanza.get_error();
+			if (condition !== undefined && unreachable[condition]) {
+				return cache.gone(presence.contact, resource, undefined, undefined);
+			}
+		}
+		if (presence.is_answer) {
+			// A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
+			return cache.gone(presence.contact, resource, presence.username, undefined);
+		}
+		return cache.unseen(presence.contact, resource, presence.username);
+	}
+
+	function receive_unavailable(presence: Received): void {
+		const contact = presence.contact;
+		const resource = presence.resource;
+		const resources = cache.of(contact);
+		const is_crowded = cache.is_crowded(contact);
+		// It may be one too many to be remembered, and was told.
+		const may_be_told = is_crowded && !resources!.has(resource) && has_contact(presence.username, contact);
+		const ended = forget_ended(presence);
+		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
+		if (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource)) {
+			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);
+		} else {
+			tell_end(contact, ended, is_crowded);
+		}
+	}
+
+	/**
+	 * Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
+	 *
+	 * What answers a probe ends here. With `unsubscribed`, which comes to the bare JID, it would change
+	 * the roster: that happens when a client of the user's asks.
+	 */
+	function receive_end(event: StanzaEvent): Handled {
+		const presence_type = event.stanza.attr.type;
+		if (presence_type !== "unavailable" && presence_type !== "error" && presence_type !== "unsubscribed") {
 			return undefined;
 		}
-		let rest: string | undefined;
-		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
-			if (is_connected(connection) && !hears_anyway(connection, contact, contact_host)) {
-				rest = rest ?? presence_rest(stanza);
-				send_presence(connection, rest);
-				statistics.count(connection.entity, "presences");
-				if (connection.heard) {
-					connection.heard.set(from, true);
-				}
-			}
+		const presence = received(event.stanza);
+		if (!presence) {
+			return undefined;
 		}
-		return undefined;
+		const contact = presence.contact;
+		const username = presence.username;
+		const is_expected = presence.is_answer || probes.is_unanswered(contact, username);
+		probes.answer(contact, username, presence_type === "error");
+		if (presence_type === "unavailable") {
+			receive_unavailable(presence);
+		} else if (presence_type === "error") {
+			const is_crowded = cache.is_crowded(contact);
+			tell_end(contact, forget_ended(presence), is_crowded);
+		} else if (is_expected) {
+			unseen(username, contact);
+			return true;
+		}
+		return presence.is_answer ? true : undefined;
 	}
 
-	function send_remembered(connection: Connection, batch: Batch, heard: LuaTable<string, true>, contact: string, presences: LuaTable<string, string>): void {
-		const [, contact_host] = jid.split(contact);
-		if (hears_anyway(connection, contact, contact_host)) {
-			return;
-		}
-		for (const [from, form] of pairs(presences)) {
-			if (!heard.has(from)) {
-				statistics.count(connection.entity, "presences");
-				batch.add(presence_text(connection, attribute("from", from) + presence_of(form)));
-			}
-		}
-	}
-
-	/** Whether a user has an available client, which has probed the user's contacts. */
-	function is_available(username: string): boolean {
-		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
-		if (user) {
-			for (const [, session] of pairs(user.sessions)) {
-				if (session.presence) {
-					return true;
-				}
-			}
-		}
-		return false;
-	}
-
-	function give_up_probes(): void {
-		while (next_probe < to_probe.length) {
-			contact_cache.not_probed(to_probe[next_probe]![0]);
-			next_probe = next_probe + 1;
-		}
-		to_probe = [];
-		next_probe = 0;
-	}
-
-	function send_probes(): number | undefined {
-		const rate = options.probe_rate;
-		if (rate <= 0) {
-			give_up_probes();
-		}
-		let budget = math.max(1, math.floor(rate * probe_pause));
-		while (budget > 0 && next_probe < to_probe.length) {
-			const probe = to_probe[next_probe]!;
-			next_probe = next_probe + 1;
-			budget = budget - 1;
-			// Who has come online meanwhile has a client that probes.
-			const [username, , resource] = jid.split(probe[1]);
-			if (resource !== undefined || !is_available(username!)) {
-				prosody.core_post_stanza(prosody.hosts.get(host), st.presence({ type: "probe", from: probe[1], to: probe[0] }));
-			}
-		}
-		if (next_probe < to_probe.length) {
-			return math.max(probe_pause, 1 / rate);
-		}
-		to_probe = [];
-		next_probe = 0;
-		return undefined;
-	}
-
-	function queue_probe(contact: string, from: string): void {
-		if (options.probe_rate <= 0 || !contact_cache.first_probe(contact)) {
-			return;
-		}
-		to_probe.push([contact, from]);
-		if (to_probe.length === 1) {
-			add_timer(probe_pause, send_probes);
+	/** Handles a change of a user's roster. */
+	function roster_changed(username: string, contact: string, item: RosterItem | undefined): void {
+		if (!sees_contact(item)) {
+			probes.cancel(contact, username);
+			unseen(username, contact);
 		}
 	}
 
-	/** The users of the host, those online first: most of their contacts need no probe, as their clients' own have told. */
-	function users_online_first(): string[] {
-		const usernames: string[] = [];
-		const online = prosody.hosts.get(host).sessions!;
-		for (const [username] of pairs(online)) {
-			usernames.push(username);
+	/** Tells what follows from a user's not being there any more. */
+	function forget_user(username: string): void {
+		for (const [, contact] of ipairs(cache.contacts_of(username))) {
+			unseen(username, contact);
 		}
-		const [next_user, state, start] = usermanager.users(host);
-		let username = next_user && next_user(state, start);
-		while (next_user && username !== undefined) {
-			if (!online.has(username)) {
-				usernames.push(username);
-			}
-			username = next_user(state, username);
-		}
-		return usernames;
 	}
 
-	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
-		const seen = new LuaTable<string, true>();
-		const known = contact_cache.contacts();
-		const batch = create_batch(connection.session);
-
-		function contacts_of(username: string): void {
-			const user = username + "@" + host;
-			let probe_from: string | undefined = user;
-			let was_before = false;
-			if (is_available(username)) {
-				// Where that was before we listened, an answer to a resource that is not there tells us and no client.
-				was_before = contact_cache.is_earlier_user(username);
-				probe_from = was_before ? user + "/" + uuid.generate() : undefined;
-			}
-			const roster = read_roster(username, host);
-			if (!roster) {
-				return;
-			}
-			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
-				if (sees_contact(item) && !seen.has(contact)) {
-					seen.set(contact, true);
-					const [, contact_host] = jid.split(contact);
-					const presences = contact_cache.of(contact);
-					if (presences) {
-						send_remembered(connection, batch, heard, contact, presences);
-					}
-					// What was heard since then need not be all.
-					if ((!presences || was_before) && probe_from !== undefined && contact_host !== host) {
-						queue_probe(contact, probe_from);
-					}
-				}
-			}
+	/** Tells that contacts are not there any more, in slices: a gateway may have thousands. */
+	function forget_contacts(contacts: string[]): void {
+		const ended: Array<[string, string[], boolean]> = [];
+		for (const [, contact] of ipairs(contacts)) {
+			const is_crowded = cache.is_crowded(contact);
+			ended.push([contact, cache.gone(contact, undefined, undefined, undefined), is_crowded]);
 		}
-
-		in_slices(add_timer, users_online_first(), (username) => {
-			if (!is_connected(connection) || connection.entity.permissions.presence !== "roster") {
-				done();
+		let position = 0;
+		in_slices(add_timer, () => {
+			const end_of_one = ended[position];
+			if (!end_of_one) {
 				return false;
 			}
-			contacts_of(username);
-			return true;
-		}, batch.flush, () => {
-			for (const [, contact] of ipairs(known)) {
-				if (!seen.has(contact)) {
-					contact_cache.forget(contact);
-				}
+			position = position + 1;
+			// Who has come back meanwhile is there.
+			if (!cache.of(end_of_one[0])) {
+				tell_end(end_of_one[0], end_of_one[1], end_of_one[2]);
 			}
-			done();
-		});
+			return true;
+		}, () => undefined);
 	}
 
-	function configured(): void {
-		contact_cache.begin(is_wanted() ? prosody.hosts.get(host).sessions! as LuaTable<string, unknown> : undefined);
+	/** Handles the end of an account, of this host or another. */
+	function user_deleted(event: UserEvent): Handled {
+		if (event.host === host) {
+			forget_user(event.username);
+		} else {
+			const contact = event.username + "@" + event.host;
+			const is_crowded = cache.is_crowded(contact);
+			tell_end(contact, cache.gone(contact, undefined, undefined, undefined), is_crowded);
+		}
+		return undefined;
 	}
 
-	return { receive: receive, catch_up: catch_up, configured: configured, give_up_probes: give_up_probes };
+	/** Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated. */
+	function domain_gone(domain: string): void {
+		if (domain !== host) {
+			forget_contacts(cache.contacts_at(domain));
+		}
+	}
+
+	/** Handles the end of a probe: what the user still is to see came again after it. */
+	function probe_ended(contact: string, username: string, sent_at: number): void {
+		const is_crowded = cache.is_crowded(contact);
+		tell_end(contact, cache.gone(contact, undefined, username, sent_at), is_crowded);
+	}
+
+	return { is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended };
 }
+
+export type ContactPresence = ReturnType<typeof create_contact_presence>;

@@ -1,120 +1,107 @@
-import { create_batch, send_text } from "../prosody/send";
-import type { Batch } from "../prosody/send";
-import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import { is_connected } from "../entities/entities";
-import type { Connection, Entities } from "../entities/entities";
-import type { Statistics } from "../entities/statistics";
+import type { Entities } from "../entities/entities";
+import { is_seen_by_contact, presence_rest } from "./delivery";
+import type { Collection, Delivery } from "./delivery";
 
-/** A presence as XML text with another 'to'. */
-function text_with_to(stanza: Stanza, address: string | undefined): string {
-	const to = stanza.attr.to;
-	stanza.attr.to = address;
-	const text = tostring(stanza);
-	stanza.attr.to = to;
-	return text;
-}
-
-/** A presence as XML text, from behind "<presence" on and without its 'to'. */
-export function presence_rest(stanza: Stanza): string {
-	return string.sub(text_with_to(stanza, undefined), "<presence".length + 1);
-}
-
-/** A presence to an entity as XML text, of which `rest` is what `presence_rest` has. */
-export function presence_text(connection: Connection, rest: string): string {
-	return "<presence" + connection.to + rest;
-}
-
-/** Sends an entity such a presence. */
-export function send_presence(connection: Connection, rest: string): void {
-	send_text(connection.session, presence_text(connection, rest));
-}
+/** Clients, as keys. */
+export type EarlierSessions = LuaTable<Session, true>;
 
 /** The presences of the host's users (XEP-0356, 7.1). */
-export interface UserPresence {
+export function create_user_presence(host: string, entities: Entities, add_timer: AddTimer, delivery: Delivery) {
+	// Clients whose probes were answered before the module listened; those that are gone go by themselves.
+	let earlier: EarlierSessions | undefined;
+
 	/** Handles the presence that a client broadcasts. */
-	broadcast: (this: void, event: StanzaEvent) => Handled;
-	/**
-	 * Tells an entity who is online, and then calls back.
-	 * @param heard the full JIDs that it has heard of since that began
-	 */
-	catch_up: (this: void, connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void) => void;
-}
-
-export function create_user_presence(host: string, entities: Entities, add_timer: AddTimer, statistics: Statistics): UserPresence {
-	/** Whether the server tells an entity of a client's presence by itself. */
-	function hears_anyway(connection: Connection, user: string, session: Session, unavailable: boolean): boolean {
-		const name = connection.entity.jid;
-		if (name === user) {
-			return true;
-		}
-		const item = session.roster && session.roster.get(name) as RosterItem | undefined;
-		if (item && (item.subscription === "both" || item.subscription === "from")) {
-			return true;
-		}
-		return unavailable && session.directed !== undefined && (session.directed.has(connection.address) || session.directed.has(name));
-	}
-
 	function broadcast(event: StanzaEvent): Handled {
-		const stanza = event.stanza;
-		const presence_type = stanza.attr.type;
-		if (stanza.attr.to !== undefined || (presence_type !== undefined && presence_type !== "unavailable")) {
-			return undefined;
-		}
-		const session = event.origin;
-		if (session.full_jid === undefined) {
-			return undefined;
-		}
-		const user = session.username! + "@" + host;
-		let rest: string | undefined;
-		for (const [, connection] of ipairs(entities.receivers("presence"))) {
-			if (is_connected(connection) && !hears_anyway(connection, user, session, presence_type === "unavailable")) {
-				rest = rest ?? presence_rest(stanza);
-				send_presence(connection, rest);
-				statistics.count(connection.entity, "presences");
-				if (connection.heard) {
-					connection.heard.set(session.full_jid, true);
-				}
-			}
+		const attr = event.stanza.attr;
+		if (attr.to === undefined && (attr.type === undefined || attr.type === "unavailable") && event.origin.full_jid !== undefined) {
+			delivery.tell_broadcast(event.origin, event.stanza);
 		}
 		return undefined;
 	}
 
-	/** Whether a privileged user's client asks for the presences of this user itself. */
-	function probes_itself(connection: Connection, username: string): boolean {
-		const roster = connection.session.roster;
-		const user = username + "@" + host;
-		const item = roster && roster.get(user) as RosterItem | undefined;
-		return user === connection.entity.jid || (item !== undefined && (item.subscription === "both" || item.subscription === "to"));
-	}
-
-	function send_presences_of(connection: Connection, batch: Batch, heard: LuaTable<string, true>, username: string): void {
+	/** The available clients of a user. */
+	function available_sessions(username: string): Session[] {
+		const sessions: Session[] = [];
 		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
-		if (!user || probes_itself(connection, username)) {
-			return;
+		if (user) {
+			for (const [, session] of pairs(user.sessions)) {
+				if (session.presence) {
+					sessions.push(session);
+				}
+			}
 		}
-		for (const [, session] of pairs(user.sessions)) {
-			if (session.presence && !heard.has(session.full_jid!)) {
-				batch.add(text_with_to(session.presence, connection.address));
-				statistics.count(connection.entity, "presences");
+		return sessions;
+	}
+
+	function is_available(username: string): boolean {
+		return available_sessions(username).length > 0;
+	}
+
+	/** Begins to take the clients that are available now for such whose probes were answered unheard; see `asks_contacts`. */
+	function begin(): void {
+		if (!earlier) {
+			const sessions = setmetatable(new LuaTable<Session, true>(), { __mode: "k" });
+			for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
+				for (const [, session] of ipairs(available_sessions(username))) {
+					sessions.set(session, true);
+				}
+			}
+			earlier = sessions;
+		}
+	}
+
+	/** Whether a user has an available client that has probed the user's contacts since `begin`. */
+	function asks_contacts(username: string): boolean {
+		for (const [, session] of ipairs(available_sessions(username))) {
+			if (!earlier || !earlier.has(session)) {
+				return true;
+			}
+		}
+		return false;
+	}
+
+	/** What is to be restored after a reload of the module: the clients that were there earlier. */
+	function save(): EarlierSessions | undefined {
+		return earlier;
+	}
+
+	/** Restores that; nil ends what `begin` began. */
+	function restore(saved: EarlierSessions | undefined): void {
+		earlier = saved;
+	}
+
+	/** Adds the presences of a user's clients to what an entity is told when it comes. */
+	function collect(collection: Collection, username: string): void {
+		for (const [, session] of ipairs(available_sessions(username))) {
+			collection.add(session.full_jid!, presence_rest(session.presence!));
+		}
+	}
+
+	/** Tells an entity that a user is available, after the server has told it the opposite. */
+	function tell_again(name: string, username: string): void {
+		const entity = entities.get(name);
+		for (const [, connection] of ipairs(entity ? entity.connections : [])) {
+			if (delivery.may_tell_user(connection, username)) {
+				for (const [, session] of ipairs(available_sessions(username))) {
+					delivery.tell(connection, session.full_jid!, presence_rest(session.presence!));
+				}
 			}
 		}
 	}
 
-	function catch_up(connection: Connection, heard: LuaTable<string, true>, done: (this: void) => void): void {
-		const usernames: string[] = [];
-		for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
-			usernames.push(username);
+	/** Handles a change of a user's roster: to contacts that do not see the user any more, the server sends `unavailable`. */
+	function roster_changed(username: string, contact: string, item: RosterItem | undefined, before: RosterItem | undefined): void {
+		if (entities.get(contact) && is_seen_by_contact(before) && !is_seen_by_contact(item)) {
+			// The server may do so after it has saved the roster.
+			add_timer(0, () => {
+				tell_again(contact, username);
+				return undefined;
+			});
 		}
-		const batch = create_batch(connection.session);
-		in_slices(add_timer, usernames, (username) => {
-			if (!is_connected(connection) || connection.entity.permissions.presence === "none") {
-				return false;
-			}
-			send_presences_of(connection, batch, heard, username);
-			return true;
-		}, batch.flush, done);
 	}
 
-	return { broadcast: broadcast, catch_up: catch_up };
+	return { broadcast, is_available, begin, asks_contacts, save, restore, collect, roster_changed };
 }
+
+export type UserPresence = ReturnType<typeof create_user_presence>;

@@ -1,48 +1,44 @@
 /** Calls back after so many seconds, and again after as many as that returns. */
 export type AddTimer = (this: void, delay: number, callback: (this: void) => number | undefined) => void;
 
-/** Processor time that a slice takes, in seconds. */
+/** `util.time` came with Prosody 0.10. */
+const [has_clock, clock_module] = pcall(require, "util.time");
+
+/** Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time. */
+const clock = has_clock ? (clock_module as typeof import("util.time")).now : os.clock;
+
+/** Seconds that a slice takes, or as long as its first step does. */
 const slice_time = 0.001;
 
 /** That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent. */
 const rare_slice_time = 0.05;
 
-/** Time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
+/** The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
 const slice_pause = 0.001;
 
 /**
- * Goes through a list in slices, so that the server is never kept busy for long.
+ * Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
  *
- * @param each called with each item; false ends it all
+ * @param step does a little of it; false when nothing is left, or when it is to end
  * @param slice_end called after each slice
- * @param done called after the last one
  */
-export function in_slices<T>(
-	add_timer: AddTimer, list: T[], each: (this: void, item: T) => boolean,
-	slice_end: (this: void) => void, done: (this: void) => void,
-): void {
-	let position = 0;
+export function in_slices(add_timer: AddTimer, step: (this: void) => boolean, slice_end: (this: void) => void): void {
 	let last = os.time();
 	let late = 0;
 	add_timer(slice_pause, () => {
-		const time = os.time();
-		late = time > last ? late + 1 : 0;
-		last = time;
-		const stop_at = os.clock() + (late > 2 ? rare_slice_time : slice_time);
-		while (position < list.length) {
-			if (!each(list[position]!)) {
-				return undefined;
-			}
-			position = position + 1;
-			if (os.clock() >= stop_at) {
-				break;
-			}
+		const second = os.time();
+		late = second > last ? late + 1 : 0;
+		last = second;
+		const began = clock();
+		const stop_at = began + (late > 2 ? rare_slice_time : slice_time);
+		let time = began;
+		let more = true;
+		// The clock may be set back.
+		while (more && time >= began && time < stop_at) {
+			more = step();
+			time = clock();
 		}
 		slice_end();
-		if (position < list.length) {
-			return slice_pause;
-		}
-		done();
-		return undefined;
+		return more ? math.max(slice_pause, clock() - began) : undefined;
 	});
 }

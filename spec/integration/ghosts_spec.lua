@@ -1,0 +1,353 @@
+-- B8.3: the picture that an entity has of the users' contacts follows that of the users.
+
+local presences = require "spec.support.presences";
+local prosody = require "spec.support.prosody";
+
+local caught_up, settle, taken = presences.caught_up, presences.settle, presences.taken;
+
+local config = [[
+VirtualHost "capulet.lit"
+	privilege_probe_rate = 0
+	privileged_entities = {
+		["pubsub.capulet.lit"] = { roster = "get"; roster_push = false; presence = "roster" };
+		["late.capulet.lit"] = { roster = "get"; roster_push = false; presence = "roster" };
+	}
+VirtualHost "verona.lit"
+Component "pubsub.capulet.lit" component_secret = "secret"
+Component "late.capulet.lit" component_secret = "secret"
+Component "gateway.capulet.lit" component_secret = "secret"
+]];
+local both = { subscription = "both" };
+
+-- All contacts of a domain, and who has them
+local contacts = {
+	"ben@montague.lit", "abram@montague.lit", "shared@montague.lit", "gone@montague.lit", "cancels@montague.lit",
+	"mercutio@verona.lit", "deleted@verona.lit",
+};
+local rosters = {
+	["juliet@capulet.lit"] = { ["gateway.capulet.lit"] = both, ["1@gateway.capulet.lit"] = both, ["2@gateway.capulet.lit"] = both };
+	["nurse@capulet.lit"] = { ["2@gateway.capulet.lit"] = both, ["shared@montague.lit"] = both };
+	["leaver@capulet.lit"] = { ["abram@montague.lit"] = both };
+	["mercutio@verona.lit"] = { ["juliet@capulet.lit"] = both };
+	["deleted@verona.lit"] = { ["juliet@capulet.lit"] = both };
+};
+local accounts, montague_rosters = {}, {};
+for _, contact in ipairs(contacts) do
+	if contact ~= "abram@montague.lit" then
+		rosters["juliet@capulet.lit"][contact] = both;
+	end
+	if contact:find "@montague" then
+		table.insert(accounts, contact);
+		montague_rosters[contact] = {};
+		for user in pairs(rosters) do
+			if (rosters[user][contact]) then
+				montague_rosters[contact][user] = both;
+			end
+		end
+	end
+end
+montague_rosters["shared@montague.lit"] = { ["juliet@capulet.lit"] = both, ["nurse@capulet.lit"] = both };
+
+describe("contacts who are not there any more", function ()
+	local capulet, montague, marker, pubsub, gateway, juliet;
+
+	setup(function ()
+		capulet = prosody.start {
+			config = config, rosters = rosters, s2s = true;
+			users = { "juliet@capulet.lit", "nurse@capulet.lit", "leaver@capulet.lit", "mercutio@verona.lit", "deleted@verona.lit" };
+		};
+		table.insert(accounts, "marker@montague.lit");
+		montague = prosody.start {
+			config = "VirtualHost 'montague.lit'", modules = {}, users = accounts, rosters = montague_rosters, ip = "127.0.0.2", s2s = true;
+		};
+		pubsub = capulet:component "pubsub.capulet.lit";
+		gateway = capulet:component "gateway.capulet.lit";
+		juliet = capulet:client "juliet@capulet.lit/balcony";
+		marker = montague:client("marker@montague.lit/x", { presence = false });
+	end);
+
+	teardown(function ()
+		capulet:stop();
+		montague:stop();
+	end);
+
+	-- Waits until the first server has handled all that the second one sent
+	local function reach()
+		local answer = marker:sync():iq { type = "get", to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" };
+		assert.is_equal("result", answer.attr.type);
+		settle(capulet);
+	end
+
+	-- Takes the presences that an entity was told, sorted, without those of users
+	local function told(entity)
+		reach();
+		local list = {};
+		for _, description in ipairs(taken(entity)) do
+			if not description:find "@capulet.lit" then
+				table.insert(list, description);
+			end
+		end
+		table.sort(list);
+		return list;
+	end
+
+	-- What an entity is told that connects now
+	local function told_at_connection()
+		local late = capulet:component "late.capulet.lit";
+		local list = {};
+		for _, description in ipairs(caught_up(late)) do
+			if not description:find "@capulet.lit" then
+				table.insert(list, description);
+			end
+		end
+		late:close();
+		return list;
+	end
+
+	-- Sends a presence from a made up address of the second server
+	local function forge(from, to, kind, content)
+		montague:eval(([[
+			local stanza = require "util.xml".parse(%q);
+			stanza.attr.from, stanza.attr.to, stanza.attr.type = %q, %q, %s;
+			prosody.core_post_stanza(prosody.hosts["montague.lit"], stanza);
+		]]):format("<presence>" .. (content or "") .. "</presence>", from, to, kind and ("%q"):format(kind) or "nil"));
+	end
+
+	local function error_of(condition, kind)
+		return ("<error type='%s'><%s xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"):format(kind or "cancel", condition);
+	end
+
+	-- Changes a roster on the first server as its owner's client would
+	local function set_roster(client, item)
+		local answer = client:iq { type = "set", ("<query xmlns='jabber:iq:roster'>%s</query>"):format(item) };
+		assert.is_equal("result", answer.attr.type);
+	end
+
+	local function block(client, jid, action)
+		local answer = client:iq { type = "set", ("<%s xmlns='urn:xmpp:blocking'><item jid='%s'/></%s>"):format(action or "block", jid, action or "block") };
+		assert.is_equal("result", answer.attr.type);
+	end
+
+	-- What ends is what is remembered: begin with nothing
+	before_each(function ()
+		reach();
+		for _, server in ipairs { capulet, montague } do
+			for _, stream in ipairs(server.streams) do
+				if stream ~= pubsub and stream ~= gateway and stream ~= juliet and stream ~= marker then
+					stream:close();
+				end
+			end
+			server.streams = server == capulet and { pubsub, gateway, juliet } or { marker };
+		end
+		told(pubsub);
+		juliet:sync():drain();
+		assert.is_same({}, told_at_connection());
+		told(pubsub);
+	end);
+
+	it("B8.3 one that cancels the subscription is unavailable", function ()
+		local cancels = montague:client "cancels@montague.lit/x";
+		assert.is_same({ "cancels@montague.lit/x" }, told(pubsub));
+		cancels:send "<presence type='unsubscribed' to='juliet@capulet.lit'/>";
+		assert.is_same({ "cancels@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+
+	it("B8.3 one whose account is deleted, on another host of the server, is unavailable", function ()
+		capulet:client "deleted@verona.lit/x";
+		assert.is_same({ "deleted@verona.lit/x" }, told(pubsub));
+		capulet:eval([[assert(require "core.usermanager".delete_user("deleted", "verona.lit"))]]);
+		assert.is_same({ "deleted@verona.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+
+	it("B8.3 one that a user removes is unavailable, unless another user sees it", function ()
+		montague:client "gone@montague.lit/x";
+		montague:client "shared@montague.lit/x";
+		assert.is_same({ "gone@montague.lit/x", "shared@montague.lit/x" }, told(pubsub));
+		set_roster(juliet, "<item jid='gone@montague.lit' subscription='remove'/>");
+		set_roster(juliet, "<item jid='shared@montague.lit' subscription='remove'/>");
+		assert.is_same({ "gone@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({ "shared@montague.lit/x" }, told_at_connection());
+		montague.streams[#montague.streams]:close();
+		assert.is_same({ "shared@montague.lit/x unavailable" }, told(pubsub));
+	end);
+
+	it("B8.3 one to whom a user ends the subscription is unavailable", function ()
+		local ben = montague:client "ben@montague.lit/x";
+		assert.is_same({ "ben@montague.lit/x" }, told(pubsub));
+		juliet:send "<presence type='unsubscribe' to='ben@montague.lit'/>";
+		juliet:sync();
+		assert.is_same({ "ben@montague.lit/x unavailable" }, told(pubsub));
+		juliet:send "<presence type='subscribe' to='ben@montague.lit'/>";
+		juliet:sync();
+		reach();
+		ben:send "<presence type='subscribed' to='juliet@capulet.lit'/>";
+		assert.is_same({ "ben@montague.lit/x" }, told(pubsub));
+	end);
+
+	it("B8.3 one of a user who is deleted is unavailable", function ()
+		montague:client "abram@montague.lit/x";
+		assert.is_same({ "abram@montague.lit/x" }, told(pubsub));
+		capulet:eval([[assert(require "core.usermanager".delete_user("leaver", "capulet.lit"))]]);
+		assert.is_same({ "abram@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+
+	it("B8.3 one whose server is gone is unavailable, whoever's presence comes back as an error", function ()
+		for _, condition in ipairs { "remote-server-not-found", "remote-server-timeout", "service-unavailable", "item-not-found" } do
+			for _, to in ipairs { "juliet@capulet.lit", "juliet@capulet.lit/balcony" } do
+				forge("ben@montague.lit/a", "juliet@capulet.lit");
+				forge("ben@montague.lit/b", "juliet@capulet.lit");
+				assert.is_same({ "ben@montague.lit/a", "ben@montague.lit/b" }, told(pubsub));
+				forge("ben@montague.lit", to, "error", error_of(condition));
+				assert.is_same({ "ben@montague.lit/a unavailable", "ben@montague.lit/b unavailable" }, told(pubsub));
+				assert.is_same({}, told_at_connection());
+			end
+		end
+		-- of one client alone
+		forge("ben@montague.lit/a", "juliet@capulet.lit");
+		forge("ben@montague.lit/b", "juliet@capulet.lit");
+		told(pubsub);
+		forge("ben@montague.lit/a", "juliet@capulet.lit", "error", error_of "service-unavailable");
+		assert.is_same({ "ben@montague.lit/a unavailable" }, told(pubsub));
+		forge("ben@montague.lit/b", "juliet@capulet.lit", "unavailable");
+	end);
+
+	it("B8.3 an error that is about one user hides the contact from that user alone", function ()
+		forge("shared@montague.lit/a", "nurse@capulet.lit");
+		assert.is_same({ "shared@montague.lit/a" }, told(pubsub));
+		forge("shared@montague.lit", "juliet@capulet.lit", "error", error_of("forbidden", "auth"));
+		assert.is_same({}, told(pubsub));
+		forge("shared@montague.lit", "nurse@capulet.lit", "error", error_of("forbidden", "auth"));
+		assert.is_same({ "shared@montague.lit/a unavailable" }, told(pubsub));
+	end);
+
+	it("B8.3 those of a component that disconnects are unavailable, also after a reload of the module", function ()
+		for _, reload in ipairs { false, true } do
+			gateway:send "<presence from='gateway.capulet.lit' to='juliet@capulet.lit'/>";
+			gateway:send "<presence from='1@gateway.capulet.lit/x' to='juliet@capulet.lit'/>";
+			gateway:send "<presence from='2@gateway.capulet.lit' to='nurse@capulet.lit'/>";
+			gateway:send "<presence from='2@gateway.capulet.lit' to='juliet@capulet.lit'/>";
+			gateway:sync();
+			settle(capulet);
+			for _, name in ipairs { "gateway.capulet.lit", "1@gateway.capulet.lit/x", "2@gateway.capulet.lit" } do
+				pubsub:expect { name = "presence", from = name, type = false };
+			end
+			if reload then
+				capulet:reload_module "privilege";
+				settle(capulet);
+				pubsub:sync():drain();
+			end
+			gateway:cut();
+			for _, name in ipairs { "gateway.capulet.lit", "1@gateway.capulet.lit/x", "2@gateway.capulet.lit" } do
+				pubsub:expect { name = "presence", from = name, type = "unavailable", to = "pubsub.capulet.lit" };
+			end
+			pubsub:nothing { name = "presence", type = "unavailable" };
+			assert.is_same({}, told_at_connection());
+			capulet:reload_module "privilege";
+			assert.is_same({}, told_at_connection());
+			gateway = capulet:component "gateway.capulet.lit";
+			table.remove(capulet.streams);
+			table.insert(capulet.streams, gateway);
+		end
+	end);
+
+	it("B8.3 those of a host of the server that is deactivated are unavailable", function ()
+		capulet:client "mercutio@verona.lit/x";
+		assert.is_same({ "mercutio@verona.lit/x" }, told(pubsub));
+		-- one that is not heard to leave
+		capulet:eval([[
+			local stanza = require "util.stanza".presence({ from = "mercutio@verona.lit/y", to = "juliet@capulet.lit" });
+			prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
+		]]);
+		assert.is_same({ "mercutio@verona.lit/y" }, told(pubsub));
+		capulet:eval [[assert(require "core.hostmanager".deactivate "verona.lit")]];
+		assert.is_same({ "mercutio@verona.lit/x unavailable", "mercutio@verona.lit/y unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+		capulet:eval [[assert(require "core.hostmanager".activate "verona.lit")]];
+	end);
+
+	it("B8.3 one that is blocked and leaves is unavailable, and is told again only when a user sees it", function ()
+		local ben = montague:client "ben@montague.lit/x";
+		assert.is_same({ "ben@montague.lit/x" }, told(pubsub));
+		block(juliet, "ben@montague.lit");
+		ben:send "<presence type='unavailable'/>";
+		assert.is_same({ "ben@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+		-- what the user does not get is not told
+		ben:send "<presence/>";
+		assert.is_same({}, told(pubsub));
+		block(juliet, "ben@montague.lit", "unblock");
+		ben:send "<presence><show>away</show></presence>";
+		assert.is_same({ "ben@montague.lit/x away" }, told(pubsub));
+	end);
+
+	it("B8.3 one that is blocked by one user is told for the other", function ()
+		local shared = montague:client "shared@montague.lit/x";
+		told(pubsub);
+		local nurse = capulet:client "nurse@capulet.lit/x";
+		block(nurse, "shared@montague.lit");
+		forge("shared@montague.lit/y", "nurse@capulet.lit");
+		assert.is_same({}, told(pubsub));
+		block(nurse, "shared@montague.lit", "unblock");
+		forge("shared@montague.lit/y", "nurse@capulet.lit");
+		assert.is_same({ "shared@montague.lit/y" }, told(pubsub));
+		forge("shared@montague.lit/y", "nurse@capulet.lit", "unavailable");
+		assert.is_same({ "shared@montague.lit/y unavailable" }, told(pubsub));
+		shared:close();
+	end);
+
+	it("B8.3 one that is invisible to one user and seen by another is available", function ()
+		set_roster(juliet, "<item jid='shared@montague.lit'/>");
+		capulet:eval [[
+			local rostermanager = require "core.rostermanager";
+			local roster = rostermanager.load_roster("juliet", "capulet.lit");
+			roster["shared@montague.lit"].subscription = "both";
+			assert(rostermanager.save_roster("juliet", "capulet.lit", roster, "shared@montague.lit"));
+		]];
+		forge("shared@montague.lit/x", "juliet@capulet.lit");
+		forge("shared@montague.lit/x", "nurse@capulet.lit");
+		assert.is_same({ "shared@montague.lit/x" }, told(pubsub));
+		forge("shared@montague.lit/x", "juliet@capulet.lit", "unavailable");
+		assert.is_same({}, told(pubsub));
+		assert.is_same({ "shared@montague.lit/x" }, told_at_connection());
+		forge("shared@montague.lit/x", "nurse@capulet.lit", nil, "<show>away</show>");
+		assert.is_same({ "shared@montague.lit/x away" }, told(pubsub));
+		forge("shared@montague.lit", "juliet@capulet.lit", "unavailable");
+		assert.is_same({}, told(pubsub));
+		forge("shared@montague.lit/x", "nurse@capulet.lit", "unavailable");
+		assert.is_same({ "shared@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+
+	it("B8.3 of one who becomes unavailable to one of two users as a bare JID, what the other sees stays", function ()
+		forge("shared@montague.lit/x", "juliet@capulet.lit");
+		forge("shared@montague.lit/x", "nurse@capulet.lit");
+		forge("shared@montague.lit/y", "juliet@capulet.lit");
+		assert.is_same({ "shared@montague.lit/x", "shared@montague.lit/y" }, told(pubsub));
+		forge("shared@montague.lit", "juliet@capulet.lit", "unavailable");
+		assert.is_same({ "shared@montague.lit/y unavailable" }, told(pubsub));
+		forge("shared@montague.lit", "nurse@capulet.lit", "unavailable");
+		assert.is_same({ "shared@montague.lit unavailable" }, told(pubsub));
+	end);
+
+	it("B8.3 no ghost survives the next connection, whoever changed the rosters", function ()
+		forge("ben@montague.lit/x", "juliet@capulet.lit");
+		forge("shared@montague.lit/x", "nurse@capulet.lit");
+		assert.is_same({ "ben@montague.lit/x", "shared@montague.lit/x" }, told(pubsub));
+		-- past this server: an importer, say
+		capulet:eval [[
+			local rostermanager = require "core.rostermanager";
+			rostermanager.load_roster("juliet", "capulet.lit")["ben@montague.lit"] = nil;
+			local function path(store) return prosody.paths.data .. "/capulet%2elit/" .. store .. "/nurse.dat"; end
+			assert(os.remove(path "accounts"));
+			assert(os.remove(path "roster"));
+			prosody.hosts["capulet.lit"].roster_cache = nil;
+		]];
+		assert.is_same({}, told_at_connection());
+		-- those who are connected hear of it, too
+		assert.is_same({ "ben@montague.lit/x unavailable", "shared@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+end);

@@ -1,0 +1,234 @@
+import * as jid from "util.jid";
+import { attribute } from "../prosody/send";
+import { in_slices } from "../prosody/timers";
+import type { AddTimer } from "../prosody/timers";
+import type { Permissions } from "../grants/permissions";
+import { is_connected } from "../entities/entities";
+import type { Connection } from "../entities/entities";
+import { is_seen_by, presence_of } from "./contact_cache";
+import type { ContactCache } from "./contact_cache";
+import type { ContactPresence } from "./contacts";
+import { sees_contact } from "./delivery";
+import type { Collection, Delivery } from "./delivery";
+import { answer_age } from "./probes";
+import type { Probes } from "./probes";
+import type { UserPresence } from "./users";
+import { create_walk, online_usernames } from "./walk";
+
+/** What a connection has heard. */
+interface HeardOf {
+	/** Full JIDs, and bare ones of contacts. */
+	jids: LuaTable<string, true>;
+	/** How many catch-ups are under way. */
+	runs: number;
+}
+
+/**
+ * Keeps of whom connections hear while they are being caught up. Of those, a catch-up
+ * tells nothing more: what they heard is newer than what it would tell, or the same.
+ */
+export function create_heard() {
+	const by_connection = new LuaTable<Connection, HeardOf>();
+
+	function of(connection: Connection): HeardOf | undefined {
+		return by_connection.get(connection);
+	}
+
+	/** Begins to keep that for a catch-up. Returns what stands for it. */
+	function begin(connection: Connection): HeardOf {
+		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0 };
+		heard.runs = heard.runs + 1;
+		by_connection.set(connection, heard);
+		return heard;
+	}
+
+	/** Whether what `begin` returned still counts. */
+	function is_kept(connection: Connection, heard: HeardOf): boolean {
+		return of(connection) === heard;
+	}
+
+	/** Ends that for a catch-up. */
+	function release(connection: Connection, heard: HeardOf): void {
+		heard.runs = heard.runs - 1;
+		if (heard.runs === 0 && is_kept(connection, heard)) {
+			by_connection.delete(connection);
+		}
+	}
+
+	/** Forgets all that a connection heard: its catch-ups end by that. */
+	function forget(connection: Connection): void {
+		by_connection.delete(connection);
+	}
+
+	function note(connection: Connection, from: string): void {
+		const heard = of(connection);
+		if (heard) {
+			heard.jids.set(from, true);
+		}
+	}
+
+	function has(connection: Connection, from: string): boolean {
+		const heard = of(connection);
+		return heard !== undefined && heard.jids.has(from);
+	}
+
+	/** Whether a connection is being caught up and has not heard of a JID. */
+	function is_unaware(connection: Connection, from: string): boolean {
+		return of(connection) !== undefined && !has(connection, from);
+	}
+
+	return { begin, is_kept, release, forget, note, has, is_unaware };
+}
+
+/** What catch-ups need. */
+interface Service {
+	host: string;
+	heard: ReturnType<typeof create_heard>;
+	delivery: Delivery;
+	users: UserPresence;
+	contacts: ContactPresence;
+	cache: ContactCache;
+	probes: Probes;
+	add_timer: AddTimer;
+}
+
+/**
+ * Makes what tells entities who is online, when they come or are granted to see it.
+ * It does the work in steps, which return false when they are through.
+ */
+export function create_catch_up(service: Service) {
+	const host = service.host;
+	const cache = service.cache;
+	const heard = service.heard;
+	const probes = service.probes;
+	const delivery = service.delivery;
+
+	/** Adds what a user sees of a contact. */
+	function collect_contact(collection: Collection, username: string, contact: string): void {
+		const resources = cache.of(contact);
+		if (resources) {
+			for (const [resource, remembered] of pairs(resources)) {
+				if (is_seen_by(remembered, username)) {
+					const from = resource !== "" ? contact + "/" + resource : contact;
+					collection.add(from, attribute("from", from) + presence_of(remembered.form));
+				}
+			}
+		}
+	}
+
+	/** Whether what is known of a contact is not to be relied on, so that it is to be probed in a user's name. */
+	function is_uncertain(username: string, contact: string): boolean {
+		if (!probes.is_needed(contact)) {
+			return false;
+		}
+		// To clients that were there earlier, some of its presences may have come before the module listened.
+		return !cache.of(contact) || service.users.is_available(username) || cache.is_older(contact, username, os.time() - answer_age);
+	}
+
+	/** Ends what a user saw of contacts who are in the roster no more, whoever took them out. */
+	function compare(username: string, roster: Roster): void {
+		for (const [, contact] of ipairs(cache.contacts_of(username))) {
+			if (!sees_contact(roster.get(contact))) {
+				service.contacts.unseen(username, contact);
+			}
+		}
+	}
+
+	/** Forgets one of some users who are not there any more; false where there is none. */
+	function forget_one(usernames: LuaTable<string, true>): boolean {
+		const [found] = next(usernames);
+		const username = found as string | undefined;
+		if (username === undefined) {
+			return false;
+		}
+		usernames.delete(username);
+		service.contacts.forget_user(username);
+		return true;
+	}
+
+	/** Makes the step that tells of the host's users. */
+	function create_users_step(connection: Connection, collection: Collection): (this: void) => boolean {
+		const usernames = online_usernames(host);
+		let position = 0;
+		return () => {
+			const username = usernames[position];
+			if (username === undefined) {
+				return false;
+			}
+			position = position + 1;
+			if (delivery.may_tell_user(connection, username)) {
+				service.users.collect(collection, username);
+			}
+			return true;
+		};
+	}
+
+	/**
+	 * Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
+	 * the clients' own probes tell, and users are online first.
+	 */
+	function create_contacts_step(connection: Connection, collection: Collection): (this: void) => boolean {
+		const is_asked = new LuaTable<string, true>();
+		// Who sees something and was not met yet: after all were, these users do not exist.
+		const missing = cache.watchers();
+
+		function visit_user(username: string, roster: Roster | undefined): void {
+			missing.delete(username);
+			if (roster) {
+				compare(username, roster);
+			}
+		}
+
+		function visit_contact(username: string, contact: string): void {
+			const [, contact_host] = jid.split(contact);
+			if (contact_host === host || !delivery.may_tell_contact(connection, contact)) {
+				return;
+			}
+			collect_contact(collection, username, contact);
+			if (service.users.asks_contacts(username)) {
+				is_asked.set(contact, true);
+			} else if (!is_asked.has(contact) && is_uncertain(username, contact)) {
+				probes.request(contact, username);
+			}
+		}
+
+		const walk = create_walk(host, { user: visit_user, contact: visit_contact });
+		return () => {
+			if (walk.step()) {
+				return true;
+			}
+			return walk.is_complete() && forget_one(missing);
+		};
+	}
+
+	/** Tells a connection the presences that it may see, and might not with the permissions that it had before. */
+	function start(connection: Connection, before: Permissions): void {
+		const permission = connection.entity.permissions.presence;
+		if (permission === "none") {
+			heard.forget(connection);
+			return;
+		}
+		const collection = delivery.create_collection(connection);
+		const users_step = before.presence === "none" ? create_users_step(connection, collection) : undefined;
+		const contacts_step = permission === "roster" && before.presence !== "roster" ? create_contacts_step(connection, collection) : undefined;
+		if (!users_step && !contacts_step) {
+			return;
+		}
+		const token = heard.begin(connection);
+		in_slices(service.add_timer, () => {
+			if (!is_connected(connection)) {
+				heard.forget(connection);
+			}
+			if (!heard.is_kept(connection, token)) {
+				return false;
+			}
+			if ((users_step && users_step()) || (contacts_step && contacts_step())) {
+				return true;
+			}
+			heard.release(connection, token);
+			return false;
+		}, collection.flush);
+	}
+
+	return { start };
+}

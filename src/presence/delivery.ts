@@ -1,0 +1,133 @@
+import * as jid from "util.jid";
+import { attribute, create_batch, send_text } from "../prosody/send";
+import { is_connected } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
+import type { Statistics } from "../entities/statistics";
+
+/** What each connection was told while it is being caught up, see `create_catch_up`. */
+export interface Heard {
+	/** Notes that it was told a presence of a JID. */
+	note: (this: void, connection: Connection, from: string) => void;
+	has: (this: void, connection: Connection, from: string) => boolean;
+	/** Whether it was not told of that JID, since it is being caught up and was not yet. */
+	is_unaware: (this: void, connection: Connection, from: string) => boolean;
+}
+
+/** A presence as XML text, from behind its 'to' on. */
+export function presence_rest(stanza: Stanza): string {
+	const to = stanza.attr.to;
+	stanza.attr.to = undefined;
+	const text = tostring(stanza);
+	stanza.attr.to = to;
+	return string.sub(text, "<presence".length + 1);
+}
+
+/** An unavailable presence in that form. */
+export function unavailable_rest(from: string): string {
+	return attribute("from", from) + " type='unavailable'/>";
+}
+
+/** Whether a user, or who has such a roster item, sees the presence of the contact that it is for. */
+export function sees_contact(item: RosterItem | undefined): boolean {
+	return item !== undefined && (item.subscription === "both" || item.subscription === "to");
+}
+
+/** Whether the contact that a roster item is for sees the user's presence. */
+export function is_seen_by_contact(item: RosterItem | undefined): boolean {
+	return item !== undefined && (item.subscription === "both" || item.subscription === "from");
+}
+
+/** Decides which connections are told a presence, and tells them. */
+export function create_delivery(host: string, entities: Entities, heard: Heard, statistics: Statistics) {
+	/** Whether a privileged user's client gets presences of a JID as that of the user's own contact. */
+	function is_own_contact(connection: Connection, contact: string): boolean {
+		const roster = connection.session.roster;
+		return roster !== undefined && sees_contact(roster.get(contact));
+	}
+
+	/**
+	 * Whether a connection is to be told of a user's presence, which is there already: the grant
+	 * covers it, and it is neither its own nor told by the server.
+	 */
+	function may_tell_user(connection: Connection, username: string): boolean {
+		const user = username + "@" + host;
+		return is_connected(connection) && connection.entity.permissions.presence !== "none"
+			&& connection.entity.jid !== user && !is_own_contact(connection, user);
+	}
+
+	/** Whether a connection is to be told of a presence that a user's client broadcasts. */
+	function may_tell_broadcast(connection: Connection, session: Session, is_unavailable: boolean): boolean {
+		const name = connection.entity.jid;
+		if (!is_connected(connection) || name === session.username! + "@" + host) {
+			return false;
+		}
+		// The server tells those who see the user, and of its end those who were sent the presence itself.
+		return !is_seen_by_contact(session.roster && session.roster.get(name))
+			&& !(is_unavailable && session.directed !== undefined && (session.directed.has(connection.address) || session.directed.has(name)));
+	}
+
+	/** Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. */
+	function may_tell_contact(connection: Connection, contact: string): boolean {
+		const name = connection.entity.jid;
+		const [, contact_host] = jid.split(contact);
+		return is_connected(connection) && connection.entity.permissions.presence === "roster"
+			&& contact !== name && contact_host !== name && !is_own_contact(connection, contact);
+	}
+
+	/** Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has. */
+	function tell(connection: Connection, from: string, rest: string): void {
+		send_text(connection.session, "<presence" + connection.to + rest);
+		statistics.count(connection.entity, "presences");
+		heard.note(connection, from);
+	}
+
+	/** Tells all who are to be told what a user's client broadcasts. */
+	function tell_broadcast(session: Session, stanza: Stanza): void {
+		let rest: string | undefined;
+		for (const [, connection] of ipairs(entities.receivers("presence"))) {
+			if (may_tell_broadcast(connection, session, stanza.attr.type === "unavailable")) {
+				rest = rest ?? presence_rest(stanza);
+				tell(connection, session.full_jid!, rest);
+			}
+		}
+	}
+
+	/**
+	 * Tells all who are to be told a contact's presence.
+	 *
+	 * @param from the contact's bare or full JID
+	 * @param stanza the presence, nil for one that is unavailable
+	 */
+	function tell_contact(contact: string, from: string, stanza: Stanza | undefined): void {
+		let rest: string | undefined;
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+			if (may_tell_contact(connection, contact) && (stanza !== undefined || !heard.is_unaware(connection, from))) {
+				rest = rest ?? (stanza ? presence_rest(stanza) : unavailable_rest(from));
+				tell(connection, from, rest);
+			}
+		}
+	}
+
+	/**
+	 * Makes what tells one connection many presences that are there already, each once.
+	 * `add` takes what `tell` takes; `flush` writes what is left.
+	 */
+	function create_collection(connection: Connection) {
+		const batch = create_batch(connection.session);
+
+		function add(from: string, rest: string): void {
+			if (!heard.has(connection, from)) {
+				batch.add("<presence" + connection.to + rest);
+				statistics.count(connection.entity, "presences");
+				heard.note(connection, from);
+			}
+		}
+
+		return { add, flush: batch.flush };
+	}
+
+	return { may_tell_user, may_tell_contact, tell, tell_broadcast, tell_contact, create_collection };
+}
+
+export type Delivery = ReturnType<typeof create_delivery>;
+export type Collection = ReturnType<Delivery["create_collection"]>;

@@ -1,0 +1,44 @@
+/**
+ * Hears of the ends of domains on this server, whose contacts are gone with them.
+ *
+ * A component that is not connected answers clients on their own streams, past all events.
+ *
+ * @param api the module that listens
+ * @param gone called with the domain of each component that has disconnected and each host that was deactivated
+ */
+export function watch_local_domains(api: Module, gone: (this: void, domain: string) => void): void {
+	// The events objects listened to, by host: a host gets a new one each time it is activated.
+	const watched = new LuaTable<string, Events>();
+	const handlers = new LuaTable<string, (this: void) => Handled>();
+
+	function watch(domain: string): Handled {
+		const host = prosody.hosts.get(domain) as Host | undefined;
+		if (host && host.type === "component" && watched.get(domain) !== host.events) {
+			const handler = (): Handled => {
+				gone(domain);
+				return undefined;
+			};
+			watched.set(domain, host.events);
+			handlers.set(domain, handler);
+			api.hook_object_event(host.events, "component-disconnected", handler);
+		}
+		return undefined;
+	}
+
+	function unwatch(domain: string): Handled {
+		const events = watched.get(domain) as Events | undefined;
+		if (events) {
+			api.unhook_object_event(events, "component-disconnected", handlers.get(domain));
+			watched.delete(domain);
+			handlers.delete(domain);
+		}
+		gone(domain);
+		return undefined;
+	}
+
+	for (const [domain] of pairs(prosody.hosts)) {
+		watch(domain);
+	}
+	api.hook_global("host-activated", watch);
+	api.hook_global("host-deactivated", unwatch);
+}

@@ -1,0 +1,73 @@
+import type { AddTimer } from "../prosody/timers";
+import type { Options } from "../grants/configuration";
+import type { Entities } from "../entities/entities";
+import type { Statistics } from "../entities/statistics";
+import { create_catch_up, create_heard } from "./catch_up";
+import { create_contact_cache } from "./contact_cache";
+import type { SavedContacts } from "./contact_cache";
+import { create_contact_presence } from "./contacts";
+import { create_delivery } from "./delivery";
+import { watch_local_domains } from "./local_domains";
+import { create_probes } from "./probes";
+import type { SavedProbes } from "./probes";
+import { create_user_presence } from "./users";
+import type { EarlierSessions } from "./users";
+
+/** What is kept over a reload of the module. */
+export interface SavedPresence {
+	contacts: SavedContacts;
+	probes: SavedProbes;
+	earlier: EarlierSessions | undefined;
+}
+
+/** Puts the parts together that tell entities of presences (XEP-0356, section 7). */
+export function create_presence(api: Module, host: string, entities: Entities, options: Options, add_timer: AddTimer, statistics: Statistics) {
+	const heard = create_heard();
+	const delivery = create_delivery(host, entities, heard, statistics);
+	const users = create_user_presence(host, entities, add_timer, delivery);
+	const cache = create_contact_cache();
+	const probes = create_probes(host, options, add_timer, users.asks_contacts);
+	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery);
+	const catch_up = create_catch_up({ host, heard, delivery, users, contacts, cache, probes, add_timer });
+
+	probes.on_end(contacts.probe_ended);
+	watch_local_domains(api, contacts.domain_gone);
+
+	/** Whether roster changes make a difference: a listener of `create_change_watch`. */
+	function is_watching(): boolean {
+		return contacts.is_wanted() || entities.receivers("presence").length > 0;
+	}
+
+	function roster_changed(username: string, contact: string, item: RosterItem | undefined, _version: unknown, before: RosterItem | undefined): void {
+		contacts.roster_changed(username, contact, item);
+		users.roster_changed(username, contact, item, before);
+	}
+
+	/** Begins to remember when an entity is granted to see contacts, and forgets all when none is any more. */
+	function configured(): void {
+		if (contacts.is_wanted()) {
+			users.begin();
+		} else {
+			users.restore(undefined);
+			cache.clear();
+			probes.clear();
+		}
+	}
+
+	function save(): SavedPresence {
+		return { contacts: cache.save(), probes: probes.save(), earlier: users.save() };
+	}
+
+	function restore(saved: SavedPresence): void {
+		if (saved.earlier && contacts.is_wanted()) {
+			cache.restore(saved.contacts);
+			probes.restore(saved.probes);
+			users.restore(saved.earlier);
+		}
+	}
+
+	return {
+		broadcast: users.broadcast, receive_available: contacts.receive_available, receive_end: contacts.receive_end,
+		user_deleted: contacts.user_deleted, is_watching, roster_changed, catch_up: catch_up.start, configured, save, restore,
+	};
+}

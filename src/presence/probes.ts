@@ -1,0 +1,229 @@
+import * as hashes from "util.hashes";
+import * as jid from "util.jid";
+import * as st from "util.stanza";
+import * as uuid from "util.uuid";
+import type { AddTimer } from "../prosody/timers";
+import type { Options } from "../grants/configuration";
+
+/** Seconds between two batches of probes. */
+const probe_pause = 0.1;
+
+/** Seconds for which an answer is believed: a contact who has answered is not probed again meanwhile. */
+export const answer_age = 3600;
+
+/** Seconds in which a probe is not repeated, though no answer has come. */
+const repeat_after = 5;
+
+/** Seconds after which no answer is waited for any more. */
+const answer_time = 60;
+
+/** A probe that was sent. */
+interface Probe {
+	contact: string;
+	/** The name of the user in whose name. */
+	username: string;
+	sent_at: number;
+}
+
+/** What is kept over a reload of the module. */
+export interface SavedProbes {
+	secret: string;
+	sent: Probe[];
+	answered: LuaTable<string, number>;
+	answered_before: LuaTable<string, number>;
+}
+
+/**
+ * Asks for the presences of contacts whom no client of the host's users asks (RFC 6121, 4.3).
+ *
+ * Probes come from full JIDs that are nobody's, so that what answers them reaches no client. Contacts are
+ * bare JIDs, users names.
+ *
+ * @param is_asked_by_client whether the user has come online meanwhile with a client that asks
+ */
+export function create_probes(
+	host: string, options: Options, add_timer: AddTimer,
+	is_asked_by_client: (this: void, username: string) => boolean,
+) {
+	let ended: (this: void, contact: string, username: string, sent_at: number) => void = () => undefined;
+	let secret = uuid.generate();
+	// Contacts in the order in which they will be probed; in whose name, for those that still are to be.
+	let queue: string[] = [];
+	let next_in_queue = 0;
+	let queued = new LuaTable<string, string>();
+	let is_sending = false;
+	// The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
+	let sent: Probe[] = [];
+	let next_to_end = 0;
+	let is_ending = false;
+	let unanswered = new LuaTable<string, Probe>();
+	// When contacts answered last, and of those before `answered_since` what may still count.
+	let answered = new LuaTable<string, number>();
+	let answered_before = new LuaTable<string, number>();
+	let answered_since = os.time();
+
+	/** Has a function called with each probe when no answer is waited for any more. */
+	function on_end(handler: (this: void, contact: string, username: string, sent_at: number) => void): void {
+		ended = handler;
+	}
+
+	/** The resource that a user's probes come from: nobody can guess it, nor tell by it which users the server probes for. */
+	function resource_of(username: string): string {
+		return string.sub(hashes.sha1(secret + username, true), 1, 16);
+	}
+
+	/** Whether a resource of a user is the one that probes come from. */
+	function is_own_resource(username: string, resource: string | undefined): boolean {
+		return resource !== undefined && resource === resource_of(username);
+	}
+
+	/** Whether a user's probe of a contact waits for its answer. */
+	function is_unanswered(contact: string, username: string): boolean {
+		const probe = unanswered.get(contact) as Probe | undefined;
+		return probe !== undefined && probe.username === username;
+	}
+
+	/** Notes an answer to a user's probe, if one was sent; `failed` for an error. */
+	function answer(contact: string, username: string, failed: boolean): void {
+		if (is_unanswered(contact, username)) {
+			unanswered.delete(contact);
+			if (!failed) {
+				const time = os.time();
+				if (time - answered_since > answer_age) {
+					answered_before = answered;
+					answered = new LuaTable();
+					answered_since = time;
+				}
+				answered.set(contact, time);
+			}
+		}
+	}
+
+	/** Whether a contact is to be probed: there is no answer that counts, nor is one to be expected. */
+	function is_needed(contact: string): boolean {
+		const time = os.time();
+		const probe = unanswered.get(contact) as Probe | undefined;
+		const last: number | undefined = answered.has(contact) ? answered.get(contact) : answered_before.get(contact);
+		return !queued.has(contact) && (probe === undefined || time - probe.sent_at >= repeat_after)
+			&& (last === undefined || time - last > answer_age);
+	}
+
+	/** Ends the probes that were sent long ago. */
+	function end_old(): number | undefined {
+		const time = os.time();
+		while (next_to_end < sent.length && time - sent[next_to_end]!.sent_at >= answer_time) {
+			const probe = sent[next_to_end]!;
+			next_to_end = next_to_end + 1;
+			if (unanswered.get(probe.contact) === probe) {
+				unanswered.delete(probe.contact);
+			}
+			ended(probe.contact, probe.username, probe.sent_at);
+		}
+		if (next_to_end < sent.length) {
+			return 1;
+		}
+		sent = [];
+		next_to_end = 0;
+		is_ending = false;
+		return undefined;
+	}
+
+	function send(contact: string, username: string): void {
+		const probe: Probe = { contact: contact, username: username, sent_at: os.time() };
+		sent.push(probe);
+		unanswered.set(contact, probe);
+		if (!is_ending) {
+			is_ending = true;
+			add_timer(answer_time, end_old);
+		}
+		prosody.core_post_stanza(prosody.hosts.get(host),
+			st.presence({ type: "probe", from: jid.join(username, host, resource_of(username)), to: contact }));
+	}
+
+	/** Gives up the probes that are to be sent yet; the next catch-up wants them again. */
+	function give_up(): void {
+		queue = [];
+		next_in_queue = 0;
+		queued = new LuaTable();
+	}
+
+	function send_batch(): number | undefined {
+		const rate = options.probe_rate;
+		if (rate <= 0) {
+			give_up();
+		}
+		let budget = math.max(1, math.floor(rate * probe_pause));
+		while (budget > 0 && next_in_queue < queue.length) {
+			const contact = queue[next_in_queue]!;
+			const username = queued.get(contact) as string | undefined;
+			next_in_queue = next_in_queue + 1;
+			if (username !== undefined) {
+				queued.delete(contact);
+				if (!is_asked_by_client(username)) {
+					budget = budget - 1;
+					send(contact, username);
+				}
+			}
+		}
+		if (next_in_queue < queue.length) {
+			return math.max(probe_pause, 1 / rate);
+		}
+		give_up();
+		is_sending = false;
+		return undefined;
+	}
+
+	/** Has a contact probed in a user's name, at the rate that the options allow. */
+	function request(contact: string, username: string): void {
+		if (options.probe_rate > 0) {
+			queue.push(contact);
+			queued.set(contact, username);
+			if (!is_sending) {
+				is_sending = true;
+				add_timer(probe_pause, send_batch);
+			}
+		}
+	}
+
+	/** Gives up a probe that is to be sent yet, for a user who does not have the contact any more. */
+	function cancel(contact: string, username: string): void {
+		if (queued.get(contact) === username) {
+			queued.delete(contact);
+		}
+	}
+
+	function clear(): void {
+		give_up();
+		sent = [];
+		next_to_end = 0;
+		unanswered = new LuaTable();
+		answered = new LuaTable();
+		answered_before = new LuaTable();
+	}
+
+	/** What is known of probes, to be restored after a reload. */
+	function save(): SavedProbes {
+		give_up();
+		return { secret: secret, sent: sent, answered: answered, answered_before: answered_before };
+	}
+
+	function restore(saved: SavedProbes): void {
+		secret = saved.secret;
+		sent = saved.sent;
+		answered = saved.answered;
+		answered_before = saved.answered_before;
+		for (const [, probe] of ipairs(sent)) {
+			if (!answered.has(probe.contact)) {
+				unanswered.set(probe.contact, probe);
+			}
+		}
+		if (sent.length > 0) {
+			is_ending = true;
+			add_timer(1, end_old);
+		}
+	}
+
+	return { on_end, is_own_resource, is_unanswered, answer, is_needed, request, cancel, clear, save, restore };
+}
+
+export type Probes = ReturnType<typeof create_probes>;

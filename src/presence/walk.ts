@@ -1,0 +1,88 @@
+import { read_roster } from "../prosody/accounts";
+import { list_usernames } from "../prosody/usernames";
+import type { NextName } from "../prosody/usernames";
+import { sees_contact } from "./delivery";
+
+/** What is done on the way. */
+interface Visitor {
+	/** Called with each user, and the roster, nil where it cannot be read. */
+	user: (this: void, username: string, roster: Roster | undefined) => void;
+	/** Called with each contact whose presence that user sees. */
+	contact: (this: void, username: string, contact: string) => void;
+}
+
+/** The names of the users of a host who have a client connected. */
+export function online_usernames(host: string): string[] {
+	const names: string[] = [];
+	for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
+		names.push(username);
+	}
+	return names;
+}
+
+/** Goes through the contacts of all users of a host, those who are online first, step by step. */
+export function create_walk(host: string, visitor: Visitor) {
+	const online = online_usernames(host);
+	const was_online = new LuaTable<string, true>();
+	let next_online = 0;
+	let accounts: NextName | undefined;
+	let is_over = false;
+	// The user who was met last, and the contacts of theirs.
+	let username = "";
+	let contacts: string[] = [];
+	let next_contact = 0;
+
+	function visit(name: string): void {
+		username = name;
+		contacts = [];
+		next_contact = 0;
+		const roster = read_roster(name, host);
+		if (roster) {
+			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+				if (sees_contact(item)) {
+					contacts.push(contact);
+				}
+			}
+		}
+		visitor.user(name, roster);
+	}
+
+	/** Goes on with the next account; false after the last one. */
+	function visit_account(): boolean {
+		accounts = accounts ?? list_usernames(host);
+		const name = accounts && accounts();
+		if (name === undefined) {
+			is_over = true;
+			return false;
+		}
+		if (!was_online.has(name)) {
+			visit(name);
+		}
+		return true;
+	}
+
+	/** Goes on with one user or one contact; false when it is through. */
+	function step(): boolean {
+		const contact = contacts[next_contact];
+		if (contact !== undefined) {
+			next_contact = next_contact + 1;
+			visitor.contact(username, contact);
+			return true;
+		}
+		if (next_online < online.length) {
+			const name = online[next_online]!;
+			next_online = next_online + 1;
+			was_online.set(name, true);
+			visit(name);
+			return true;
+		}
+		return !is_over && visit_account();
+	}
+
+	/** Whether all accounts could be listed. To be asked when it is through. */
+	function is_complete(): boolean {
+		return accounts !== undefined;
+	}
+
+	return { step, is_complete };
+}
