@@ -236,6 +236,87 @@ describe("presence of a host's users", function ()
 		end);
 	end);
 
+	describe("that the server hides from an entity that is taken out of a roster", function ()
+		local rosters = require "spec.support.rosters";
+
+		-- What an entity was told of a user, without what is about the subscription
+		local function told(stream, user)
+			settle(server);
+			local list = {};
+			for _, description in ipairs(taken(stream)) do
+				if description:find("^" .. user) and not description:find " unsubscribed?$" and not description:find " probe$" then
+					table.insert(list, description);
+				end
+			end
+			return list;
+		end
+
+		-- Puts an entity into a user's roster
+		local function subscribed(username, entity, subscription)
+			server:eval(([[
+				local rostermanager = require "core.rostermanager";
+				local roster = rostermanager.load_roster(%q, module.host);
+				roster[%q] = { subscription = %q, groups = {} };
+				assert(rostermanager.save_roster(%q, module.host, roster, %q));
+			]]):format(username, entity, subscription, username, entity));
+		end
+
+		local endings = {
+			["removes it"] = function (client, entity)
+				assert.is_equal("result", rosters.set(client, nil, ("<item jid='%s' subscription='remove'/>"):format(entity)));
+			end;
+			["cancels its subscription"] = function (client, entity)
+				client:send(("<presence type='unsubscribed' to='%s'/>"):format(entity)):sync();
+			end;
+		};
+		for name, ending in pairs(endings) do
+			it("B8.6 is told once more when the user " .. name, function ()
+				for subscription in pairs { both = true, from = true } do
+					local friar = server:client "friar@capulet.lit/cell";
+					local paris = server:client "paris@capulet.lit/x";
+					local gone = server:client "paris@capulet.lit/gone";
+					paris:send(away):sync();
+					for entity, stream in pairs { ["pubsub.capulet.lit"] = pubsub, ["friar@capulet.lit"] = friar } do
+						subscribed("paris", entity, subscription);
+						told(stream, "paris");
+						ending(paris, entity);
+						local list = told(stream, "paris");
+						local last = {};
+						for _, description in ipairs(list) do
+							last[description:match "^%S+"] = description;
+						end
+						assert.is_equal("paris@capulet.lit/x away", last[paris.jid]);
+						assert.is_equal("paris@capulet.lit/gone", last[gone.jid]);
+						-- where the user did not see the entity, the server says nothing but "unsubscribed" when the item is removed
+						assert.is_equal(subscription == "from" and name == "removes it" and 2 or 4, #list);
+						paris:send("<presence/>"):sync();
+						assert.is_same({ "paris@capulet.lit/x" }, told(stream, "paris"));
+						paris:send(away):sync();
+						rosters.set(paris, nil, ("<item jid='%s' subscription='remove'/>"):format(entity));
+					end
+					for _, client in ipairs { paris, gone, friar } do
+						client:close();
+					end
+				end
+			end);
+		end
+
+		it("B8.6 is not told once more where the entity did not see the user by the roster, or is not granted to", function ()
+			local other = server:component "other.capulet.lit";
+			local paris = server:client "paris@capulet.lit/x";
+			told(pubsub, "paris");
+			for _, subscription in ipairs { "none", "to" } do
+				subscribed("paris", "pubsub.capulet.lit", subscription);
+				subscribed("paris", "pubsub.capulet.lit", "none");
+				endings["removes it"](paris, "pubsub.capulet.lit");
+				assert.is_same({}, told(pubsub, "paris"));
+			end
+			subscribed("paris", "other.capulet.lit", "both");
+			endings["removes it"](paris, "other.capulet.lit");
+			assert.is_same({ "paris@capulet.lit/x unavailable" }, told(other, "paris"));
+		end);
+	end);
+
 	describe("that is there already", function ()
 		it("B8.2 is told when a component connects: every available resource of this host's users, after the permissions", function ()
 			server:client "juliet@capulet.lit/balcony";

@@ -5,7 +5,7 @@ import type { AddTimer } from "../prosody/timers";
 import type { Permissions } from "../grants/permissions";
 import { is_connected } from "../entities/entities";
 import type { Connection } from "../entities/entities";
-import { is_seen_by, presence_of } from "./contact_cache";
+import { is_seen_by, keys_of, presence_of } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
 import { sees_contact } from "./delivery";
@@ -134,18 +134,6 @@ export function create_catch_up(service: Service) {
 		}
 	}
 
-	/** Forgets one of some users who are not there any more; false where there is none. */
-	function forget_one(usernames: LuaTable<string, true>): boolean {
-		const [found] = next(usernames);
-		const username = found as string | undefined;
-		if (username === undefined) {
-			return false;
-		}
-		usernames.delete(username);
-		service.contacts.forget_user(username);
-		return true;
-	}
-
 	/** Makes the step that tells of the host's users. */
 	function create_users_step(connection: Connection, collection: Collection): (this: void) => boolean {
 		const usernames = online_usernames(host);
@@ -169,13 +157,21 @@ export function create_catch_up(service: Service) {
 	 */
 	function create_contacts_step(connection: Connection, collection: Collection): (this: void) => boolean {
 		const is_asked = new LuaTable<string, true>();
-		// Who sees something and was not met yet: after all were, these users do not exist.
+		// Who sees something and was not met yet: after all accounts were, these users do not exist.
 		const missing = cache.watchers();
+		let not_met: string[] | undefined;
 
 		function visit_user(username: string, roster: Roster | undefined): void {
 			missing.delete(username);
 			if (roster) {
 				compare(username, roster);
+				return;
+			}
+			// Until it can be read again, what was true before is.
+			for (const [, contact] of ipairs(cache.contacts_of(username))) {
+				if (delivery.may_tell_contact(connection, contact)) {
+					collect_contact(collection, username, contact);
+				}
 			}
 		}
 
@@ -197,7 +193,17 @@ export function create_catch_up(service: Service) {
 			if (walk.step()) {
 				return true;
 			}
-			return walk.is_complete() && forget_one(missing);
+			not_met = not_met ?? keys_of(missing);
+			const username = table.remove(not_met);
+			if (username === undefined) {
+				return false;
+			}
+			if (walk.is_complete()) {
+				service.contacts.forget_user(username);
+			} else {
+				walk.visit(username);
+			}
+			return true;
 		};
 	}
 

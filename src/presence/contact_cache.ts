@@ -71,7 +71,7 @@ function kept_bytes(resources: Resources): number {
 	return bytes;
 }
 
-function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
+export function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
 	const list: string[] = [];
 	if (names) {
 		for (const [name] of pairs(names)) {

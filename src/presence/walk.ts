@@ -1,6 +1,7 @@
 import { read_roster } from "../prosody/accounts";
 import { list_usernames } from "../prosody/usernames";
 import type { NextName } from "../prosody/usernames";
+import { keys_of } from "./contact_cache";
 import { sees_contact } from "./delivery";
 
 /** What is done on the way. */
@@ -13,11 +14,7 @@ interface Visitor {
 
 /** The names of the users of a host who have a client connected. */
 export function online_usernames(host: string): string[] {
-	const names: string[] = [];
-	for (const [username] of pairs(prosody.hosts.get(host).sessions!)) {
-		names.push(username);
-	}
-	return names;
+	return keys_of(prosody.hosts.get(host).sessions);
 }
 
 /** Goes through the contacts of all users of a host, those who are online first, step by step. */
@@ -32,6 +29,7 @@ export function create_walk(host: string, visitor: Visitor) {
 	let contacts: string[] = [];
 	let next_contact = 0;
 
+	/** Has the next steps go through the contacts of a user. */
 	function visit(name: string): void {
 		username = name;
 		contacts = [];
@@ -79,10 +77,10 @@ export function create_walk(host: string, visitor: Visitor) {
 		return !is_over && visit_account();
 	}
 
-	/** Whether all accounts could be listed. To be asked when it is through. */
+	/** Whether the accounts could be listed; else those who are offline were not met. To be asked when it is through. */
 	function is_complete(): boolean {
 		return accounts !== undefined;
 	}
 
-	return { step, is_complete };
+	return { step, visit, is_complete };
 }
