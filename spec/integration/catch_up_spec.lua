@@ -36,6 +36,21 @@ local start_watch = [[
 		return prosody.spec_watched and 0.001 or nil;
 	end);
 ]];
+-- The same by the clock on the wall, for work that waits; on a busy machine single ones are long.
+local start_wall_watch = [[
+	local gettime, long, last = require "socket".gettime, 0, nil;
+	local began = gettime();
+	prosody.spec_longest = function () return long / (gettime() - began); end
+	prosody.spec_watched = true;
+	module:add_timer(0.001, function ()
+		local now = gettime();
+		if last and now - last > 0.05 then
+			long = long + now - last;
+		end
+		last = now;
+		return prosody.spec_watched and 0.001 or nil;
+	end);
+]];
 local end_watch = "prosody.spec_watched = false; return prosody.spec_longest()";
 
 -- Code that makes all accounts of the host online, as far as presence goes
@@ -289,9 +304,79 @@ describe("a catch-up of ten thousand users", function ()
 			pubsub:expect { name = "presence", from = "added@verona.lit/x", type = "unavailable" };
 		end);
 
+		it("B11 leaves time for others where storage is slow", function ()
+			server:eval [[
+				prosody.hosts["small.lit"].roster_cache = nil;
+				prosody.spec_reads = 0;
+				prosody.spec_fail = { roster_get = function ()
+					prosody.spec_reads = prosody.spec_reads + 1;
+					require "socket".sleep(0.01);
+				end };
+			]];
+			server:eval(start_wall_watch);
+			local pubsub = server:component "pubsub.small.lit";
+			local times = ping_until(juliet, function () return server:eval "return prosody.spec_reads" >= 200; end);
+			-- what part of the time the server spent in stretches of more than 50 ms
+			local part = server:eval(end_watch);
+			server:eval "prosody.spec_fail = nil";
+			assert.is_true(part < 0.2, ("%.0f %% of the time nobody else was served"):format(part * 100));
+			local median = times[math.ceil(#times / 2)];
+			assert.is_true(median < 0.05, ("half of the pings took %.0f ms"):format(median * 1000));
+			pubsub:close();
+		end);
+
+		it("B11 steps through accounts, however many there are", function ()
+			server:eval [[
+				local stanza = require "util.stanza".presence({ from = "known@verona.lit/x", to = "friar@small.lit" });
+				prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
+				local provider = prosody.hosts["small.lit"].users;
+				prosody.spec_users = provider.users;
+				provider.users = function ()
+					local n = 0;
+					return function ()
+						n = n + 1;
+						local stop_at = os.clock() + 0.00002;
+						while os.clock() < stop_at do end
+						return n <= 15000 and ("madeup%05d"):format(n) or n == 15001 and "friar" or nil;
+					end;
+				end
+			]];
+			server:eval(start_watch);
+			local pubsub = server:component "pubsub.small.lit";
+			local list, times = wait_while_pinging(pubsub, juliet, 1);
+			local longest = server:eval(end_watch);
+			assert_sliced(longest, times);
+			assert.is_equal("known@verona.lit/x", list[1].attr.from);
+			server:eval [[prosody.hosts["small.lit"].users.users = prosody.spec_users]];
+			pubsub:close();
+		end);
+
+		it("B11 reads no roster for a contact's presence that a user is known to see", function ()
+			local counted = [[
+				local st = require "util.stanza";
+				local rostermanager, reads = require "core.rostermanager", 0;
+				local load_roster = rostermanager.load_roster;
+				-- other modules do not call it by this name
+				rostermanager.load_roster = function (...)
+					reads = reads + 1;
+					return load_roster(...);
+				end
+				for i = 1, 50 do
+					local from = ("mate%%05d@verona.lit/x"):format(i);
+					local stanza = st.presence({ from = from, to = ("user%%05d@small.lit"):format(i) }):tag("show"):text %q;
+					prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza:reset());
+				end
+				rostermanager.load_roster = load_roster;
+				return reads;
+			]];
+			assert.is_equal(50, server:eval(counted:format "away"));
+			assert.is_equal(0, server:eval(counted:format "away"));
+			assert.is_equal(0, server:eval(counted:format "dnd"));
+		end);
+
 		it("B11 needs at most a kibibyte of memory for a contact's presence", function ()
 			-- On a host whose entity is never there: none of these is known yet, and none is probed
-			for i, length in ipairs { 550, 5000 } do
+			for i, length in ipairs { 480 - 31, 5000 } do
 				local bytes = server:eval(([[
 					local st = require "util.stanza";
 					local function used()
@@ -307,11 +392,37 @@ describe("a catch-up of ten thousand users", function ()
 						stanza:tag("status"):text(("%%05d"):format(i) .. ("x"):rep(%d));
 						prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
 					end
-					return (used() - before) / 500;
-				]]):format(i * 500 - 499, i * 500, length));
+					return (used() - before) / 400;
+				]]):format(i * 400 - 299, i * 400 + 100, length));
 				assert.is_true(bytes < 1024, ("%.0f bytes"):format(bytes));
 				-- and is remembered
 				assert.is_true(bytes > 100);
+			end
+		end);
+
+		it("B11 needs at most 16 kibibytes of memory for a contact with a hundred resources", function ()
+			for i, case in ipairs { { 10, 0 }, { 10, 450 }, { 10, 5000 }, { 900, 0 } } do
+				local bytes = server:eval(([[
+					local st = require "util.stanza";
+					local function used()
+						collectgarbage();
+						collectgarbage();
+						return collectgarbage "count" * 1024;
+					end
+					require "core.rostermanager".load_roster("collector", "capulet.lit");
+					local before = used();
+					for i = %d, %d do
+						for n = 1, 100 do
+							local from = ("collected%%05d@verona.lit/%%s%%d"):format(i, ("r"):rep(%d), n);
+							local stanza = st.presence({ from = from, to = "collector@capulet.lit" });
+							stanza:tag("status"):text(("%%05d"):format(n) .. ("x"):rep(%d));
+							prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
+						end
+					end
+					return (used() - before) / 20;
+				]]):format(i * 20 - 19, i * 20, case[1], case[2]));
+				assert.is_true(bytes < 16384, ("%.0f bytes"):format(bytes));
+				assert.is_true(bytes > 1000);
 			end
 		end);
 	end);
