@@ -3401,11 +3401,7 @@ end
 
 --- The names of the users of a host who have a client connected.
 local function online_usernames(host)
-	local names = {}
-	for username in pairs(prosody.hosts[host].sessions) do
-		names[#names + 1] = username
-	end
-	return names
+	return keys_of(prosody.hosts[host].sessions)
 end
 
 --- Goes through the contacts of all users of a host, those who are online first, step by step.
@@ -3420,6 +3416,7 @@ local function create_walk(host, visitor)
 	local contacts = {}
 	local next_contact = 0
 
+	--- Has the next steps go through the contacts of a user.
 	local function visit(name)
 		username = name
 		contacts = {}
@@ -3467,12 +3464,12 @@ local function create_walk(host, visitor)
 		return not is_over and visit_account()
 	end
 
-	--- Whether all accounts could be listed. To be asked when it is through.
+	--- Whether the accounts could be listed; else those who are offline were not met. To be asked when it is through.
 	local function is_complete()
 		return accounts ~= nil
 	end
 
-	return { step = step, is_complete = is_complete }
+	return { step = step, visit = visit, is_complete = is_complete }
 end
 
 -- ==== src/presence/catch_up.ts ====
@@ -3572,18 +3569,6 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Forgets one of some users who are not there any more; false where there is none.
-	local function forget_one(usernames)
-		local found = next(usernames)
-		local username = found
-		if username == nil then
-			return false
-		end
-		usernames[username] = nil
-		service.contacts.forget_user(username)
-		return true
-	end
-
 	--- Makes the step that tells of the host's users.
 	local function create_users_step(connection, collection)
 		local usernames = online_usernames(host)
@@ -3605,13 +3590,21 @@ local function create_catch_up(service)
 	-- the clients' own probes tell, and users are online first.
 	local function create_contacts_step(connection, collection)
 		local is_asked = {}
-		-- Who sees something and was not met yet: after all were, these users do not exist.
+		-- Who sees something and was not met yet: after all accounts were, these users do not exist.
 		local missing = cache.watchers()
+		local not_met
 
 		local function visit_user(username, roster)
 			missing[username] = nil
 			if roster then
 				compare(username, roster)
+				return
+			end
+			-- Until it can be read again, what was true before is.
+			for _, contact in ipairs(cache.contacts_of(username)) do
+				if delivery.may_tell_contact(connection, contact) then
+					collect_contact(collection, username, contact)
+				end
 			end
 		end
 
@@ -3633,7 +3626,17 @@ local function create_catch_up(service)
 			if walk.step() then
 				return true
 			end
-			return walk.is_complete() and forget_one(missing)
+			not_met = not_met or keys_of(missing)
+			local username = table.remove(not_met)
+			if username == nil then
+				return false
+			end
+			if walk.is_complete() then
+				service.contacts.forget_user(username)
+			else
+				walk.visit(username)
+			end
+			return true
 		end
 	end
 
