@@ -31,9 +31,9 @@ export function create_statistics(api: Module, options: Options) {
 	function record(entity: Entity, act: Statistic, what: string, jid1: string, jid2: string, id: string | undefined): void {
 		count(entity, act);
 		if (options.log_acts) {
-			api.log("info", what + ", id %s", entity.jid, jid1, jid2, shown(id ?? "none"));
+			api.log("info", what + ", id %s", entity.jid, shown(jid1), shown(jid2), shown(id ?? "none"));
 		} else {
-			api.log("debug", what, entity.jid, jid1, jid2);
+			api.log("debug", what, entity.jid, shown(jid1), shown(jid2));
 		}
 	}
 
