@@ -142,6 +142,7 @@ function serve_host(): void {
 			advertisement.advertise_to(entity);
 		}
 		for (const [, entity] of pairs(entities.all())) {
+			statistics.announce(entity);
 			advertisement.advertise_to(entity);
 		}
 		presence.configured();

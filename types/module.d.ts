@@ -59,10 +59,24 @@ interface Module {
 	shared<T extends object>(path: string): T;
 	/** A metric; "counter" gives a function that counts on. 0.10 and later. */
 	measure?(name: string, kind: "counter"): (this: void, more: number) => void;
+	/** A family of metrics (OpenMetrics), told apart by labels; that of the host is added. 0.12 and later. */
+	metric?(kind: "counter", name: string, unit: string, help: string, label_keys: string[]): MetricFamily;
 	/** What `prosodyctl shell module info` and the like show of the module; with `override` also in place of an error. 0.12 and later. */
 	set_status?(level: "error" | "warn" | "info" | "core", text: string, override?: boolean): void;
 	/** Calls back after so many seconds, and again after as many as that returns. Not after the module was unloaded. */
 	add_timer(delay: number, callback: (this: void) => number | undefined): void;
+}
+
+/** Metrics of one name. */
+interface MetricFamily {
+	/** The metric with these values of the labels; always the same one. */
+	with_labels(...labels: string[]): Counter;
+}
+
+/** A metric that counts. */
+interface Counter {
+	add(more: number): void;
+	set(value: number): void;
 }
 
 declare const module: Module;

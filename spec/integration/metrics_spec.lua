@@ -12,10 +12,15 @@ local web = ('http_ports = { %d }\nhttp_interfaces = { "127.0.0.1" }\n'):format(
 
 local since_0_12 = console.specs(console.has_shell, "0.12");
 
--- "capulet.lit gateway.capulet.lit messages" is measured as "capulet.lit messages"
-local function without_entity(what)
-	return (what:gsub(" %S+ ", " "));
+-- "capulet.lit gateway.capulet.lit messages" is measured as "capulet.lit messages" where metrics have no labels
+local function measured_as(what)
+	return console.has_shell and what or (what:gsub(" %S+ ", " "));
 end
+
+-- Of which entities each host counts something, "" for all as one
+local counted = console.has_shell and {
+	["capulet.lit"] = { "gateway.capulet.lit ", "watcher.lit ", "romeo@montague.lit " }; ["montague.lit"] = { "gateway.capulet.lit " };
+} or { ["capulet.lit"] = { "" }, ["montague.lit"] = { "" } };
 
 local names = { messages = true, iqs = true, roster_gets = true, roster_sets = true, pushes = true, presences = true, refusals = true };
 
@@ -27,7 +32,7 @@ local function scrape()
 	for name, labels, value in text:gmatch "([%w_]+)(%b{}) (%S+)" do
 		local act = name:match "mod_privilege_+([%w_]+)_total$";
 		if act then
-			found[labels:match 'host="([^"]*)"' .. " " .. act] = tonumber(value);
+			found[labels:match 'host="([^"]*)"' .. " " .. labels:match 'entity="([^"]*)"' .. " " .. act] = tonumber(value);
 		end
 	end
 	return found;
@@ -64,11 +69,14 @@ describe("B10.2 metrics", function ()
 		server:stop();
 	end);
 
-	it("B10.2 are there for each host, and zero at first", function ()
+	it("B10.2 are there for each host and entity, and zero at first", function ()
 		local expected = {};
 		for name in pairs(names) do
-			expected["capulet.lit " .. name] = 0;
-			expected["montague.lit " .. name] = 0;
+			for host, entities in pairs(counted) do
+				for _, entity in ipairs(entities) do
+					expected[host .. " " .. entity .. name] = 0;
+				end
+			end
 		end
 		assert.is_same(expected, count());
 	end);
@@ -86,19 +94,34 @@ describe("B10.2 metrics", function ()
 						socket.sleep(0.05);
 					end
 					return count();
-				end, without_entity);
+				end, measured_as);
 				assert.is_same(expected, counted);
 			end);
 		end
 
+		since_0_12("B10.2 says in sentences what they count, and begins with nothing for an entity that is new", function ()
+			local text = http.request(("http://127.0.0.1:%d/metrics"):format(port));
+			local found = 0;
+			for name, help in text:gmatch "# HELP prosody_mod_privilege_+([%w_]+) ([^\n]*)" do
+				assert.is_true(names[name]);
+				assert.is_truthy(help:match "^%u[%a ]+%.$", help);
+				found = found + 1;
+			end
+			assert.is_equal(7, found);
+			server:reload_config((server.config:gsub('%["romeo@montague.lit"%]', '["juliet@capulet.lit"] = { message = "outgoing" }; %0')));
+			local all = count();
+			assert.is_equal(0, all["capulet.lit juliet@capulet.lit messages"]);
+			assert.is_true(all["capulet.lit gateway.capulet.lit messages"] > 0);
+		end);
+
 		since_0_12("B10.2 counts the presences of a catch-up", function ()
-			local before = count()["capulet.lit presences"];
+			local before = count()["capulet.lit watcher.lit presences"];
 			streams.watcher:close();
 			streams.watcher = server:component "watcher.lit";
 			-- Juliet's and the nurse's
 			streams.watcher:expect { name = "presence", from = streams.juliet.jid };
 			streams.watcher:expect { name = "presence", from = streams.nurse.jid };
-			assert.is_equal(before + 2, count()["capulet.lit presences"]);
+			assert.is_equal(before + 2, count()["capulet.lit watcher.lit presences"]);
 		end);
 
 		it("B10.2 begin anew when the module is reloaded, and grow on", function ()
@@ -106,10 +129,10 @@ describe("B10.2 metrics", function ()
 			presences.settle(server); -- the entities are told presences again, which counts
 			acts.message(streams.gateway);
 			socket.sleep(console.has_shell and 0 or 0.05);
-			local before = count()["capulet.lit messages"];
+			local before = count()[measured_as "capulet.lit gateway.capulet.lit messages"];
 			acts.message(streams.gateway);
 			socket.sleep(console.has_shell and 0 or 0.05);
-			assert.is_equal(before + 1, count()["capulet.lit messages"]);
+			assert.is_equal(before + 1, count()[measured_as "capulet.lit gateway.capulet.lit messages"]);
 		end);
 	end);
 end);

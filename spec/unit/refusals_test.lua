@@ -140,6 +140,21 @@ local function setup_acts(log_acts, has_metrics)
 			end;
 		end;
 	end
+	if has_metrics == "labels" then
+		local metrics = {};
+		api.metric = function (_, kind, name, unit, help, keys)
+			equal({ kind, unit, keys }, { "counter", "", { "entity" } });
+			luaunit.assertStrMatches(help, "%u[%a ]+%.");
+			return { with_labels = function (_, entity)
+				local label = name .. " " .. entity;
+				metrics[label] = metrics[label] or {
+					add = function (_, amount) made.measured[label] = made.measured[label] + amount; end;
+					set = function (_, value) made.measured[label] = value; end;
+				};
+				return metrics[label];
+			end };
+		end
+	end
 	made.options = { log_acts = log_acts };
 	made.acts = parts.create_statistics(api, made.options);
 	return made;
@@ -155,6 +170,22 @@ test("B10.2 acts are counted, for the entity and in the metrics, where there are
 		equal(made.measured, has_metrics and { pushes = 2, iqs = 1 } or {});
 		equal(made.lines, { "debug: a.lit sent an iq as juliet@capulet.lit to romeo@montaigu.lit" });
 	end
+end);
+
+test("B10.2 acts are counted for each entity where metrics have labels", function ()
+	local made = setup_acts(false, "labels");
+	local other = { jid = "b.lit", counts = parts.no_counts() };
+	made.acts.announce(made.entity);
+	made.acts.announce(other);
+	equal({ made.measured["pushes a.lit"], made.measured["iqs b.lit"] }, { 0, 0 });
+	made.acts.count(made.entity, "pushes");
+	made.acts.count(made.entity, "pushes");
+	made.acts.count(other, "pushes");
+	equal({ made.measured["pushes a.lit"], made.measured["pushes b.lit"], made.measured["iqs a.lit"] }, { 2, 1, 0 });
+	-- when the configuration is read again, they go on
+	made.acts.announce(made.entity);
+	equal(made.measured["pushes a.lit"], 2);
+	equal(made.measured.pushes, nil);
 end);
 
 test("B10.1 acts are logged where that is wanted, and an id makes up no lines", function ()

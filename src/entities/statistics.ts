@@ -1,23 +1,46 @@
 import { shown } from "../prosody/log_text";
 import type { Options } from "../grants/configuration";
-import { no_counts } from "./entities";
 import type { Entity, Statistic } from "./entities";
+
+/** What is counted, in sentences for who reads the metrics. */
+const metric_help: Record<Statistic, string> = {
+	messages: "Messages that an entity sent in the name of a user or of the host.",
+	iqs: "IQ requests that an entity sent in the name of a user.",
+	roster_gets: "Rosters that an entity read.",
+	roster_sets: "Roster items that an entity set or removed.",
+	pushes: "Roster changes that were pushed to an entity.",
+	presences: "Presences of users and contacts that were forwarded to an entity.",
+	refusals: "Requests of an entity that were refused.",
+};
 
 /** Counts what entities do, and logs it. */
 export function create_statistics(api: Module, options: Options) {
+	// Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
+	const families = new LuaTable<Statistic, MetricFamily>();
 	const measures = new LuaTable<Statistic, (this: void, more: number) => void>();
-	for (const [act] of pairs(no_counts())) {
-		// Prosody 0.9 has no metrics.
-		if (api.measure) {
+	for (const [act, help] of pairs(metric_help)) {
+		if (api.metric) {
+			families.set(act, api.metric("counter", act, "", help, ["entity"]));
+		} else if (api.measure) {
 			measures.set(act, api.measure(act, "counter"));
+		}
+	}
+
+	/** Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count. */
+	function announce(entity: Entity): void {
+		for (const [act, family] of pairs(families)) {
+			family.with_labels(entity.jid).set(entity.counts[act]);
 		}
 	}
 
 	/** Counts what an entity did, or had done to it. */
 	function count(entity: Entity, act: Statistic): void {
 		entity.counts[act] = entity.counts[act] + 1;
+		const family = families.get(act) as MetricFamily | undefined;
 		const measure = measures.get(act) as ((this: void, more: number) => void) | undefined;
-		if (measure) {
+		if (family) {
+			family.with_labels(entity.jid).add(1);
+		} else if (measure) {
 			measure(1);
 		}
 	}
@@ -37,6 +60,6 @@ export function create_statistics(api: Module, options: Options) {
 		}
 	}
 
-	return { count: count, record: record };
+	return { announce: announce, count: count, record: record };
 }
 export type Statistics = ReturnType<typeof create_statistics>;
