@@ -239,6 +239,12 @@ describe("presence of a host's users", function ()
 	describe("that the server hides from an entity that is taken out of a roster", function ()
 		local rosters = require "spec.support.rosters";
 
+		-- Prosody 0.11 takes the contact for the user when an item is removed
+		local names_the_contact;
+		setup(function ()
+			names_the_contact = server:eval "return prosody.version":find "^0%.11" ~= nil;
+		end);
+
 		-- What an entity was told of a user, without what is about the subscription
 		local function told(stream, user)
 			settle(server);
@@ -276,7 +282,11 @@ describe("presence of a host's users", function ()
 					local paris = server:client "paris@capulet.lit/x";
 					local gone = server:client "paris@capulet.lit/gone";
 					paris:send(away):sync();
-					for entity, stream in pairs { ["pubsub.capulet.lit"] = pubsub, ["friar@capulet.lit"] = friar } do
+					local entities = { ["pubsub.capulet.lit"] = pubsub };
+					if not (name == "removes it" and names_the_contact) then
+						entities["friar@capulet.lit"] = friar;
+					end
+					for entity, stream in pairs(entities) do
 						subscribed("paris", entity, subscription);
 						told(stream, "paris");
 						ending(paris, entity);
@@ -288,7 +298,8 @@ describe("presence of a host's users", function ()
 						assert.is_equal("paris@capulet.lit/x away", last[paris.jid]);
 						assert.is_equal("paris@capulet.lit/gone", last[gone.jid]);
 						-- where the user did not see the entity, the server says nothing but "unsubscribed" when the item is removed
-						assert.is_equal(subscription == "from" and name == "removes it" and 2 or 4, #list);
+						local is_silent = name == "removes it" and (subscription == "from" or names_the_contact);
+						assert.is_equal(is_silent and 2 or 4, #list);
 						paris:send("<presence/>"):sync();
 						assert.is_same({ "paris@capulet.lit/x" }, told(stream, "paris"));
 						paris:send(away):sync();
@@ -313,7 +324,7 @@ describe("presence of a host's users", function ()
 			end
 			subscribed("paris", "other.capulet.lit", "both");
 			endings["removes it"](paris, "other.capulet.lit");
-			assert.is_same({ "paris@capulet.lit/x unavailable" }, told(other, "paris"));
+			assert.is_same(names_the_contact and {} or { "paris@capulet.lit/x unavailable" }, told(other, "paris"));
 		end);
 	end);
 

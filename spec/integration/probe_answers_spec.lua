@@ -238,6 +238,19 @@ describe("answers to probes", function ()
 		assert.is_equal(2, probes_at_connection(2));
 	end);
 
+	it("B8.4 do not count any more when the component has disconnected", function ()
+		connect();
+		local _, list = probed(2);
+		for _, probe in ipairs(list) do
+			answer(probe, "unavailable");
+		end
+		assert.is_equal(0, probes_at_connection());
+		gateway:close();
+		settle(server);
+		gateway = server:component "gateway.capulet.lit";
+		assert.is_equal(2, probes_at_connection(2));
+	end);
+
 	it("B8.4 that do not come are asked for again, and once by two entities that connect together", function ()
 		connect();
 		local watcher = server:component "watcher.capulet.lit";

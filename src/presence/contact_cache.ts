@@ -81,6 +81,11 @@ export function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
 	return list;
 }
 
+/** Whether a contact is at a domain, or is the domain itself. */
+export function is_at(contact: string, domain: string): boolean {
+	return contact === domain || string.sub(contact, -(domain.length + 1)) === "@" + domain;
+}
+
 /** What is kept over a reload of the module. */
 export interface SavedContacts {
 	contacts: LuaTable<string, Resources>;
@@ -273,12 +278,11 @@ export function create_contact_cache() {
 		return keys_of(users.get(username));
 	}
 
-	/** The contacts at a domain, the domain itself among them. */
+	/** The contacts at a domain. */
 	function contacts_at(domain: string): string[] {
 		const list: string[] = [];
-		const ending = "@" + domain;
 		for (const [contact] of pairs(contacts)) {
-			if (contact === domain || string.sub(contact, -ending.length) === ending) {
+			if (is_at(contact, domain)) {
 				list.push(contact);
 			}
 		}

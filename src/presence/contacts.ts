@@ -119,6 +119,7 @@ export function create_contact_presence(
 		if (is_error) {
 			const [, condition] = presence.stanza.get_error();
 			if (condition !== undefined && unreachable[condition]) {
+				probes.forget_answer(presence.contact);
 				return cache.gone(presence.contact, resource, undefined, undefined);
 			}
 		}
@@ -216,6 +217,7 @@ export function create_contact_presence(
 	/** Handles the end of an account, of this host or another. */
 	function user_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
+			probes.forget_user(event.username);
 			forget_user(event.username);
 		} else {
 			const contact = event.username + "@" + event.host;
@@ -228,6 +230,7 @@ export function create_contact_presence(
 	/** Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated. */
 	function domain_gone(domain: string): void {
 		if (domain !== host) {
+			probes.forget_answers_at(domain);
 			forget_contacts(cache.contacts_at(domain));
 		}
 	}

@@ -4,6 +4,7 @@ import * as st from "util.stanza";
 import * as uuid from "util.uuid";
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
+import { is_at } from "./contact_cache";
 
 /** Seconds between two batches of probes. */
 const probe_pause = 0.1;
@@ -192,6 +193,32 @@ export function create_probes(
 		}
 	}
 
+	/** Gives up the probes in a user's name that are to be sent yet. */
+	function forget_user(username: string): void {
+		for (const [contact, name] of pairs(queued)) {
+			if (name === username) {
+				queued.delete(contact);
+			}
+		}
+	}
+
+	/** Has the answer of a contact count no more. */
+	function forget_answer(contact: string): void {
+		answered.delete(contact);
+		answered_before.delete(contact);
+	}
+
+	/** Has the answers of all contacts at a domain count no more. */
+	function forget_answers_at(domain: string): void {
+		for (const [, answers] of ipairs([answered, answered_before])) {
+			for (const [contact] of pairs(answers)) {
+				if (is_at(contact, domain)) {
+					answers.delete(contact);
+				}
+			}
+		}
+	}
+
 	function clear(): void {
 		give_up();
 		sent = [];
@@ -223,7 +250,7 @@ export function create_probes(
 		}
 	}
 
-	return { on_end, is_own_resource, is_unanswered, answer, is_needed, request, cancel, clear, save, restore };
+	return { on_end, is_own_resource, is_unanswered, answer, is_needed, request, cancel, forget_user, forget_answer, forget_answers_at, clear, save, restore };
 }
 
 export type Probes = ReturnType<typeof create_probes>;
