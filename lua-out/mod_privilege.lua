@@ -1548,21 +1548,45 @@ end
 
 -- ==== src/entities/statistics.ts ====
 
+--- What is counted, in sentences for who reads the metrics.
+local metric_help = {
+	messages = "Messages that an entity sent in the name of a user or of the host.",
+	iqs = "IQ requests that an entity sent in the name of a user.",
+	roster_gets = "Rosters that an entity read.",
+	roster_sets = "Roster items that an entity set or removed.",
+	pushes = "Roster changes that were pushed to an entity.",
+	presences = "Presences of users and contacts that were forwarded to an entity.",
+	refusals = "Requests of an entity that were refused.",
+}
+
 --- Counts what entities do, and logs it.
 local function create_statistics(api, options)
+	-- Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
+	local families = {}
 	local measures = {}
-	for act in pairs(no_counts()) do
-		-- Prosody 0.9 has no metrics.
-		if api.measure then
+	for act, help in pairs(metric_help) do
+		if api.metric then
+			families[act] = api:metric("counter", act, "", help, { "entity" })
+		elseif api.measure then
 			measures[act] = api:measure(act, "counter")
+		end
+	end
+
+	--- Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count.
+	local function announce(entity)
+		for act, family in pairs(families) do
+			family:with_labels(entity.jid):set(entity.counts[act])
 		end
 	end
 
 	--- Counts what an entity did, or had done to it.
 	local function count(entity, act)
 		entity.counts[act] = entity.counts[act] + 1
+		local family = families[act]
 		local measure = measures[act]
-		if measure then
+		if family then
+			family:with_labels(entity.jid):add(1)
+		elseif measure then
 			measure(1)
 		end
 	end
@@ -1574,13 +1598,13 @@ local function create_statistics(api, options)
 	local function record(entity, act, what, jid1, jid2, id)
 		count(entity, act)
 		if options.log_acts then
-			api:log("info", what .. ", id %s", entity.jid, jid1, jid2, shown(id or "none"))
+			api:log("info", what .. ", id %s", entity.jid, shown(jid1), shown(jid2), shown(id or "none"))
 		else
-			api:log("debug", what, entity.jid, jid1, jid2)
+			api:log("debug", what, entity.jid, shown(jid1), shown(jid2))
 		end
 	end
 
-	return { count = count, record = record }
+	return { announce = announce, count = count, record = record }
 end
 
 -- ==== src/message/error_filter.ts ====
@@ -2847,6 +2871,11 @@ local function keys_of(names)
 	return list
 end
 
+--- Whether a contact is at a domain, or is the domain itself.
+local function is_at(contact, domain)
+	return contact == domain or string.sub(contact, -(#domain + 1)) == "@" .. domain
+end
+
 --- Remembers which presences of contacts the users see, for entities that connect later.
 --
 -- Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
@@ -3026,12 +3055,11 @@ local function create_contact_cache()
 		return keys_of(users[username])
 	end
 
-	--- The contacts at a domain, the domain itself among them.
+	--- The contacts at a domain.
 	local function contacts_at(domain)
 		local list = {}
-		local ending = "@" .. domain
 		for contact in pairs(contacts) do
-			if contact == domain or string.sub(contact, -#ending) == ending then
+			if is_at(contact, domain) then
 				list[#list + 1] = contact
 			end
 		end
@@ -3363,6 +3391,32 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
+	--- Gives up the probes in a user's name that are to be sent yet.
+	local function forget_user(username)
+		for contact, name in pairs(queued) do
+			if name == username then
+				queued[contact] = nil
+			end
+		end
+	end
+
+	--- Has the answer of a contact count no more.
+	local function forget_answer(contact)
+		answered[contact] = nil
+		answered_before[contact] = nil
+	end
+
+	--- Has the answers of all contacts at a domain count no more.
+	local function forget_answers_at(domain)
+		for _, answers in ipairs({ answered, answered_before }) do
+			for contact in pairs(answers) do
+				if is_at(contact, domain) then
+					answers[contact] = nil
+				end
+			end
+		end
+	end
+
 	local function clear()
 		give_up()
 		sent = {}
@@ -3394,7 +3448,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
-	return { on_end = on_end, is_own_resource = is_own_resource, is_unanswered = is_unanswered, answer = answer, is_needed = is_needed, request = request, cancel = cancel, clear = clear, save = save, restore = restore }
+	return { on_end = on_end, is_own_resource = is_own_resource, is_unanswered = is_unanswered, answer = answer, is_needed = is_needed, request = request, cancel = cancel, forget_user = forget_user, forget_answer = forget_answer, forget_answers_at = forget_answers_at, clear = clear, save = save, restore = restore }
 end
 
 -- ==== src/presence/walk.ts ====
@@ -3770,6 +3824,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		if is_error then
 			local _, condition = presence.stanza:get_error()
 			if condition ~= nil and unreachable[condition] then
+				probes.forget_answer(presence.contact)
 				return cache.gone(presence.contact, resource, nil, nil)
 			end
 		end
@@ -3865,6 +3920,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	--- Handles the end of an account, of this host or another.
 	local function user_deleted(event)
 		if event.host == host then
+			probes.forget_user(event.username)
 			forget_user(event.username)
 		else
 			local contact = event.username .. "@" .. event.host
@@ -3877,6 +3933,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	--- Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated.
 	local function domain_gone(domain)
 		if domain ~= host then
+			probes.forget_answers_at(domain)
 			forget_contacts(cache.contacts_at(domain))
 		end
 	end
@@ -4563,6 +4620,7 @@ local function serve_host()
 			advertisement.advertise_to(entity)
 		end
 		for _, entity in pairs(entities.all()) do
+			statistics.announce(entity)
 			advertisement.advertise_to(entity)
 		end
 		presence.configured()
