@@ -504,6 +504,11 @@ local function describe_coverage(users)
 	return #names > 0 and table.concat(names, " ") or "nobody"
 end
 
+--- Whether two grants cover the same users, as far as the configuration says.
+local function same_coverage(a, b)
+	return a == b or type(a) == "table" and type(b) == "table" and describe_coverage(a) == describe_coverage(b)
+end
+
 --- What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
 local function describe_permissions(permissions)
 	local parts = {}
@@ -826,7 +831,7 @@ local function create_users(service)
 		known.forget(username)
 	end
 
-	--- The names of all users of whom something is kept, of any entity, to be gone through with `covers`.
+	--- The names of all users of whom something is kept, of any entity.
 	local function usernames()
 		local names = {}
 		-- COMPAT: Prosody 0.9 cannot list them.
@@ -842,7 +847,22 @@ local function create_users(service)
 		return names
 	end
 
-	return { covers = covers, record = record, keep = keep, forget = forget, usernames = usernames }
+	--- The names of those whom a grant may cover, to be gone through with `covers`; nil for all of the host.
+	local function candidates(coverage)
+		if coverage == "all" then
+			return nil
+		end
+		if coverage == "opted-in" then
+			return usernames()
+		end
+		local names = {}
+		for username in pairs(coverage) do
+			names[#names + 1] = username
+		end
+		return names
+	end
+
+	return { covers = covers, record = record, keep = keep, forget = forget, candidates = candidates }
 end
 
 -- ==== src/entities/entities.ts ====
@@ -939,14 +959,16 @@ local function create_entities()
 	end
 
 	local function sort_receivers()
-		local sorted = { presence = {}, contacts = {}, push = {} }
+		local sorted = { presence = {}, contacts = {}, covered_contacts = {}, push = {} }
 		for _, entity in pairs(by_jid) do
 			for _, connection in ipairs(entity.connections) do
 				if entity.permissions.presence ~= "none" then
 					table.insert(sorted.presence, connection)
 				end
-				if entity.permissions.presence == "roster" then
+				if entity.permissions.presence == "roster" and entity.permissions.users == "all" then
 					table.insert(sorted.contacts, connection)
+				elseif entity.permissions.presence == "roster" then
+					table.insert(sorted.covered_contacts, connection)
 				end
 				if entity.permissions.push then
 					table.insert(sorted.push, connection)
@@ -1050,8 +1072,8 @@ local function create_advertisement(service)
 	local function advertise_in(connection, xmlns, permissions)
 		local before = connection.advertised[xmlns] or no_permissions()
 		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
+		connection.advertised[xmlns] = permissions
 		if privilege then
-			connection.advertised[xmlns] = permissions
 			local attributes = { from = service.host, to = connection.address, id = uuid.generate() }
 			send_stanza(connection.session, st.message(attributes):add_child(privilege))
 		end
@@ -1063,7 +1085,7 @@ local function create_advertisement(service)
 		local permissions = connection.entity.permissions
 		local before = advertise_in(connection, xmlns_privilege, permissions)
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy and permissions or no_permissions())
-		if not same_permissions(permissions, before) then
+		if not same_permissions(permissions, before) or not same_coverage(permissions.users, before.users) then
 			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users))
 			service.changed(connection, before)
 		end
@@ -1233,20 +1255,42 @@ end
 
 -- ==== src/entities/authorization.ts ====
 
--- What an entity may do with which account. Every such question is asked here, with the account that
+--- Says what an entity may do with which account of the host. Every such question is asked here, with the account that
 -- it is about, so that there is one place that knows what a grant covers.
-
---- Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may. @param user a bare JID
-local function iq_refusal(entity, user, iq_type, namespace)
-	if covers(entity.permissions.iq[namespace], iq_type) then
-		return nil
+local function create_authorization(host, users)
+	--- Why an entity may not do something with an account that its permissions allow; nil if it may. Says nothing of whether there is such an account.
+	local function coverage_refusal(entity, username)
+		return not users.covers(entity.jid, entity.permissions.users, username) and about(refusals.not_covered, username .. "@" .. host) or nil
 	end
-	return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(user)))
-end
 
---- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may. @param sender as the message names it
-local function message_refusal(entity, sender)
-	return entity.permissions.message ~= "outgoing" and about(refusals.message, sender or "there is no sender") or nil
+	--- Why an entity may not get or set a user's roster (XEP-0356, 4), nil if it may.
+	local function roster_refusal(entity, username, iq_type)
+		if not covers(entity.permissions.roster, iq_type) then
+			return iq_type == "get" and refusals.roster_get or refusals.roster_set
+		end
+		return coverage_refusal(entity, username)
+	end
+
+	--- Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may.
+	local function iq_refusal(entity, username, iq_type, namespace)
+		if covers(entity.permissions.iq[namespace], iq_type) then
+			return coverage_refusal(entity, username)
+		end
+		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(username .. "@" .. host)))
+	end
+
+	--- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may.
+	--
+	-- @param sender as the message names it, nil where it does not
+	-- @param username of a sender who is a user of the host
+	local function message_refusal(entity, sender, username)
+		if entity.permissions.message ~= "outgoing" then
+			return about(refusals.message, sender or "there is no sender")
+		end
+		return username ~= nil and coverage_refusal(entity, username) or nil
+	end
+
+	return { roster_refusal = roster_refusal, iq_refusal = iq_refusal, message_refusal = message_refusal }
 end
 
 -- ==== src/entities/opting.ts ====
@@ -1720,14 +1764,14 @@ local function create_message(service)
 		end
 		local message = privileges == 1 and forwarded_message(privilege, origin) or nil
 		local sender = message and message.attr.from
-		local refusal = message_refusal(entity, sender)
+		local username, sender_host, resource = jid.split(sender ~= nil and prepared(sender) or nil)
+		local refusal = service.authorization.message_refusal(entity, sender, sender_host == host and username or nil)
 		if refusal then
 			return refuse(entity, origin, stanza, refusal)
 		end
 		if not message then
 			return refuse(entity, origin, stanza, refusals.message_not_one)
 		end
-		local username, sender_host, resource = jid.split(sender ~= nil and prepared(sender) or nil)
 		if sender_host ~= host or resource ~= nil or username ~= nil and not account_exists(username, host) then
 			return refuse(entity, origin, stanza, about(refusals.message_sender, sender or "there is none"))
 		end
@@ -1909,9 +1953,10 @@ local function create_iq(service)
 		if authenticated_jid(session) == nil then
 			return true
 		end
-		local refusal = iq_refusal(entity, user, query.outer.type, query.namespace)
-		if refusal then
-			-- It was taken away meanwhile.
+		local username = jid.split(user)
+		local refusal = service.authorization.iq_refusal(entity, username, query.outer.type, query.namespace)
+		if refusal and account_exists(username, service.host) then
+			-- It was taken away meanwhile. Where the account is, that is what was asked for.
 			return refuse(entity, session, st.iq(query.outer), refusal)
 		end
 		local reply = { answer_start(query, answer.attr.type) }
@@ -1947,11 +1992,11 @@ local function create_iq(service)
 			return refuse(entity, origin, stanza, malformed)
 		end
 		local namespace = iq.tags[1].attr.xmlns
-		local refusal = iq_refusal(entity, user, iq.attr.type, namespace)
+		local username = jid.split(user)
+		local refusal = service.authorization.iq_refusal(entity, username, iq.attr.type, namespace)
 		if refusal then
 			return refuse(entity, origin, stanza, refusal)
 		end
-		local username = jid.split(user)
 		if not account_exists(username, service.host) then
 			return refuse(entity, origin, stanza, about(refusals.no_such_user, user))
 		end
@@ -2469,12 +2514,10 @@ local function create_roster_requests(service)
 		end
 		local origin = event.origin
 		local stanza = event.stanza
-		if not covers(entity.permissions.roster, "get") then
-			return refuse(entity, origin, stanza, refusals.roster_get)
-		end
 		local username = jid.split(stanza.attr.to)
-		if not service.users.covers(entity.jid, entity.permissions.users, username) then
-			return refuse(entity, origin, stanza, refusals.not_covered)
+		local forbidden = service.authorization.roster_refusal(entity, username, "get")
+		if forbidden then
+			return refuse(entity, origin, stanza, forbidden)
 		end
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
@@ -2548,13 +2591,11 @@ local function create_roster_requests(service)
 		end
 		local origin = event.origin
 		local stanza = event.stanza
-		if not covers(entity.permissions.roster, "set") then
-			return refuse(entity, origin, stanza, refusals.roster_set)
-		end
 		local user = stanza.attr.to
 		local username = jid.split(user)
-		if not service.users.covers(entity.jid, entity.permissions.users, username) then
-			return refuse(entity, origin, stanza, refusals.not_covered)
+		local forbidden = service.authorization.roster_refusal(entity, username, "set")
+		if forbidden then
+			return refuse(entity, origin, stanza, forbidden)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], user)
 		if contact == nil then
@@ -3137,25 +3178,47 @@ local function is_seen_by_contact(item)
 end
 
 --- Decides which connections are told a presence, and tells them.
-local function create_delivery(host, entities, heard, statistics)
+local function create_delivery(host, entities, users, heard, statistics)
+	--- Whether the grant of a connection's entity covers a user.
+	local function covers(connection, username)
+		return users.covers(connection.entity.jid, connection.entity.permissions.users, username)
+	end
+
+	--- Whether it covers any of those who see something.
+	local function covers_any(connection, viewers)
+		if type(viewers) == "string" then
+			return covers(connection, viewers)
+		end
+		for username in pairs(viewers) do
+			if covers(connection, username) then
+				return true
+			end
+		end
+		return false
+	end
+
 	--- Whether a privileged user's client gets presences of a JID as that of the user's own contact.
 	local function is_own_contact(connection, contact)
 		local roster = connection.session.roster
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	--- Whether a connection is to be told of a user's presence, which is there already: the grant
-	-- covers it, and it is neither its own nor told by the server.
-	local function may_tell_user(connection, username)
+	--- Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server.
+	local function may_tell_of(connection, username)
 		local user = username .. "@" .. host
 		return is_connected(connection) and connection.entity.permissions.presence ~= "none"
 			and connection.entity.jid ~= user and not is_own_contact(connection, user)
 	end
 
+	--- Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user.
+	local function may_tell_user(connection, username)
+		return may_tell_of(connection, username) and covers(connection, username)
+	end
+
 	--- Whether a connection is to be told of a presence that a user's client broadcasts.
 	local function may_tell_broadcast(connection, session, is_unavailable)
 		local name = connection.entity.jid
-		if not is_connected(connection) or name == session.username .. "@" .. host then
+		if not is_connected(connection) or name == session.username .. "@" .. host or not covers(connection, session.username) then
 			return false
 		end
 		-- The server tells those who see the user, and of its end those who were sent the presence itself.
@@ -3163,7 +3226,7 @@ local function create_delivery(host, entities, heard, statistics)
 			and not (is_unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil))
 	end
 
-	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts.
+	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question.
 	local function may_tell_contact(connection, contact)
 		local name = connection.entity.jid
 		local _, contact_host = jid.split(contact)
@@ -3189,7 +3252,7 @@ local function create_delivery(host, entities, heard, statistics)
 		end
 	end
 
-	--- Tells all who are to be told a contact's presence.
+	--- Tells all who are to be told a contact's presence, and whose grant covers all users.
 	--
 	-- @param from the contact's bare or full JID
 	-- @param stanza the presence, nil for one that is unavailable
@@ -3219,7 +3282,7 @@ local function create_delivery(host, entities, heard, statistics)
 		return { add = add, flush = batch.flush }
 	end
 
-	return { may_tell_user = may_tell_user, may_tell_contact = may_tell_contact, tell = tell, tell_broadcast = tell_broadcast, tell_contact = tell_contact, create_collection = create_collection }
+	return { covers = covers, covers_any = covers_any, may_tell_of = may_tell_of, may_tell_user = may_tell_user, may_tell_contact = may_tell_contact, tell = tell, tell_broadcast = tell_broadcast, tell_contact = tell_contact, create_collection = create_collection }
 end
 
 -- ==== src/presence/probes.ts ====
@@ -3458,13 +3521,15 @@ local function online_usernames(host)
 	return keys_of(prosody.hosts[host].sessions)
 end
 
---- Goes through the contacts of all users of a host, those who are online first, step by step.
-local function create_walk(host, visitor)
-	local online = online_usernames(host)
+--- Goes through the contacts of users of a host, step by step.
+--
+-- @param usernames of the users; nil for all of the host, those who are online first
+local function create_walk(host, visitor, usernames)
+	local online = usernames or online_usernames(host)
 	local was_online = {}
 	local next_online = 0
 	local accounts
-	local is_over = false
+	local is_over = usernames ~= nil
 	-- The user who was met last, and the contacts of theirs.
 	local username = ""
 	local contacts = {}
@@ -3494,7 +3559,7 @@ local function create_walk(host, visitor)
 			is_over = true
 			return false
 		end
-		if was_online[name] == nil then
+		if was_online[name] == nil and visitor.wants(name) then
 			visit(name)
 		end
 		return true
@@ -3512,7 +3577,9 @@ local function create_walk(host, visitor)
 			local name = online[next_online + 1]
 			next_online = next_online + 1
 			was_online[name] = true
-			visit(name)
+			if visitor.wants(name) then
+				visit(name)
+			end
 			return true
 		end
 		return not is_over and visit_account()
@@ -3624,8 +3691,8 @@ local function create_catch_up(service)
 	end
 
 	--- Makes the step that tells of the host's users.
-	local function create_users_step(connection, collection)
-		local usernames = online_usernames(host)
+	local function create_users_step(connection, collection, scope)
+		local usernames = scope.usernames or online_usernames(host)
 		local position = 0
 		return function()
 			local username = usernames[position + 1]
@@ -3633,7 +3700,7 @@ local function create_catch_up(service)
 				return false
 			end
 			position = position + 1
-			if delivery.may_tell_user(connection, username) then
+			if scope.wants(username) and delivery.may_tell_user(connection, username) then
 				service.users.collect(collection, username)
 			end
 			return true
@@ -3642,7 +3709,7 @@ local function create_catch_up(service)
 
 	--- Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
 	-- the clients' own probes tell, and users are online first.
-	local function create_contacts_step(connection, collection)
+	local function create_contacts_step(connection, collection, scope)
 		local is_asked = {}
 		-- Who sees something and was not met yet: after all accounts were, these users do not exist.
 		local missing = cache.watchers()
@@ -3675,10 +3742,13 @@ local function create_catch_up(service)
 			end
 		end
 
-		local walk = create_walk(host, { user = visit_user, contact = visit_contact })
+		local walk = create_walk(host, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
 		return function()
 			if walk.step() then
 				return true
+			end
+			if scope.usernames then
+				return false
 			end
 			not_met = not_met or keys_of(missing)
 			local username = table.remove(not_met)
@@ -3687,27 +3757,44 @@ local function create_catch_up(service)
 			end
 			if walk.is_complete() then
 				service.contacts.forget_user(username)
-			else
+			elseif scope.wants(username) then
 				walk.visit(username)
 			end
 			return true
 		end
 	end
 
-	--- Tells a connection the presences that it may see, and might not with the permissions that it had before.
-	local function start(connection, before)
-		local permission = connection.entity.permissions.presence
-		if permission == "none" then
-			heard.forget(connection)
-			return
+	--- Tells a connection the end of what a user showed it, whom its grant does not cover any more.
+	local function tell_uncovered(connection, username)
+		service.users.tell_uncovered(connection, username)
+		if connection.entity.permissions.presence == "roster" then
+			service.covered_contacts.tell_uncovered(connection, username)
 		end
-		local collection = delivery.create_collection(connection)
-		local users_step = before.presence == "none" and create_users_step(connection, collection) or nil
-		local contacts_step = permission == "roster" and before.presence ~= "roster" and create_contacts_step(connection, collection) or nil
-		if not users_step and not contacts_step then
-			return
+	end
+
+	--- Makes the step that does so for all whom the grant covered before.
+	local function create_uncovered_step(connection, before)
+		local name = connection.entity.jid
+		local usernames = service.coverage.candidates(before.users) or keys_of(cache.watchers())
+		for _, username in ipairs(before.users == "all" and online_usernames(host) or {}) do
+			usernames[#usernames + 1] = username
 		end
+		return function()
+			local username = table.remove(usernames)
+			if username == nil then
+				return false
+			end
+			if service.coverage.covers(name, before.users, username) and not delivery.covers(connection, username) then
+				tell_uncovered(connection, username)
+			end
+			return true
+		end
+	end
+
+	--- Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more.
+	local function run(connection, collection, steps)
 		local token = heard.begin(connection)
+		local current = 0
 		in_slices(service.add_timer, function()
 			if not is_connected(connection) then
 				heard.forget(connection)
@@ -3715,15 +3802,156 @@ local function create_catch_up(service)
 			if not heard.is_kept(connection, token) then
 				return false
 			end
-			if users_step and users_step() or contacts_step and contacts_step() then
-				return true
+			while current < #steps do
+				if steps[current + 1]() then
+					return true
+				end
+				current = current + 1
 			end
 			heard.release(connection, token)
 			return false
 		end, collection.flush)
 	end
 
-	return { start = start }
+	--- Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more.
+	local function start(connection, before)
+		local permissions = connection.entity.permissions
+		if permissions.presence == "none" then
+			heard.forget(connection)
+			return
+		end
+		local collection = delivery.create_collection(connection)
+		local usernames = service.coverage.candidates(permissions.users)
+		local everything = { usernames = usernames, wants = function(username) return delivery.covers(connection, username) end }
+		local steps = {}
+		if before.presence == "none" then
+			steps[#steps + 1] = create_users_step(connection, collection, everything)
+		elseif not same_coverage(before.users, permissions.users) then
+			steps[#steps + 1] = create_uncovered_step(connection, before)
+			local gained = {
+				usernames = usernames,
+				wants = function(username)
+					return delivery.covers(connection, username) and not service.coverage.covers(connection.entity.jid, before.users, username)
+				end,
+			}
+			steps[#steps + 1] = create_users_step(connection, collection, gained)
+			if permissions.presence == "roster" and before.presence == "roster" then
+				steps[#steps + 1] = create_contacts_step(connection, collection, gained)
+			end
+		end
+		if permissions.presence == "roster" and before.presence ~= "roster" then
+			steps[#steps + 1] = create_contacts_step(connection, collection, everything)
+		end
+		if #steps > 0 then
+			run(connection, collection, steps)
+		end
+	end
+
+	--- Tells an entity what it may see of a user whom its grant covers from now on.
+	local function user_covered(entity, username)
+		local scope = { usernames = { username }, wants = function() return true end }
+		for _, connection in ipairs(entity.connections) do
+			if is_connected(connection) and entity.permissions.presence ~= "none" then
+				local collection = delivery.create_collection(connection)
+				local steps = { create_users_step(connection, collection, scope) }
+				if entity.permissions.presence == "roster" then
+					steps[#steps + 1] = create_contacts_step(connection, collection, scope)
+				end
+				run(connection, collection, steps)
+			end
+		end
+	end
+
+	--- Tells an entity the end of what only a user showed it, whom its grant does not cover any more.
+	local function user_uncovered(entity, username)
+		for _, connection in ipairs(entity.connections) do
+			if entity.permissions.presence ~= "none" then
+				tell_uncovered(connection, username)
+			end
+		end
+	end
+
+	return { start = start, user_covered = user_covered, user_uncovered = user_uncovered }
+end
+
+-- ==== src/presence/covered_contacts.ts ====
+
+--- The address of a contact's resource, "" for none.
+local function full_jid(contact, resource)
+	return resource ~= "" and contact .. "/" .. resource or contact
+end
+
+--- Tells the entities whose grant covers some users (option `users`) of contacts: such an entity sees what any of its users sees.
+-- What others see does not reach it, whoever was told first.
+local function create_covered_contacts(entities, cache, delivery)
+	--- What a connection sees of a contact now.
+	local function presences_for(connection, contact)
+		local presences = {}
+		local resources = cache.of(contact)
+		if resources and delivery.may_tell_contact(connection, contact) then
+			for resource, remembered in pairs(resources) do
+				if delivery.covers_any(connection, remembered.seen_by) then
+					presences[resource] = remembered.form
+				end
+			end
+		end
+		return presences
+	end
+
+	--- Tells what is different from what a connection saw before; `stanza` is the presence that made it so, if one did.
+	local function tell_difference(view, contact, stanza)
+		local now = presences_for(view.connection, contact)
+		for resource in pairs(view.presences) do
+			if now[resource] == nil then
+				local from = full_jid(contact, resource)
+				delivery.tell(view.connection, from, unavailable_rest(from))
+			end
+		end
+		for resource, form in pairs(now) do
+			if view.presences[resource] ~= form then
+				local from = full_jid(contact, resource)
+				local rest = stanza and stanza.attr.from == from and presence_rest(stanza) or attribute("from", from) .. presence_of(form)
+				delivery.tell(view.connection, from, rest)
+			end
+		end
+	end
+
+	--- Calls what changes what the cache has of a contact, and tells what that changes for such entities.
+	local function watch(contact, stanza, change)
+		local views = {}
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			views[#views + 1] = { connection = connection, presences = presences_for(connection, contact) }
+		end
+		local result = change()
+		for _, view in ipairs(views) do
+			tell_difference(view, contact, stanza)
+		end
+		return result
+	end
+
+	--- Tells a connection the end of what only a user showed it, whom its grant does not cover any more.
+	local function tell_uncovered(connection, username)
+		for _, contact in ipairs(cache.contacts_of(username)) do
+			local resources = cache.of(contact)
+			local presences = {}
+			if resources and delivery.may_tell_contact(connection, contact) then
+				for resource, remembered in pairs(resources) do
+					if cache.is_seen(contact, resource, username) then
+						presences[resource] = remembered.form
+					end
+				end
+			end
+			for resource in pairs(presences_for(connection, contact)) do
+				presences[resource] = nil
+			end
+			for resource in pairs(presences) do
+				local from = full_jid(contact, resource)
+				delivery.tell(connection, from, unavailable_rest(from))
+			end
+		end
+	end
+
+	return { watch = watch, tell_uncovered = tell_uncovered }
 end
 
 -- ==== src/presence/contacts.ts ====
@@ -3738,7 +3966,7 @@ local unreachable = {
 }
 
 --- The presences of contacts (XEP-0356, 7.4).
-local function create_contact_presence(host, entities, cache, probes, add_timer, delivery)
+local function create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered)
 	--- Whether an entity is granted to see contacts.
 	local function is_wanted()
 		for _, entity in pairs(entities.all()) do
@@ -3780,10 +4008,6 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	local function full_jid(contact, resource)
-		return resource ~= "" and contact .. "/" .. resource or contact
-	end
-
 	--- Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered.
 	local function tell_end(contact, resources, is_crowded)
 		for _, resource in ipairs(resources) do
@@ -3794,10 +4018,15 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 	end
 
+	--- Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources.
+	local function gone(contact, username, before)
+		return covered.watch(contact, nil, function() return cache.gone(contact, nil, username, before) end)
+	end
+
 	--- Tells what follows from a user's not seeing a contact any more.
 	local function unseen(username, contact)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, cache.unseen(contact, nil, username), is_crowded)
+		tell_end(contact, covered.watch(contact, nil, function() return cache.unseen(contact, nil, username) end), is_crowded)
 	end
 
 	--- Handles an available presence that a user gets.
@@ -3810,7 +4039,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local username = presence.username
 		if has_contact(username, contact) then
 			probes.answer(contact, username, false)
-			if cache.available(contact, presence.resource, username, event.stanza) then
+			if covered.watch(contact, event.stanza, function()
+				return cache.available(contact, presence.resource, username, event.stanza)
+			end) then
 				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
 			end
 		end
@@ -3842,7 +4073,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local is_crowded = cache.is_crowded(contact)
 		-- It may be one too many to be remembered, and was told.
 		local may_be_told = is_crowded and resources[resource] == nil and has_contact(presence.username, contact)
-		local ended = forget_ended(presence)
+		local ended = covered.watch(contact, nil, function() return forget_ended(presence) end)
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
 		if is_whole or may_be_told or #ended == 1 and ended[1] == resource then
 			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)
@@ -3872,7 +4103,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			receive_unavailable(presence)
 		elseif presence_type == "error" then
 			local is_crowded = cache.is_crowded(contact)
-			tell_end(contact, forget_ended(presence), is_crowded)
+			tell_end(contact, covered.watch(contact, nil, function() return forget_ended(presence) end), is_crowded)
 		elseif is_expected then
 			unseen(username, contact)
 			return true
@@ -3900,7 +4131,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local ended = {}
 		for _, contact in ipairs(contacts) do
 			local is_crowded = cache.is_crowded(contact)
-			ended[#ended + 1] = { contact, cache.gone(contact, nil, nil, nil), is_crowded }
+			ended[#ended + 1] = { contact, gone(contact, nil, nil), is_crowded }
 		end
 		local position = 0
 		in_slices(add_timer, function()
@@ -3925,7 +4156,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		else
 			local contact = event.username .. "@" .. event.host
 			local is_crowded = cache.is_crowded(contact)
-			tell_end(contact, cache.gone(contact, nil, nil, nil), is_crowded)
+			tell_end(contact, gone(contact, nil, nil), is_crowded)
 		end
 		return nil
 	end
@@ -3941,7 +4172,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	--- Handles the end of a probe: what the user still is to see came again after it.
 	local function probe_ended(contact, username, sent_at)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, cache.gone(contact, nil, username, sent_at), is_crowded)
+		tell_end(contact, gone(contact, username, sent_at), is_crowded)
 	end
 
 	return { is_wanted = is_wanted, receive_available = receive_available, receive_end = receive_end, roster_changed = roster_changed, unseen = unseen, forget_user = forget_user, user_deleted = user_deleted, domain_gone = domain_gone, probe_ended = probe_ended }
@@ -4066,6 +4297,18 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
+	--- Tells a connection that a user is unavailable, as the grant does not cover that user any more.
+	local function tell_uncovered(connection, username)
+		if delivery.may_tell_of(connection, username) then
+			for _, session in ipairs(available_sessions(username)) do
+				-- Whom the user lets see it, the server goes on to tell.
+				if not is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
+					delivery.tell(connection, session.full_jid, unavailable_rest(session.full_jid))
+				end
+			end
+		end
+	end
+
 	--- Tells an entity that a user is available, after the server has told it the opposite.
 	local function tell_again(name, username)
 		local entity = entities.get(name)
@@ -4089,20 +4332,21 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
-	return { broadcast = broadcast, is_available = is_available, begin = begin, asks_contacts = asks_contacts, save = save, restore = restore, collect = collect, roster_changed = roster_changed }
+	return { broadcast = broadcast, is_available = is_available, begin = begin, asks_contacts = asks_contacts, save = save, restore = restore, collect = collect, tell_uncovered = tell_uncovered, roster_changed = roster_changed }
 end
 
 -- ==== src/presence/presence.ts ====
 
 --- Puts the parts together that tell entities of presences (XEP-0356, section 7).
-local function create_presence(api, host, entities, options, add_timer, statistics)
+local function create_presence(api, host, entities, coverage, options, add_timer, statistics)
 	local heard = create_heard()
-	local delivery = create_delivery(host, entities, heard, statistics)
+	local delivery = create_delivery(host, entities, coverage, heard, statistics)
 	local users = create_user_presence(host, entities, add_timer, delivery)
 	local cache = create_contact_cache()
 	local probes = create_probes(host, options, add_timer, users.asks_contacts)
-	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery)
-	local catch_up = create_catch_up({ host = host, heard = heard, delivery = delivery, users = users, contacts = contacts, cache = cache, probes = probes, add_timer = add_timer })
+	local covered_contacts = create_covered_contacts(entities, cache, delivery)
+	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts)
+	local catch_up = create_catch_up({ host = host, heard = heard, delivery = delivery, coverage = coverage, users = users, covered_contacts = covered_contacts, contacts = contacts, cache = cache, probes = probes, add_timer = add_timer })
 
 	probes.on_end(contacts.probe_ended)
 	watch_local_domains(api, contacts.domain_gone)
@@ -4148,6 +4392,8 @@ local function create_presence(api, host, entities, options, add_timer, statisti
 		is_watching = is_watching,
 		roster_changed = roster_changed,
 		catch_up = catch_up.start,
+		user_covered = catch_up.user_covered,
+		user_uncovered = catch_up.user_uncovered,
 		configured = configured,
 		save = save,
 		restore = restore,
@@ -4557,14 +4803,15 @@ local function serve_host()
 	local refuse = refusing.refuse
 	local acting = create_act_as(host, log)
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
+	local authorization = create_authorization(host, users)
 	local change_watch = create_change_watch(function() return roster_listeners[host] end)
 	local roster_push = create_roster_push(host, entities, users, statistics)
 	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
-	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = acting.act_as, refuse = refuse, statistics = statistics, users = users, change_watch = change_watch, write_queue = write_queue })
+	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = acting.act_as, refuse = refuse, statistics = statistics, authorization = authorization, change_watch = change_watch, write_queue = write_queue })
 	local error_filter = create_error_filter()
-	local message = create_message({ host = host, options = options, entities = entities, acting = acting, refusing = refusing, statistics = statistics, error_filter = error_filter })
-	local iq = create_iq({ host = host, options = options, entities = entities, is_listed = is_listed, acting = acting, settle = write_queue.flush, refusing = refusing, add_timer = add_timer, statistics = statistics })
-	local presence = create_presence(module, host, entities, options, add_timer, statistics)
+	local message = create_message({ host = host, options = options, entities = entities, authorization = authorization, acting = acting, refusing = refusing, statistics = statistics, error_filter = error_filter })
+	local iq = create_iq({ host = host, options = options, entities = entities, is_listed = is_listed, authorization = authorization, acting = acting, settle = write_queue.flush, refusing = refusing, add_timer = add_timer, statistics = statistics })
+	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 
 	--- What `prosodyctl shell` shows of the module.
@@ -4659,8 +4906,8 @@ local function serve_host()
 		add_timer = add_timer,
 		entities = entities,
 		users = users,
-		covered = function() end,
-		uncovered = function() end,
+		covered = presence.user_covered,
+		uncovered = presence.user_uncovered,
 	})
 	for _, kind in ipairs({ "host", "bare", "full" }) do
 		module:hook("pre-iq/" .. kind, opting.client_iq, 1)

@@ -11,6 +11,7 @@ import { grants_anything, grants_something } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
 import { create_advertisement, describe_entities } from "./entities/advertisement";
+import { create_authorization } from "./entities/authorization";
 import { create_entities } from "./entities/entities";
 import type { Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
@@ -79,14 +80,15 @@ function serve_host(): void {
 	const refuse = refusing.refuse;
 	const acting = create_act_as(host, log);
 	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
+	const authorization = create_authorization(host, users);
 	const change_watch = create_change_watch(() => roster_listeners.get(host));
 	const roster_push = create_roster_push(host, entities, users, statistics);
 	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
-	const roster = create_roster_requests({ host, log, entities, act_as: acting.act_as, refuse, statistics, users, change_watch, write_queue });
+	const roster = create_roster_requests({ host, log, entities, act_as: acting.act_as, refuse, statistics, authorization, change_watch, write_queue });
 	const error_filter = create_error_filter();
-	const message = create_message({ host, options, entities, acting, refusing, statistics, error_filter });
-	const iq = create_iq({ host, options, entities, is_listed, acting, settle: write_queue.flush, refusing, add_timer, statistics });
-	const presence = create_presence(module, host, entities, options, add_timer, statistics);
+	const message = create_message({ host, options, entities, authorization, acting, refusing, statistics, error_filter });
+	const iq = create_iq({ host, options, entities, is_listed, authorization, acting, settle: write_queue.flush, refusing, add_timer, statistics });
+	const presence = create_presence(module, host, entities, users, options, add_timer, statistics);
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 
 	/** What `prosodyctl shell` shows of the module. */
@@ -177,8 +179,8 @@ function serve_host(): void {
 
 	const opting = create_opting({
 		host, log, add_timer, entities, users,
-		covered: () => {},
-		uncovered: () => {},
+		covered: presence.user_covered,
+		uncovered: presence.user_uncovered,
 	});
 	for (const [, kind] of ipairs(["host", "bare", "full"])) {
 		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);

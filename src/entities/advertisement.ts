@@ -3,7 +3,7 @@ import * as uuid from "util.uuid";
 import { xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import { send_stanza } from "../prosody/send";
 import type { Options } from "../grants/configuration";
-import { describe_coverage, describe_permissions, grants_anything, iq_namespaces, no_permissions, same_permissions } from "../grants/permissions";
+import { describe_coverage, describe_permissions, grants_anything, iq_namespaces, no_permissions, same_coverage, same_permissions } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
 import { is_connected } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
@@ -71,8 +71,8 @@ export function create_advertisement(service: AdvertisementService) {
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {
 		const before = connection.advertised.get(xmlns) ?? no_permissions();
 		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
+		connection.advertised.set(xmlns, permissions);
 		if (privilege) {
-			connection.advertised.set(xmlns, permissions);
 			const attributes = { from: service.host, to: connection.address, id: uuid.generate() };
 			send_stanza(connection.session, st.message(attributes).add_child(privilege));
 		}
@@ -84,7 +84,7 @@ export function create_advertisement(service: AdvertisementService) {
 		const permissions = connection.entity.permissions;
 		const before = advertise_in(connection, xmlns_privilege, permissions);
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy ? permissions : no_permissions());
-		if (!same_permissions(permissions, before)) {
+		if (!same_permissions(permissions, before) || !same_coverage(permissions.users, before.users)) {
 			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users));
 			service.changed(connection, before);
 		}

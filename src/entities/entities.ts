@@ -41,8 +41,10 @@ export interface Entity {
 interface Receivers {
 	/** presences of the host's users */
 	presence: Connection[];
-	/** presences of contacts */
+	/** presences of contacts, of all users */
 	contacts: Connection[];
+	/** presences of contacts, of the users whom the grant covers */
+	covered_contacts: Connection[];
 	/** roster changes */
 	push: Connection[];
 }
@@ -133,14 +135,16 @@ export function create_entities() {
 	}
 
 	function sort_receivers(): Receivers {
-		const sorted: Receivers = { presence: [], contacts: [], push: [] };
+		const sorted: Receivers = { presence: [], contacts: [], covered_contacts: [], push: [] };
 		for (const [, entity] of pairs(by_jid)) {
 			for (const [, connection] of ipairs(entity.connections)) {
 				if (entity.permissions.presence !== "none") {
 					sorted.presence.push(connection);
 				}
-				if (entity.permissions.presence === "roster") {
+				if (entity.permissions.presence === "roster" && entity.permissions.users === "all") {
 					sorted.contacts.push(connection);
+				} else if (entity.permissions.presence === "roster") {
+					sorted.covered_contacts.push(connection);
 				}
 				if (entity.permissions.push) {
 					sorted.push.push(connection);

@@ -67,6 +67,11 @@ export function describe_coverage(users: Coverage): string {
 	return names.length > 0 ? table.concat(names, " ") : "nobody";
 }
 
+/** Whether two grants cover the same users, as far as the configuration says. */
+export function same_coverage(a: Coverage, b: Coverage): boolean {
+	return a === b || (type(a) === "table" && type(b) === "table" && describe_coverage(a) === describe_coverage(b));
+}
+
 /** What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */
 export function describe_permissions(permissions: Permissions): string {
 	const parts: string[] = [];

@@ -87,7 +87,7 @@ export function create_users(service: UsersService) {
 		known.forget(username);
 	}
 
-	/** The names of all users of whom something is kept, of any entity, to be gone through with `covers`. */
+	/** The names of all users of whom something is kept, of any entity. */
 	function usernames(): string[] {
 		const names: string[] = [];
 		// COMPAT: Prosody 0.9 cannot list them.
@@ -103,6 +103,21 @@ export function create_users(service: UsersService) {
 		return names;
 	}
 
-	return { covers, record, keep, forget, usernames };
+	/** The names of those whom a grant may cover, to be gone through with `covers`; nil for all of the host. */
+	function candidates(coverage: Coverage): string[] | undefined {
+		if (coverage === "all") {
+			return undefined;
+		}
+		if (coverage === "opted-in") {
+			return usernames();
+		}
+		const names: string[] = [];
+		for (const [username] of pairs(coverage)) {
+			names.push(username);
+		}
+		return names;
+	}
+
+	return { covers, record, keep, forget, candidates };
 }
 export type Users = ReturnType<typeof create_users>;

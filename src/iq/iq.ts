@@ -9,7 +9,7 @@ import { send_text } from "../prosody/send";
 import { authenticated_jid } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
-import { iq_refusal } from "../entities/authorization";
+import type { Authorization } from "../entities/authorization";
 import type { Entities } from "../entities/entities";
 import { about, answer_error, refusals } from "../entities/refusals";
 import type { Refusal, Refusing } from "../entities/refusals";
@@ -47,6 +47,7 @@ interface IqService {
 	entities: Entities;
 	/** Whether any host of this server lists who authenticated on a stream. */
 	is_listed: (this: void, session: Session) => boolean;
+	authorization: Authorization;
 	acting: Acting;
 	/** Called with a user's name before something is sent as that user: what waits to be done with the account is done then. */
 	settle: (this: void, username: string) => void;
@@ -83,9 +84,10 @@ export function create_iq(service: IqService) {
 		if (authenticated_jid(session) === undefined) {
 			return true;
 		}
-		const refusal = iq_refusal(entity, user, query.outer.type!, query.namespace);
-		if (refusal) {
-			// It was taken away meanwhile.
+		const [username] = jid.split(user);
+		const refusal = service.authorization.iq_refusal(entity, username!, query.outer.type!, query.namespace);
+		if (refusal && account_exists(username!, service.host)) {
+			// It was taken away meanwhile. Where the account is, that is what was asked for.
 			return refuse(entity, session, st.iq(query.outer), refusal);
 		}
 		const reply: string[] = [answer_start(query, answer.attr.type)];
@@ -121,11 +123,11 @@ export function create_iq(service: IqService) {
 			return refuse(entity, origin, stanza, malformed);
 		}
 		const namespace = iq.tags[0]!.attr.xmlns!;
-		const refusal = iq_refusal(entity, user, iq.attr.type!, namespace);
+		const [username] = jid.split(user);
+		const refusal = service.authorization.iq_refusal(entity, username!, iq.attr.type!, namespace);
 		if (refusal) {
 			return refuse(entity, origin, stanza, refusal);
 		}
-		const [username] = jid.split(user);
 		if (!account_exists(username!, service.host)) {
 			return refuse(entity, origin, stanza, about(refusals.no_such_user, user));
 		}

@@ -4,7 +4,7 @@ import type { Acting } from "../prosody/act_as";
 import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 import { xmlns_forward, xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import type { Options } from "../grants/configuration";
-import { message_refusal } from "../entities/authorization";
+import type { Authorization } from "../entities/authorization";
 import type { Entities } from "../entities/entities";
 import { about, refusals } from "../entities/refusals";
 import type { Refusing } from "../entities/refusals";
@@ -35,6 +35,7 @@ interface MessageService {
 	host: string;
 	options: Options;
 	entities: Entities;
+	authorization: Authorization;
 	acting: Acting;
 	refusing: Refusing;
 	statistics: Statistics;
@@ -88,14 +89,14 @@ export function create_message(service: MessageService) {
 		}
 		const message = privileges === 1 ? forwarded_message(privilege, origin) : undefined;
 		const sender = message && message.attr.from;
-		const refusal = message_refusal(entity, sender);
+		const [username, sender_host, resource] = jid.split(sender !== undefined ? prepared(sender) : undefined);
+		const refusal = service.authorization.message_refusal(entity, sender, sender_host === host ? username : undefined);
 		if (refusal) {
 			return refuse(entity, origin, stanza, refusal);
 		}
 		if (!message) {
 			return refuse(entity, origin, stanza, refusals.message_not_one);
 		}
-		const [username, sender_host, resource] = jid.split(sender !== undefined ? prepared(sender) : undefined);
 		if (sender_host !== host || resource !== undefined || (username !== undefined && !account_exists(username, host))) {
 			return refuse(entity, origin, stanza, about(refusals.message_sender, sender ?? "there is none"));
 		}

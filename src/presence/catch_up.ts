@@ -2,12 +2,15 @@ import * as jid from "util.jid";
 import { attribute } from "../prosody/send";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
+import { same_coverage } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
+import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
-import type { Connection } from "../entities/entities";
+import type { Connection, Entity } from "../entities/entities";
 import { is_seen_by, keys_of, presence_of } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
+import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
 import { answer_age } from "./probes";
@@ -80,12 +83,25 @@ export function create_heard() {
 	return { begin, is_kept, release, forget, note, has, is_unaware };
 }
 
+/** Does a little; false when nothing is left to do. */
+type Step = (this: void) => boolean;
+
+/** The users that a catch-up goes through. */
+interface Scope {
+	/** Their names, nil for all of the host. */
+	usernames: string[] | undefined;
+	/** Which of them to tell of. */
+	wants: (this: void, username: string) => boolean;
+}
+
 /** What catch-ups need. */
-interface Service {
+interface CatchUpService {
 	host: string;
 	heard: ReturnType<typeof create_heard>;
 	delivery: Delivery;
+	coverage: Users;
 	users: UserPresence;
+	covered_contacts: CoveredContacts;
 	contacts: ContactPresence;
 	cache: ContactCache;
 	probes: Probes;
@@ -96,7 +112,7 @@ interface Service {
  * Makes what tells entities who is online, when they come or are granted to see it.
  * It does the work in steps, which return false when they are through.
  */
-export function create_catch_up(service: Service) {
+export function create_catch_up(service: CatchUpService) {
 	const host = service.host;
 	const cache = service.cache;
 	const heard = service.heard;
@@ -135,8 +151,8 @@ export function create_catch_up(service: Service) {
 	}
 
 	/** Makes the step that tells of the host's users. */
-	function create_users_step(connection: Connection, collection: Collection): (this: void) => boolean {
-		const usernames = online_usernames(host);
+	function create_users_step(connection: Connection, collection: Collection, scope: Scope): Step {
+		const usernames = scope.usernames ?? online_usernames(host);
 		let position = 0;
 		return () => {
 			const username = usernames[position];
@@ -144,7 +160,7 @@ export function create_catch_up(service: Service) {
 				return false;
 			}
 			position = position + 1;
-			if (delivery.may_tell_user(connection, username)) {
+			if (scope.wants(username) && delivery.may_tell_user(connection, username)) {
 				service.users.collect(collection, username);
 			}
 			return true;
@@ -155,7 +171,7 @@ export function create_catch_up(service: Service) {
 	 * Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
 	 * the clients' own probes tell, and users are online first.
 	 */
-	function create_contacts_step(connection: Connection, collection: Collection): (this: void) => boolean {
+	function create_contacts_step(connection: Connection, collection: Collection, scope: Scope): Step {
 		const is_asked = new LuaTable<string, true>();
 		// Who sees something and was not met yet: after all accounts were, these users do not exist.
 		const missing = cache.watchers();
@@ -188,10 +204,13 @@ export function create_catch_up(service: Service) {
 			}
 		}
 
-		const walk = create_walk(host, { user: visit_user, contact: visit_contact });
+		const walk = create_walk(host, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
 		return () => {
 			if (walk.step()) {
 				return true;
+			}
+			if (scope.usernames) {
+				return false;
 			}
 			not_met = not_met ?? keys_of(missing);
 			const username = table.remove(not_met);
@@ -200,27 +219,44 @@ export function create_catch_up(service: Service) {
 			}
 			if (walk.is_complete()) {
 				service.contacts.forget_user(username);
-			} else {
+			} else if (scope.wants(username)) {
 				walk.visit(username);
 			}
 			return true;
 		};
 	}
 
-	/** Tells a connection the presences that it may see, and might not with the permissions that it had before. */
-	function start(connection: Connection, before: Permissions): void {
-		const permission = connection.entity.permissions.presence;
-		if (permission === "none") {
-			heard.forget(connection);
-			return;
+	/** Tells a connection the end of what a user showed it, whom its grant does not cover any more. */
+	function tell_uncovered(connection: Connection, username: string): void {
+		service.users.tell_uncovered(connection, username);
+		if (connection.entity.permissions.presence === "roster") {
+			service.covered_contacts.tell_uncovered(connection, username);
 		}
-		const collection = delivery.create_collection(connection);
-		const users_step = before.presence === "none" ? create_users_step(connection, collection) : undefined;
-		const contacts_step = permission === "roster" && before.presence !== "roster" ? create_contacts_step(connection, collection) : undefined;
-		if (!users_step && !contacts_step) {
-			return;
+	}
+
+	/** Makes the step that does so for all whom the grant covered before. */
+	function create_uncovered_step(connection: Connection, before: Permissions): Step {
+		const name = connection.entity.jid;
+		const usernames = service.coverage.candidates(before.users) ?? keys_of(cache.watchers());
+		for (const [, username] of ipairs(before.users === "all" ? online_usernames(host) : [])) {
+			usernames.push(username);
 		}
+		return () => {
+			const username = table.remove(usernames);
+			if (username === undefined) {
+				return false;
+			}
+			if (service.coverage.covers(name, before.users, username) && !delivery.covers(connection, username)) {
+				tell_uncovered(connection, username);
+			}
+			return true;
+		};
+	}
+
+	/** Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more. */
+	function run(connection: Connection, collection: Collection, steps: Step[]): void {
 		const token = heard.begin(connection);
+		let current = 0;
 		in_slices(service.add_timer, () => {
 			if (!is_connected(connection)) {
 				heard.forget(connection);
@@ -228,13 +264,72 @@ export function create_catch_up(service: Service) {
 			if (!heard.is_kept(connection, token)) {
 				return false;
 			}
-			if ((users_step && users_step()) || (contacts_step && contacts_step())) {
-				return true;
+			while (current < steps.length) {
+				if (steps[current]!()) {
+					return true;
+				}
+				current = current + 1;
 			}
 			heard.release(connection, token);
 			return false;
 		}, collection.flush);
 	}
 
-	return { start };
+	/** Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more. */
+	function start(connection: Connection, before: Permissions): void {
+		const permissions = connection.entity.permissions;
+		if (permissions.presence === "none") {
+			heard.forget(connection);
+			return;
+		}
+		const collection = delivery.create_collection(connection);
+		const usernames = service.coverage.candidates(permissions.users);
+		const everything: Scope = { usernames: usernames, wants: (username) => delivery.covers(connection, username) };
+		const steps: Step[] = [];
+		if (before.presence === "none") {
+			steps.push(create_users_step(connection, collection, everything));
+		} else if (!same_coverage(before.users, permissions.users)) {
+			steps.push(create_uncovered_step(connection, before));
+			const gained: Scope = {
+				usernames: usernames,
+				wants: (username) => delivery.covers(connection, username) && !service.coverage.covers(connection.entity.jid, before.users, username),
+			};
+			steps.push(create_users_step(connection, collection, gained));
+			if (permissions.presence === "roster" && before.presence === "roster") {
+				steps.push(create_contacts_step(connection, collection, gained));
+			}
+		}
+		if (permissions.presence === "roster" && before.presence !== "roster") {
+			steps.push(create_contacts_step(connection, collection, everything));
+		}
+		if (steps.length > 0) {
+			run(connection, collection, steps);
+		}
+	}
+
+	/** Tells an entity what it may see of a user whom its grant covers from now on. */
+	function user_covered(entity: Entity, username: string): void {
+		const scope: Scope = { usernames: [username], wants: () => true };
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (is_connected(connection) && entity.permissions.presence !== "none") {
+				const collection = delivery.create_collection(connection);
+				const steps = [create_users_step(connection, collection, scope)];
+				if (entity.permissions.presence === "roster") {
+					steps.push(create_contacts_step(connection, collection, scope));
+				}
+				run(connection, collection, steps);
+			}
+		}
+	}
+
+	/** Tells an entity the end of what only a user showed it, whom its grant does not cover any more. */
+	function user_uncovered(entity: Entity, username: string): void {
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (entity.permissions.presence !== "none") {
+				tell_uncovered(connection, username);
+			}
+		}
+	}
+
+	return { start, user_covered, user_uncovered };
 }

@@ -7,9 +7,11 @@ interface Remembered {
 	form: string;
 	/** When it came last, as os.time() has it. */
 	heard_at: number;
-	/** The users who see it: the name of the only one, or names as keys. */
-	seen_by: string | LuaTable<string, true>;
+	seen_by: Viewers;
 }
+
+/** The users who see something: the name of the only one, or names as keys. */
+export type Viewers = string | LuaTable<string, true>;
 
 /** By resource, "" for a contact that has none. */
 type Resources = LuaTable<string, Remembered>;

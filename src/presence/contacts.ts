@@ -5,6 +5,8 @@ import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import type { Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
+import { full_jid } from "./covered_contacts";
+import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Delivery } from "./delivery";
 import type { Probes } from "./probes";
@@ -32,7 +34,7 @@ interface Received {
 
 /** The presences of contacts (XEP-0356, 7.4). */
 export function create_contact_presence(
-	host: string, entities: Entities, cache: ContactCache, probes: Probes, add_timer: AddTimer, delivery: Delivery,
+	host: string, entities: Entities, cache: ContactCache, probes: Probes, add_timer: AddTimer, delivery: Delivery, covered: CoveredContacts,
 ) {
 	/** Whether an entity is granted to see contacts. */
 	function is_wanted(): boolean {
@@ -75,10 +77,6 @@ export function create_contact_presence(
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
-	function full_jid(contact: string, resource: string): string {
-		return resource !== "" ? contact + "/" + resource : contact;
-	}
-
 	/** Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered. */
 	function tell_end(contact: string, resources: string[], is_crowded: boolean): void {
 		for (const [, resource] of ipairs(resources)) {
@@ -89,10 +87,15 @@ export function create_contact_presence(
 		}
 	}
 
+	/** Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources. */
+	function gone(contact: string, username: string | undefined, before: number | undefined): string[] {
+		return covered.watch(contact, undefined, () => cache.gone(contact, undefined, username, before));
+	}
+
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, cache.unseen(contact, undefined, username), is_crowded);
+		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded);
 	}
 
 	/** Handles an available presence that a user gets. */
@@ -105,7 +108,7 @@ export function create_contact_presence(
 		const username = presence.username;
 		if (has_contact(username, contact)) {
 			probes.answer(contact, username, false);
-			if (cache.available(contact, presence.resource, username, event.stanza)) {
+			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza))) {
 				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
 			}
 		}
@@ -137,7 +140,7 @@ export function create_contact_presence(
 		const is_crowded = cache.is_crowded(contact);
 		// It may be one too many to be remembered, and was told.
 		const may_be_told = is_crowded && !resources!.has(resource) && has_contact(presence.username, contact);
-		const ended = forget_ended(presence);
+		const ended = covered.watch(contact, undefined, () => forget_ended(presence));
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource)) {
 			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);
@@ -169,7 +172,7 @@ export function create_contact_presence(
 			receive_unavailable(presence);
 		} else if (presence_type === "error") {
 			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, forget_ended(presence), is_crowded);
+			tell_end(contact, covered.watch(contact, undefined, () => forget_ended(presence)), is_crowded);
 		} else if (is_expected) {
 			unseen(username, contact);
 			return true;
@@ -197,7 +200,7 @@ export function create_contact_presence(
 		const ended: Array<[string, string[], boolean]> = [];
 		for (const [, contact] of ipairs(contacts)) {
 			const is_crowded = cache.is_crowded(contact);
-			ended.push([contact, cache.gone(contact, undefined, undefined, undefined), is_crowded]);
+			ended.push([contact, gone(contact, undefined, undefined), is_crowded]);
 		}
 		let position = 0;
 		in_slices(add_timer, () => {
@@ -222,7 +225,7 @@ export function create_contact_presence(
 		} else {
 			const contact = event.username + "@" + event.host;
 			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, cache.gone(contact, undefined, undefined, undefined), is_crowded);
+			tell_end(contact, gone(contact, undefined, undefined), is_crowded);
 		}
 		return undefined;
 	}
@@ -238,7 +241,7 @@ export function create_contact_presence(
 	/** Handles the end of a probe: what the user still is to see came again after it. */
 	function probe_ended(contact: string, username: string, sent_at: number): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, cache.gone(contact, undefined, username, sent_at), is_crowded);
+		tell_end(contact, gone(contact, username, sent_at), is_crowded);
 	}
 
 	return { is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended };

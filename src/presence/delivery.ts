@@ -1,8 +1,10 @@
 import * as jid from "util.jid";
 import { attribute, create_batch, send_text } from "../prosody/send";
+import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
+import type { Viewers } from "./contact_cache";
 
 /** What each connection was told while it is being caught up, see `create_catch_up`. */
 export interface Heard {
@@ -38,27 +40,47 @@ export function is_seen_by_contact(item: RosterItem | undefined): boolean {
 }
 
 /** Decides which connections are told a presence, and tells them. */
-export function create_delivery(host: string, entities: Entities, heard: Heard, statistics: Statistics) {
+export function create_delivery(host: string, entities: Entities, users: Users, heard: Heard, statistics: Statistics) {
+	/** Whether the grant of a connection's entity covers a user. */
+	function covers(connection: Connection, username: string): boolean {
+		return users.covers(connection.entity.jid, connection.entity.permissions.users, username);
+	}
+
+	/** Whether it covers any of those who see something. */
+	function covers_any(connection: Connection, viewers: Viewers): boolean {
+		if (typeof viewers === "string") {
+			return covers(connection, viewers);
+		}
+		for (const [username] of pairs(viewers)) {
+			if (covers(connection, username)) {
+				return true;
+			}
+		}
+		return false;
+	}
+
 	/** Whether a privileged user's client gets presences of a JID as that of the user's own contact. */
 	function is_own_contact(connection: Connection, contact: string): boolean {
 		const roster = connection.session.roster;
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
-	/**
-	 * Whether a connection is to be told of a user's presence, which is there already: the grant
-	 * covers it, and it is neither its own nor told by the server.
-	 */
-	function may_tell_user(connection: Connection, username: string): boolean {
+	/** Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server. */
+	function may_tell_of(connection: Connection, username: string): boolean {
 		const user = username + "@" + host;
 		return is_connected(connection) && connection.entity.permissions.presence !== "none"
 			&& connection.entity.jid !== user && !is_own_contact(connection, user);
 	}
 
+	/** Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user. */
+	function may_tell_user(connection: Connection, username: string): boolean {
+		return may_tell_of(connection, username) && covers(connection, username);
+	}
+
 	/** Whether a connection is to be told of a presence that a user's client broadcasts. */
 	function may_tell_broadcast(connection: Connection, session: Session, is_unavailable: boolean): boolean {
 		const name = connection.entity.jid;
-		if (!is_connected(connection) || name === session.username! + "@" + host) {
+		if (!is_connected(connection) || name === session.username! + "@" + host || !covers(connection, session.username!)) {
 			return false;
 		}
 		// The server tells those who see the user, and of its end those who were sent the presence itself.
@@ -66,7 +88,7 @@ export function create_delivery(host: string, entities: Entities, heard: Heard, 
 			&& !(is_unavailable && session.directed !== undefined && (session.directed.has(connection.address) || session.directed.has(name)));
 	}
 
-	/** Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. */
+	/** Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question. */
 	function may_tell_contact(connection: Connection, contact: string): boolean {
 		const name = connection.entity.jid;
 		const [, contact_host] = jid.split(contact);
@@ -93,7 +115,7 @@ export function create_delivery(host: string, entities: Entities, heard: Heard, 
 	}
 
 	/**
-	 * Tells all who are to be told a contact's presence.
+	 * Tells all who are to be told a contact's presence, and whose grant covers all users.
 	 *
 	 * @param from the contact's bare or full JID
 	 * @param stanza the presence, nil for one that is unavailable
@@ -126,7 +148,7 @@ export function create_delivery(host: string, entities: Entities, heard: Heard, 
 		return { add, flush: batch.flush };
 	}
 
-	return { may_tell_user, may_tell_contact, tell, tell_broadcast, tell_contact, create_collection };
+	return { covers, covers_any, may_tell_of, may_tell_user, may_tell_contact, tell, tell_broadcast, tell_contact, create_collection };
 }
 
 export type Delivery = ReturnType<typeof create_delivery>;

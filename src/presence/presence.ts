@@ -1,11 +1,13 @@
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
+import type { Users } from "../grants/users";
 import type { Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
 import { create_catch_up, create_heard } from "./catch_up";
 import { create_contact_cache } from "./contact_cache";
 import type { SavedContacts } from "./contact_cache";
 import { create_contact_presence } from "./contacts";
+import { create_covered_contacts } from "./covered_contacts";
 import { create_delivery } from "./delivery";
 import { watch_local_domains } from "./local_domains";
 import { create_probes } from "./probes";
@@ -21,14 +23,17 @@ export interface SavedPresence {
 }
 
 /** Puts the parts together that tell entities of presences (XEP-0356, section 7). */
-export function create_presence(api: Module, host: string, entities: Entities, options: Options, add_timer: AddTimer, statistics: Statistics) {
+export function create_presence(
+	api: Module, host: string, entities: Entities, coverage: Users, options: Options, add_timer: AddTimer, statistics: Statistics,
+) {
 	const heard = create_heard();
-	const delivery = create_delivery(host, entities, heard, statistics);
+	const delivery = create_delivery(host, entities, coverage, heard, statistics);
 	const users = create_user_presence(host, entities, add_timer, delivery);
 	const cache = create_contact_cache();
 	const probes = create_probes(host, options, add_timer, users.asks_contacts);
-	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery);
-	const catch_up = create_catch_up({ host, heard, delivery, users, contacts, cache, probes, add_timer });
+	const covered_contacts = create_covered_contacts(entities, cache, delivery);
+	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts);
+	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
 
 	probes.on_end(contacts.probe_ended);
 	watch_local_domains(api, contacts.domain_gone);
@@ -68,6 +73,7 @@ export function create_presence(api: Module, host: string, entities: Entities, o
 
 	return {
 		broadcast: users.broadcast, receive_available: contacts.receive_available, receive_end: contacts.receive_end,
-		user_deleted: contacts.user_deleted, is_watching, roster_changed, catch_up: catch_up.start, configured, save, restore,
+		user_deleted: contacts.user_deleted, is_watching, roster_changed, catch_up: catch_up.start,
+		user_covered: catch_up.user_covered, user_uncovered: catch_up.user_uncovered, configured, save, restore,
 	};
 }

@@ -1,6 +1,6 @@
 import type { AddTimer } from "../prosody/timers";
-import type { Entities } from "../entities/entities";
-import { is_seen_by_contact, presence_rest } from "./delivery";
+import type { Connection, Entities } from "../entities/entities";
+import { is_seen_by_contact, presence_rest, unavailable_rest } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
 
 /** Clients, as keys. */
@@ -78,6 +78,18 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
+	/** Tells a connection that a user is unavailable, as the grant does not cover that user any more. */
+	function tell_uncovered(connection: Connection, username: string): void {
+		if (delivery.may_tell_of(connection, username)) {
+			for (const [, session] of ipairs(available_sessions(username))) {
+				// Whom the user lets see it, the server goes on to tell.
+				if (!is_seen_by_contact(session.roster && session.roster.get(connection.entity.jid))) {
+					delivery.tell(connection, session.full_jid!, unavailable_rest(session.full_jid!));
+				}
+			}
+		}
+	}
+
 	/** Tells an entity that a user is available, after the server has told it the opposite. */
 	function tell_again(name: string, username: string): void {
 		const entity = entities.get(name);
@@ -101,7 +113,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
-	return { broadcast, is_available, begin, asks_contacts, save, restore, collect, roster_changed };
+	return { broadcast, is_available, begin, asks_contacts, save, restore, collect, tell_uncovered, roster_changed };
 }
 
 export type UserPresence = ReturnType<typeof create_user_presence>;

@@ -6,6 +6,8 @@ import { sees_contact } from "./delivery";
 
 /** What is done on the way. */
 interface Visitor {
+	/** Whether to go through a user's contacts. */
+	wants: (this: void, username: string) => boolean;
 	/** Called with each user, and the roster, nil where it cannot be read. */
 	user: (this: void, username: string, roster: Roster | undefined) => void;
 	/** Called with each contact whose presence that user sees. */
@@ -17,13 +19,17 @@ export function online_usernames(host: string): string[] {
 	return keys_of(prosody.hosts.get(host).sessions);
 }
 
-/** Goes through the contacts of all users of a host, those who are online first, step by step. */
-export function create_walk(host: string, visitor: Visitor) {
-	const online = online_usernames(host);
+/**
+ * Goes through the contacts of users of a host, step by step.
+ *
+ * @param usernames of the users; nil for all of the host, those who are online first
+ */
+export function create_walk(host: string, visitor: Visitor, usernames: string[] | undefined) {
+	const online = usernames ?? online_usernames(host);
 	const was_online = new LuaTable<string, true>();
 	let next_online = 0;
 	let accounts: NextName | undefined;
-	let is_over = false;
+	let is_over = usernames !== undefined;
 	// The user who was met last, and the contacts of theirs.
 	let username = "";
 	let contacts: string[] = [];
@@ -53,7 +59,7 @@ export function create_walk(host: string, visitor: Visitor) {
 			is_over = true;
 			return false;
 		}
-		if (!was_online.has(name)) {
+		if (!was_online.has(name) && visitor.wants(name)) {
 			visit(name);
 		}
 		return true;
@@ -71,7 +77,9 @@ export function create_walk(host: string, visitor: Visitor) {
 			const name = online[next_online]!;
 			next_online = next_online + 1;
 			was_online.set(name, true);
-			visit(name);
+			if (visitor.wants(name)) {
+				visit(name);
+			}
 			return true;
 		}
 		return !is_over && visit_account();

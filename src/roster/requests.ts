@@ -7,8 +7,7 @@ import { since_0_10 } from "../prosody/compatibility";
 import { xmlns_roster } from "../prosody/namespaces";
 import { protect } from "../prosody/protect";
 import { attribute, send_stanza, send_text } from "../prosody/send";
-import { covers } from "../grants/permissions";
-import type { Users } from "../grants/users";
+import type { Authorization } from "../entities/authorization";
 import type { Entities, Entity } from "../entities/entities";
 import { refusals } from "../entities/refusals";
 import type { Refusal, Refuse } from "../entities/refusals";
@@ -50,7 +49,7 @@ interface RosterService {
 	act_as: ActAs;
 	refuse: Refuse;
 	statistics: Statistics;
-	users: Users;
+	authorization: Authorization;
 	change_watch: ChangeWatch;
 	write_queue: WriteQueue;
 }
@@ -76,12 +75,10 @@ export function create_roster_requests(service: RosterService) {
 		}
 		const origin = event.origin;
 		const stanza = event.stanza;
-		if (!covers(entity.permissions.roster, "get")) {
-			return refuse(entity, origin, stanza, refusals.roster_get);
-		}
 		const [username] = jid.split(stanza.attr.to);
-		if (!service.users.covers(entity.jid, entity.permissions.users, username!)) {
-			return refuse(entity, origin, stanza, refusals.not_covered);
+		const forbidden = service.authorization.roster_refusal(entity, username!, "get");
+		if (forbidden) {
+			return refuse(entity, origin, stanza, forbidden);
 		}
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
@@ -151,13 +148,11 @@ export function create_roster_requests(service: RosterService) {
 		}
 		const origin = event.origin;
 		const stanza = event.stanza;
-		if (!covers(entity.permissions.roster, "set")) {
-			return refuse(entity, origin, stanza, refusals.roster_set);
-		}
 		const user = stanza.attr.to!;
 		const [username] = jid.split(user);
-		if (!service.users.covers(entity.jid, entity.permissions.users, username!)) {
-			return refuse(entity, origin, stanza, refusals.not_covered);
+		const forbidden = service.authorization.roster_refusal(entity, username!, "set");
+		if (forbidden) {
+			return refuse(entity, origin, stanza, forbidden);
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, user);
 		if (contact === undefined) {
