@@ -1,5 +1,6 @@
 -- B1.6: the configuration is read again while the server runs.
 
+local presences = require "spec.support.presences";
 local prosody = require "spec.support.prosody";
 local grants = require "spec.support.grants";
 
@@ -73,6 +74,7 @@ describe("B1.6 living configuration:", function ()
 
 	before_each(function ()
 		grant();
+		presences.settle(server); -- who gains presence is told by timers
 		for _, stream in ipairs { pubsub, other, juliet, steward } do
 			stream:sync():drain();
 		end

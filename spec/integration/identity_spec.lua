@@ -1,5 +1,6 @@
 -- B2: whom a permission is for, and whom not.
 
+local presences = require "spec.support.presences";
 local prosody = require "spec.support.prosody";
 local grants = require "spec.support.grants";
 local privileged = require "spec.support.privileged";
@@ -54,6 +55,7 @@ describe("B2 who is who:", function ()
 		romeo = server:client "romeo@montague.lit/orchard";
 		namesake = server:client "romeo@capulet.lit/orchard";
 		standing = { pubsub, steward, evil, juliet, tybalt, romeo, namesake };
+		presences.settle(server); -- some are told presences when they come, which goes by timers
 	end);
 
 	before_each(function ()
