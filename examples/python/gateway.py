@@ -125,12 +125,12 @@ class Gateway(ComponentXMPP):
         print(f"{self.user.domain} grants:", ", ".join(granted))
         if "roster both" not in granted:
             raise PermissionError(f"{self.user.domain} does not grant roster both")
-        roster = await self["xep_0356"].get_roster(self.user)
+        roster = await self.plugin["xep_0356"].get_roster(self.user)
         contacts = [str(jid) for jid in roster["roster"]["items"]]
         print(f"contacts of {self.user}: {', '.join(contacts)}")
         # The subscription is there at once: nobody has to be asked.
         item = {"name": "Friend", "subscription": "both", "groups": ["Gateway"]}
-        await self["xep_0356"].set_roster(self.user, {self.friend: item})
+        await self.plugin["xep_0356"].set_roster(self.user, {self.friend: item})
         print(f"{self.friend} is a contact of {self.user}")
         if "iq set http://jabber.org/protocol/pubsub" in granted:
             print("bookmark:", await self.set_as_user(BOOKMARK.format(domain=self.boundjid.bare)))

@@ -61,7 +61,7 @@ class Gateway(ComponentXMPP):
         # The plugin sends messages to this; up to now it was where to connect to.
         self.server_host = self.user.split("@")[1]
         try:
-            privilege = self["xep_0356"]
+            privilege = self.plugin["xep_0356"]
             print("advertised", flush=True)
             roster = await privilege.get_roster(self.user, timeout=5)
             print("roster", len(roster["roster"]["items"]), flush=True)
