@@ -117,9 +117,9 @@ class Gateway(ComponentXMPP):
         return answer.xml.find(".//{jabber:client}iq").get("type")
 
     async def use_permissions(self):
-        await asyncio.wait_for(self.online, 5)
+        await asyncio.wait_for(self.online, 15)
         try:
-            granted = await asyncio.wait_for(self.permissions, 1)
+            granted = await asyncio.wait_for(self.permissions, 3)
         except asyncio.TimeoutError:
             raise PermissionError(f"{self.user.domain} grants nothing to {self.boundjid}, see privileged_entities") from None
         print(f"{self.user.domain} grants:", ", ".join(granted))
