@@ -22,7 +22,7 @@ RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scrip
 PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
-.PHONY: help node build check lint test test-unit test-integration test-docker soak fuzz demo serve bench install dist patch unpatch clean \
+.PHONY: help node build check format lint test test-unit test-integration test-docker soak fuzz demo serve bench install dist patch unpatch clean \
 	debian-lint debian-unit debian-integration debian-test debian-demo debian-bench debian-dist
 # What installs something comes first.
 .NOTPARALLEL:
@@ -52,6 +52,9 @@ build: node ## make lua-out/mod_privilege.lua out of src/
 
 check: node ## that the Lua is what src/ makes
 	@printf 'check: ' && node scripts/build.mjs --check
+
+format: node ## lay out what is written by hand in TypeScript, JavaScript and Lua
+	@$(BIN)/prettier --write --log-level warn .
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@printf 'eslint: ' && $(BIN)/eslint . && echo "no problems"
