@@ -25,25 +25,58 @@ const restricted_syntax = [
 	["YieldExpression, AwaitExpression, :function[async=true]", "Prosody's modules are called back"],
 	["TaggedTemplateExpression", "use string.format"],
 	["Literal[raw='null']", "nil is undefined"],
-	["ImportDeclaration[source.value=/^[^.]/][importKind!='type'] > ImportSpecifier[importKind!='type']",
-		"import * as name from Prosody's modules: anything else needs temporaries"],
-	["ImportDefaultSpecifier, ExportDefaultDeclaration, ExportAllDeclaration, ExportNamedDeclaration[declaration=null]",
-		"export declarations, and import them by name"],
+	[
+		"ImportDeclaration[source.value=/^[^.]/][importKind!='type'] > ImportSpecifier[importKind!='type']",
+		"import * as name from Prosody's modules: anything else needs temporaries",
+	],
+	[
+		"ImportDefaultSpecifier, ExportDefaultDeclaration, ExportAllDeclaration, ExportNamedDeclaration[declaration=null]",
+		"export declarations, and import them by name",
+	],
 ].map(([selector, message]) => ({ selector, message }));
 
-const restricted_globals = ["Array", "Boolean", "JSON", "Map", "Math", "Number", "Object", "Promise", "RegExp", "Set", "String", "Symbol",
-	"console", "globalThis", "isNaN", "parseFloat", "parseInt"].map((name) => ({ name, message: "Lua has its own" }));
+const restricted_globals = [
+	"Array",
+	"Boolean",
+	"JSON",
+	"Map",
+	"Math",
+	"Number",
+	"Object",
+	"Promise",
+	"RegExp",
+	"Set",
+	"String",
+	"Symbol",
+	"console",
+	"globalThis",
+	"isNaN",
+	"parseFloat",
+	"parseInt",
+].map((name) => ({ name, message: "Lua has its own" }));
 
 // Each folder of src/ imports only what stands under it; src/mod_privilege.ts alone stands above them all.
 const parts = ["message", "iq", "roster", "presence", "admin"];
-const layers = [["prosody", []], ["grants", ["prosody"]], ["entities", ["prosody", "grants"]], ...parts.map((part) => [part, ["prosody", "grants", "entities"]])];
+const layers = [
+	["prosody", []],
+	["grants", ["prosody"]],
+	["entities", ["prosody", "grants"]],
+	...parts.map((part) => [part, ["prosody", "grants", "entities"]]),
+];
 const layer_rules = layers.map(([folder, below]) => ({
 	files: [`src/${folder}/**/*.ts`],
 	rules: {
-		"no-restricted-imports": ["error", { patterns: [{
-			group: ["../*", ...below.map((name) => `!../${name}`)],
-			message: `src/${folder}/ imports ${below.length > 0 ? `from ${below.join(", ")} and ` : ""}from itself only`,
-		}] }],
+		"no-restricted-imports": [
+			"error",
+			{
+				patterns: [
+					{
+						group: ["../*", ...below.map((name) => `!../${name}`)],
+						message: `src/${folder}/ imports ${below.length > 0 ? `from ${below.join(", ")} and ` : ""}from itself only`,
+					},
+				],
+			},
+		],
 	},
 }));
 
@@ -75,10 +108,19 @@ export default defineConfig(
 			"no-restricted-globals": ["error", ...restricted_globals],
 			"no-restricted-syntax": ["error", ...restricted_syntax],
 			// "" and 0 are true in Lua.
-			"@typescript-eslint/strict-boolean-expressions": ["error", {
-				allowString: false, allowNumber: false, allowNullableObject: true, allowNullableBoolean: true,
-				allowNullableString: false, allowNullableNumber: false, allowNullableEnum: false, allowAny: false,
-			}],
+			"@typescript-eslint/strict-boolean-expressions": [
+				"error",
+				{
+					allowString: false,
+					allowNumber: false,
+					allowNullableObject: true,
+					allowNullableBoolean: true,
+					allowNullableString: false,
+					allowNullableNumber: false,
+					allowNullableEnum: false,
+					allowAny: false,
+				},
+			],
 			// A part's type is what its factory returns.
 			"@typescript-eslint/explicit-module-boundary-types": "off",
 			// What the compiler cannot know about Prosody's tables has to be said somehow.
@@ -91,9 +133,16 @@ export default defineConfig(
 			// Metatables, and functions that Prosody calls without the table that they are in.
 			"@typescript-eslint/unbound-method": "off",
 			// With anything but strings and numbers, TypeScriptToLua calls tostring().
-			"@typescript-eslint/restrict-plus-operands": ["error", {
-				allowAny: false, allowBoolean: false, allowNullish: false, allowNumberAndString: true, allowRegExp: false,
-			}],
+			"@typescript-eslint/restrict-plus-operands": [
+				"error",
+				{
+					allowAny: false,
+					allowBoolean: false,
+					allowNullish: false,
+					allowNumberAndString: true,
+					allowRegExp: false,
+				},
+			],
 			// LuaTable.get() says that there is always a value.
 			"@typescript-eslint/no-unnecessary-condition": "off",
 		},

@@ -25,7 +25,11 @@ const no_library_method = {
 				if (!kind || node.property.type !== "Identifier") return;
 				const { name } = node.property;
 				if (plain_methods[kind].has(name) && node.parent.arguments.length === 1) return;
-				context.report({ node: node.property, messageId: "method", data: { name, kind, instead: kind === "array" ? "table functions or a loop" : "string functions" } });
+				context.report({
+					node: node.property,
+					messageId: "method",
+					data: { name, kind, instead: kind === "array" ? "table functions or a loop" : "string functions" },
+				});
 			},
 		};
 	},
@@ -62,7 +66,11 @@ const no_false_fallback = {
 };
 
 const no_off_by_one = {
-	meta: { type: "problem", schema: [], messages: { index: "ipairs counts from 1 and TypeScript's arrays from 0: use the value that the loop gives" } },
+	meta: {
+		type: "problem",
+		schema: [],
+		messages: { index: "ipairs counts from 1 and TypeScript's arrays from 0: use the value that the loop gives" },
+	},
 	create(context) {
 		return {
 			"ForOfStatement[right.callee.name='ipairs'] > VariableDeclaration > VariableDeclarator > ArrayPattern"(node) {
