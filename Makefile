@@ -7,6 +7,8 @@ DIST    ?= build/dist
 LUA_OUT := lua-out/mod_privilege.lua
 LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
+# What is formatted: `.` as soon as `make format` has been run on all of it.
+FORMATTED := scripts eslint.config.mjs
 
 # Packages of Debian for each goal
 DIST_PACKAGES        := luarocks lua5.1 liblua5.1-0-dev zip unzip
@@ -58,8 +60,9 @@ format: node ## lay out what is written by hand in TypeScript, JavaScript and Lu
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@printf 'eslint: ' && $(BIN)/eslint . && echo "no problems"
-	@for folder in demo examples/typescript spec/types; do \
-		printf 'tsc: %s: ' "$$folder/" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
+	@printf 'prettier: ' && $(BIN)/prettier --check --log-level warn $(FORMATTED) && echo "no problems"
+	@for folder in . demo examples/typescript spec/types; do \
+		printf 'tsc: %s: ' "$$folder" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
 	done
 	@printf 'pyflakes: ' && pyflakes3 examples spec/support && echo "no problems"
 	@scripts/check-lua $(LUA_OUT)

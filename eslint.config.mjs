@@ -30,9 +30,14 @@ const restricted_syntax = [
 		"import * as name from Prosody's modules: anything else needs temporaries",
 	],
 	[
-		"ImportDefaultSpecifier, ExportDefaultDeclaration, ExportAllDeclaration, ExportNamedDeclaration[declaration=null]",
+		"ImportDefaultSpecifier, ExportDefaultDeclaration, ExportAllDeclaration, ExportNamedDeclaration[declaration=null], TSExportAssignment",
 		"export declarations, and import them by name",
 	],
+	[
+		"ImportDeclaration[source.value=/^[.]/] > ImportNamespaceSpecifier, ImportDeclaration[specifiers.length=0]",
+		"the sources are joined into one file: import what is used by its name",
+	],
+	["ImportSpecifier[importKind='type']", "import type { … }"],
 ].map(([selector, message]) => ({ selector, message }));
 
 const restricted_globals = [
@@ -105,6 +110,8 @@ export default defineConfig(
 			"lua/no-renamed-import": "error",
 			"lua/no-false-fallback": "error",
 			"lua/no-off-by-one": "error",
+			// TypeScriptToLua would move the definition to the top.
+			"@typescript-eslint/no-use-before-define": ["error", { typedefs: false }],
 			"no-restricted-globals": ["error", ...restricted_globals],
 			"no-restricted-syntax": ["error", ...restricted_syntax],
 			// "" and 0 are true in Lua.

@@ -15,7 +15,11 @@ function receiver_kind(checker, type) {
 }
 
 const no_library_method = {
-	meta: { type: "problem", schema: [], messages: { method: "{{name}}() of {{kind}}s needs TypeScriptToLua's library; use Lua's {{instead}}" } },
+	meta: {
+		type: "problem",
+		schema: [],
+		messages: { method: "{{name}}() of {{kind}}s needs TypeScriptToLua's library; use Lua's {{instead}}" },
+	},
 	create(context) {
 		const services = ESLintUtils.getParserServices(context);
 		const checker = services.program.getTypeChecker();
@@ -47,19 +51,37 @@ const no_renamed_import = {
 	},
 };
 
+const falsy_types = ts.TypeFlags.BooleanLike | ts.TypeFlags.Unknown | ts.TypeFlags.Any | ts.TypeFlags.Never | ts.TypeFlags.Void;
+
 function may_be_false(checker, type) {
-	const parts = type.isUnion() ? type.types : [type];
-	return parts.some((part) => (part.flags & ts.TypeFlags.BooleanLike) !== 0 && checker.typeToString(part) !== "true");
+	const constraint = checker.getBaseConstraintOfType(type) ?? type;
+	const parts = constraint.isUnion() ? constraint.types : [constraint];
+	return constraint.isTypeParameter() || parts.some((part) => (part.flags & falsy_types) !== 0 && checker.typeToString(part) !== "true");
 }
 
 const no_false_fallback = {
-	meta: { type: "problem", schema: [], messages: { fallback: "`or` in Lua would replace false as well; compare with undefined" } },
+	meta: {
+		type: "problem",
+		schema: [],
+		messages: {
+			fallback: "`or` in Lua would replace false as well; compare with undefined",
+			branch: "`and … or nil` in Lua would make nil of false; use if",
+		},
+	},
 	create(context) {
 		const services = ESLintUtils.getParserServices(context);
 		const checker = services.program.getTypeChecker();
+		const is_undefined = (node) => node.type === "Identifier" && node.name === "undefined";
+		function check(node, messageId) {
+			if (may_be_false(checker, services.getTypeAtLocation(node))) context.report({ node, messageId });
+		}
 		return {
 			"LogicalExpression[operator='??'], AssignmentExpression[operator='??=']"(node) {
-				if (may_be_false(checker, services.getTypeAtLocation(node.left))) context.report({ node, messageId: "fallback" });
+				check(node.left, "fallback");
+			},
+			ConditionalExpression({ consequent, alternate }) {
+				if (is_undefined(alternate)) check(consequent, "branch");
+				else if (is_undefined(consequent)) check(alternate, "branch");
 			},
 		};
 	},
