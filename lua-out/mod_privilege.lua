@@ -91,7 +91,7 @@ local function create_act_as(host, log)
 			if key ~= "roster" then
 				return nil
 			end
-			session.roster = (rostermanager.load_roster(session.username, host))
+			session.roster = rostermanager.load_roster(session.username, host)
 			return session.roster
 		end,
 	}
@@ -152,7 +152,9 @@ local function create_act_as(host, log)
 		local users = prosody.hosts[host].sessions
 		local is_online = users[username] ~= nil
 		local user = setmetatable({ sessions = {} }, {
-			__index = function(_, key) return key == "roster" and session.roster or nil end,
+			__index = function(_, key)
+				return key == "roster" and session.roster or nil
+			end,
 		})
 		if not is_online then
 			rawset(users, username, user)
@@ -206,7 +208,8 @@ end
 --- Whether an element is a stanza of that name in the namespace jabber:client,
 -- which is left out on the streams of clients.
 local function is_client_stanza(element, name, session)
-	return element ~= nil and element.name == name
+	return element ~= nil
+		and element.name == name
 		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
 end
 
@@ -460,15 +463,12 @@ local function no_permissions()
 end
 
 --- Whether an access covers an iq of type "get" or "set".
-local function covers(access, iq_type)
+local function allows(access, iq_type)
 	return access ~= nil and (access == iq_type or access == "both" and (iq_type == "get" or iq_type == "set"))
 end
 
 local function grants_anything(permissions)
-	return permissions.roster ~= "none"
-		or permissions.message ~= "none"
-		or permissions.presence ~= "none"
-		or next(permissions.iq) ~= nil
+	return permissions.roster ~= "none" or permissions.message ~= "none" or permissions.presence ~= "none" or next(permissions.iq) ~= nil
 end
 
 --- Whether any of several entities is granted anything.
@@ -604,7 +604,9 @@ local function sorted_keys(from)
 	for key in pairs(from) do
 		keys[#keys + 1] = key
 	end
-	table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+	table.sort(keys, function(a, b)
+		return tostring(a) < tostring(b)
+	end)
 	return keys
 end
 
@@ -758,8 +760,17 @@ end
 local function describe_problem(host, problem)
 	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
 	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
-	return 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
-		.. " grants nothing, allowed is " .. problem.allowed .. meant
+	return 'VirtualHost "'
+		.. host
+		.. '":'
+		.. where
+		.. " "
+		.. problem.option
+		.. " = "
+		.. problem.value
+		.. " grants nothing, allowed is "
+		.. problem.allowed
+		.. meant
 end
 
 -- ==== src/grants/users.ts ====
@@ -935,7 +946,9 @@ local function create_entities()
 	--- Forgets a stream.
 	local function disconnect(session)
 		for _, entity in pairs(by_jid) do
-			remove_connections(entity, function(connection) return connection.session == session end)
+			remove_connections(entity, function(connection)
+				return connection.session == session
+			end)
 		end
 	end
 
@@ -1039,11 +1052,13 @@ local function privilege_element(permissions, before, xmlns)
 	local privilege = st.stanza("privilege", { xmlns = xmlns })
 
 	if permissions.roster ~= "none" or before.roster ~= "none" then
-		privilege:tag("perm", {
-			access = "roster",
-			type = permissions.roster,
-			push = modern and tostring(permissions.push) or nil,
-		}):up()
+		privilege
+			:tag("perm", {
+				access = "roster",
+				type = permissions.roster,
+				push = modern and tostring(permissions.push) or nil,
+			})
+			:up()
 	end
 	add_perm(privilege, "message", permissions.message, before.message)
 	if modern then
@@ -1086,7 +1101,13 @@ local function create_advertisement(service)
 		local before = advertise_in(connection, xmlns_privilege, permissions)
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy and permissions or no_permissions())
 		if not same_permissions(permissions, before) or not same_coverage(permissions.users, before.users) then
-			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users))
+			service.log(
+				"info",
+				"%s is granted %s, users: %s",
+				connection.address,
+				describe_permissions(permissions),
+				describe_coverage(permissions.users)
+			)
 			service.changed(connection, before)
 		end
 	end
@@ -1138,8 +1159,18 @@ local refusals = {
 
 	not_covered = { type = "auth", condition = "forbidden", text = "The grant does not cover this user", about_recipient = true },
 
-	roster_get = { type = "auth", condition = "forbidden", text = 'Reading rosters takes roster = "get", which is not granted', about_recipient = true },
-	roster_set = { type = "auth", condition = "forbidden", text = 'Changing rosters takes roster = "set", which is not granted', about_recipient = true },
+	roster_get = {
+		type = "auth",
+		condition = "forbidden",
+		text = 'Reading rosters takes roster = "get", which is not granted',
+		about_recipient = true,
+	},
+	roster_set = {
+		type = "auth",
+		condition = "forbidden",
+		text = 'Changing rosters takes roster = "set", which is not granted',
+		about_recipient = true,
+	},
 	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
 	roster_not_saved = { type = "wait", condition = "internal-server-error", text = "Unable to save roster" },
 	roster_not_one_item = bad_request("A roster set has exactly one item"),
@@ -1260,12 +1291,13 @@ end
 local function create_authorization(host, users)
 	--- Why an entity may not do something with an account that its permissions allow; nil if it may. Says nothing of whether there is such an account.
 	local function coverage_refusal(entity, username)
-		return not users.covers(entity.jid, entity.permissions.users, username) and about(refusals.not_covered, username .. "@" .. host) or nil
+		return not users.covers(entity.jid, entity.permissions.users, username) and about(refusals.not_covered, username .. "@" .. host)
+			or nil
 	end
 
 	--- Why an entity may not get or set a user's roster (XEP-0356, 4), nil if it may.
 	local function roster_refusal(entity, username, iq_type)
-		if not covers(entity.permissions.roster, iq_type) then
+		if not allows(entity.permissions.roster, iq_type) then
 			return iq_type == "get" and refusals.roster_get or refusals.roster_set
 		end
 		return coverage_refusal(entity, username)
@@ -1273,7 +1305,7 @@ local function create_authorization(host, users)
 
 	--- Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may.
 	local function iq_refusal(entity, username, iq_type, namespace)
-		if covers(entity.permissions.iq[namespace], iq_type) then
+		if allows(entity.permissions.iq[namespace], iq_type) then
 			return coverage_refusal(entity, username)
 		end
 		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(username .. "@" .. host)))
@@ -1431,7 +1463,15 @@ local function create_opting(service)
 		return nil
 	end
 
-	return { client_iq = client_iq, entity_answer = entity_answer, client_message = client_message, client_presence = client_presence, roster_item_removed = roster_item_removed, opt_in = opt_in, opt_out = opt_out }
+	return {
+		client_iq = client_iq,
+		entity_answer = entity_answer,
+		client_message = client_message,
+		client_presence = client_presence,
+		roster_item_removed = roster_item_removed,
+		opt_in = opt_in,
+		opt_out = opt_out,
+	}
 end
 
 -- ==== src/entities/sessions.ts ====
@@ -1502,8 +1542,12 @@ local function create_sessions(service)
 		api:add_timer(handshake_grace, function()
 			local entity = entities.of(session)
 			if entity and grants_anything(entity.permissions) and not is_known(entity, session) then
-				api:log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
-					.. "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid)
+				api:log(
+					"error",
+					"%s is connected and was not told its permissions: this server's mod_component does not fire "
+						.. "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
+					entity.jid
+				)
 			end
 			return nil
 		end)
@@ -1818,9 +1862,16 @@ local sweep_interval = 1
 --- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
 local function answer_start(query, answer_type)
 	local outer = query.outer
-	return "<iq type='result'" .. attribute("id", outer.id) .. attribute("from", outer.to) .. attribute("to", outer.from)
+	return "<iq type='result'"
+		.. attribute("id", outer.id)
+		.. attribute("from", outer.to)
+		.. attribute("to", outer.from)
 		.. "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
-		.. attribute("type", answer_type) .. attribute("id", query.inner_id) .. attribute("from", query.asked) .. attribute("to", query.user) .. ">"
+		.. attribute("type", answer_type)
+		.. attribute("id", query.inner_id)
+		.. attribute("from", query.asked)
+		.. attribute("to", query.user)
+		.. ">"
 end
 
 --- Keeps the iqs that are under way.
@@ -2096,7 +2147,10 @@ local function item_text(contact, item)
 	if not item then
 		return start .. " subscription='remove'/>"
 	end
-	local text = start .. attribute("subscription", item.subscription) .. attribute("ask", item.ask) .. attribute("name", item.name)
+	local text = start
+		.. attribute("subscription", item.subscription)
+		.. attribute("ask", item.ask)
+		.. attribute("name", item.name)
 		.. attribute("approved", shows_approved and item.approved or nil)
 	if next(item.groups) == nil then
 		return text .. "/>"
@@ -2113,8 +2167,13 @@ end
 -- @param version of the roster; nil or true where its storage keeps none
 local function push_text(id, contact, item, version)
 	local ver = version ~= nil and version ~= true and tostring(version) or nil
-	return " type='set'" .. attribute("id", id) .. "><query xmlns='jabber:iq:roster'" .. attribute("ver", ver) .. ">"
-		.. item_text(contact, item) .. "</query></iq>"
+	return " type='set'"
+		.. attribute("id", id)
+		.. "><query xmlns='jabber:iq:roster'"
+		.. attribute("ver", ver)
+		.. ">"
+		.. item_text(contact, item)
+		.. "</query></iq>"
 end
 
 --- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
@@ -2177,8 +2236,11 @@ local function same_item(a, b)
 	if not a or not b then
 		return a == b
 	end
-	return a.name == b.name and a.subscription == b.subscription and a.ask == b.ask
-		and (not shows_approved or a.approved == b.approved) and same_groups(a, b)
+	return a.name == b.name
+		and a.subscription == b.subscription
+		and a.ask == b.ask
+		and (not shows_approved or a.approved == b.approved)
+		and same_groups(a, b)
 end
 
 -- ==== src/roster/change_watch.ts ====
@@ -2357,7 +2419,7 @@ local function create_change_watch(listeners)
 			wrapper.delete_all = function(self, key)
 				local before
 				if is_watched() then
-					before = (store:get_all(key))
+					before = store:get_all(key)
 				end
 				local ok, err = store:delete_all(key)
 				if ok then
@@ -2405,7 +2467,7 @@ local function create_change_watch(listeners)
 			delete_key_from_all = function(self, key)
 				local before
 				if is_watched() then
-					before = (store:get_key_from_all(key))
+					before = store:get_key_from_all(key)
 				end
 				local ok, err = store:delete_key_from_all(key)
 				if ok then
@@ -2515,9 +2577,9 @@ local function create_roster_requests(service)
 		local origin = event.origin
 		local stanza = event.stanza
 		local username = jid.split(stanza.attr.to)
-		local forbidden = service.authorization.roster_refusal(entity, username, "get")
-		if forbidden then
-			return refuse(entity, origin, stanza, forbidden)
+		local not_allowed = service.authorization.roster_refusal(entity, username, "get")
+		if not_allowed then
+			return refuse(entity, origin, stanza, not_allowed)
 		end
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
@@ -2535,8 +2597,10 @@ local function create_roster_requests(service)
 			return true
 		end
 		local reply = {
-			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute("to", stanza.attr.from)
-				.. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
+			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute(
+				"to",
+				stanza.attr.from
+			) .. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
 		}
 		for contact, item in pairs(roster) do
 			if is_contact(contact, item) then
@@ -2550,7 +2614,9 @@ local function create_roster_requests(service)
 
 	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
 	local function end_subscriptions(username, contact, item)
-		local session = service.act_as(username, function() return true end)
+		local session = service.act_as(username, function()
+			return true
+		end)
 		if since_0_10 then
 			prosody.hosts[host].events.fire_event("roster-item-removed", {
 				username = username,
@@ -2593,9 +2659,9 @@ local function create_roster_requests(service)
 		local stanza = event.stanza
 		local user = stanza.attr.to
 		local username = jid.split(user)
-		local forbidden = service.authorization.roster_refusal(entity, username, "set")
-		if forbidden then
-			return refuse(entity, origin, stanza, forbidden)
+		local not_allowed = service.authorization.roster_refusal(entity, username, "set")
+		if not_allowed then
+			return refuse(entity, origin, stanza, not_allowed)
 		end
 		local contact, refusal = set_contact(stanza.tags[1], user)
 		if contact == nil then
@@ -2608,10 +2674,14 @@ local function create_roster_requests(service)
 			service.statistics.record(entity, "roster_sets", what, contact, user, stanza.attr.id)
 			send_stanza(origin, st.reply(stanza))
 			if not item and old then
-				protect(service.log, "while a contact was removed", function() return end_subscriptions(username, contact, old) end)
+				protect(service.log, "while a contact was removed", function()
+					return end_subscriptions(username, contact, old)
+				end)
 				forget_roster(username, host)
 			end
-			protect(service.log, "while a roster was pushed", function() return push_to_clients(username, contact, item, version) end)
+			protect(service.log, "while a roster was pushed", function()
+				return push_to_clients(username, contact, item, version)
+			end)
 			if not same_item(old, item) then
 				protect(service.log, "while a roster was pushed", function()
 					return service.change_watch.changed(username, contact, item, version, old)
@@ -2711,7 +2781,9 @@ local function create_write_queue(service)
 			local contact = outcome.change.contact
 			keys[contact] = roster[contact] or store.remove
 		end
-		return service.change_watch.unheard(keys, function() return (store:set_keys(username, keys)) end) == true
+		return service.change_watch.unheard(keys, function()
+			return (store:set_keys(username, keys))
+		end) == true
 	end
 
 	--- Saves a roster that has changes; where that fails, it is as it was before them.
@@ -2723,7 +2795,11 @@ local function create_write_queue(service)
 			-- mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
 			metadata.version = (version or 1) + #applied
 		end
-		if protect(service.log, "while a roster was saved", function() return write(username, roster, metadata, applied) end) == true then
+		if
+			protect(service.log, "while a roster was saved", function()
+				return write(username, roster, metadata, applied)
+			end) == true
+		then
 			return true
 		end
 		metadata.version = version
@@ -3076,8 +3152,7 @@ local function create_contact_cache()
 	-- @returns the resources that were there
 	local function gone(contact, resource, username, before)
 		return end_some(contact, resource, function(remembered)
-			return (username == nil or is_seen_by(remembered, username))
-				and (before == nil or remembered.heard_at < before)
+			return (username == nil or is_seen_by(remembered, username)) and (before == nil or remembered.heard_at < before)
 		end)
 	end
 
@@ -3206,8 +3281,10 @@ local function create_delivery(host, entities, users, heard, statistics)
 	--- Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server.
 	local function may_tell_of(connection, username)
 		local user = username .. "@" .. host
-		return is_connected(connection) and connection.entity.permissions.presence ~= "none"
-			and connection.entity.jid ~= user and not is_own_contact(connection, user)
+		return is_connected(connection)
+			and connection.entity.permissions.presence ~= "none"
+			and connection.entity.jid ~= user
+			and not is_own_contact(connection, user)
 	end
 
 	--- Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user.
@@ -3223,15 +3300,22 @@ local function create_delivery(host, entities, users, heard, statistics)
 		end
 		-- The server tells those who see the user, and of its end those who were sent the presence itself.
 		return not is_seen_by_contact(session.roster and session.roster[name])
-			and not (is_unavailable and session.directed ~= nil and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil))
+			and not (
+				is_unavailable
+				and session.directed ~= nil
+				and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
+			)
 	end
 
 	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question.
 	local function may_tell_contact(connection, contact)
 		local name = connection.entity.jid
 		local _, contact_host = jid.split(contact)
-		return is_connected(connection) and connection.entity.permissions.presence == "roster"
-			and contact ~= name and contact_host ~= name and not is_own_contact(connection, contact)
+		return is_connected(connection)
+			and connection.entity.permissions.presence == "roster"
+			and contact ~= name
+			and contact_host ~= name
+			and not is_own_contact(connection, contact)
 	end
 
 	--- Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has.
@@ -3282,7 +3366,17 @@ local function create_delivery(host, entities, users, heard, statistics)
 		return { add = add, flush = batch.flush }
 	end
 
-	return { covers = covers, covers_any = covers_any, may_tell_of = may_tell_of, may_tell_user = may_tell_user, may_tell_contact = may_tell_contact, tell = tell, tell_broadcast = tell_broadcast, tell_contact = tell_contact, create_collection = create_collection }
+	return {
+		covers = covers,
+		covers_any = covers_any,
+		may_tell_of = may_tell_of,
+		may_tell_user = may_tell_user,
+		may_tell_contact = may_tell_contact,
+		tell = tell,
+		tell_broadcast = tell_broadcast,
+		tell_contact = tell_contact,
+		create_collection = create_collection,
+	}
 end
 
 -- ==== src/presence/probes.ts ====
@@ -3367,7 +3461,8 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		local time = os.time()
 		local probe = unanswered[contact]
 		local last = answered[contact] ~= nil and answered[contact] or answered_before[contact]
-		return queued[contact] == nil and (probe == nil or time - probe.sent_at >= repeat_after)
+		return queued[contact] == nil
+			and (probe == nil or time - probe.sent_at >= repeat_after)
 			and (last == nil or time - last > answer_age)
 	end
 
@@ -3399,7 +3494,10 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 			is_ending = true
 			add_timer(answer_time, end_old)
 		end
-		prosody.core_post_stanza(prosody.hosts[host], st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact }))
+		prosody.core_post_stanza(
+			prosody.hosts[host],
+			st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact })
+		)
 	end
 
 	--- Gives up the probes that are to be sent yet; the next catch-up wants them again.
@@ -3511,7 +3609,21 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
-	return { on_end = on_end, is_own_resource = is_own_resource, is_unanswered = is_unanswered, answer = answer, is_needed = is_needed, request = request, cancel = cancel, forget_user = forget_user, forget_answer = forget_answer, forget_answers_at = forget_answers_at, clear = clear, save = save, restore = restore }
+	return {
+		on_end = on_end,
+		is_own_resource = is_own_resource,
+		is_unanswered = is_unanswered,
+		answer = answer,
+		is_needed = is_needed,
+		request = request,
+		cancel = cancel,
+		forget_user = forget_user,
+		forget_answer = forget_answer,
+		forget_answers_at = forget_answers_at,
+		clear = clear,
+		save = save,
+		restore = restore,
+	}
 end
 
 -- ==== src/presence/walk.ts ====
@@ -3822,7 +3934,12 @@ local function create_catch_up(service)
 		end
 		local collection = delivery.create_collection(connection)
 		local usernames = service.coverage.candidates(permissions.users)
-		local everything = { usernames = usernames, wants = function(username) return delivery.covers(connection, username) end }
+		local everything = {
+			usernames = usernames,
+			wants = function(username)
+				return delivery.covers(connection, username)
+			end,
+		}
 		local steps = {}
 		if before.presence == "none" then
 			steps[#steps + 1] = create_users_step(connection, collection, everything)
@@ -3831,7 +3948,8 @@ local function create_catch_up(service)
 			local gained = {
 				usernames = usernames,
 				wants = function(username)
-					return delivery.covers(connection, username) and not service.coverage.covers(connection.entity.jid, before.users, username)
+					return delivery.covers(connection, username)
+						and not service.coverage.covers(connection.entity.jid, before.users, username)
 				end,
 			}
 			steps[#steps + 1] = create_users_step(connection, collection, gained)
@@ -3849,7 +3967,12 @@ local function create_catch_up(service)
 
 	--- Tells an entity what it may see of a user whom its grant covers from now on.
 	local function user_covered(entity, username)
-		local scope = { usernames = { username }, wants = function() return true end }
+		local scope = {
+			usernames = { username },
+			wants = function()
+				return true
+			end,
+		}
 		for _, connection in ipairs(entity.connections) do
 			if is_connected(connection) and entity.permissions.presence ~= "none" then
 				local collection = delivery.create_collection(connection)
@@ -3900,14 +4023,14 @@ local function create_covered_contacts(entities, cache, delivery)
 
 	--- Tells what is different from what a connection saw before; `stanza` is the presence that made it so, if one did.
 	local function tell_difference(view, contact, stanza)
-		local now = presences_for(view.connection, contact)
+		local after = presences_for(view.connection, contact)
 		for resource in pairs(view.presences) do
-			if now[resource] == nil then
+			if after[resource] == nil then
 				local from = full_jid(contact, resource)
 				delivery.tell(view.connection, from, unavailable_rest(from))
 			end
 		end
-		for resource, form in pairs(now) do
+		for resource, form in pairs(after) do
 			if view.presences[resource] ~= form then
 				local from = full_jid(contact, resource)
 				local rest = stanza and stanza.attr.from == from and presence_rest(stanza) or attribute("from", from) .. presence_of(form)
@@ -4020,13 +4143,21 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 
 	--- Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources.
 	local function gone(contact, username, before)
-		return covered.watch(contact, nil, function() return cache.gone(contact, nil, username, before) end)
+		return covered.watch(contact, nil, function()
+			return cache.gone(contact, nil, username, before)
+		end)
 	end
 
 	--- Tells what follows from a user's not seeing a contact any more.
 	local function unseen(username, contact)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, covered.watch(contact, nil, function() return cache.unseen(contact, nil, username) end), is_crowded)
+		tell_end(
+			contact,
+			covered.watch(contact, nil, function()
+				return cache.unseen(contact, nil, username)
+			end),
+			is_crowded
+		)
 	end
 
 	--- Handles an available presence that a user gets.
@@ -4039,9 +4170,11 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local username = presence.username
 		if has_contact(username, contact) then
 			probes.answer(contact, username, false)
-			if covered.watch(contact, event.stanza, function()
-				return cache.available(contact, presence.resource, username, event.stanza)
-			end) then
+			if
+				covered.watch(contact, event.stanza, function()
+					return cache.available(contact, presence.resource, username, event.stanza)
+				end)
+			then
 				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
 			end
 		end
@@ -4073,7 +4206,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local is_crowded = cache.is_crowded(contact)
 		-- It may be one too many to be remembered, and was told.
 		local may_be_told = is_crowded and resources[resource] == nil and has_contact(presence.username, contact)
-		local ended = covered.watch(contact, nil, function() return forget_ended(presence) end)
+		local ended = covered.watch(contact, nil, function()
+			return forget_ended(presence)
+		end)
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
 		if is_whole or may_be_told or #ended == 1 and ended[1] == resource then
 			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)
@@ -4103,7 +4238,13 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			receive_unavailable(presence)
 		elseif presence_type == "error" then
 			local is_crowded = cache.is_crowded(contact)
-			tell_end(contact, covered.watch(contact, nil, function() return forget_ended(presence) end), is_crowded)
+			tell_end(
+				contact,
+				covered.watch(contact, nil, function()
+					return forget_ended(presence)
+				end),
+				is_crowded
+			)
 		elseif is_expected then
 			unseen(username, contact)
 			return true
@@ -4145,7 +4286,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 				tell_end(end_of_one[1], end_of_one[2], end_of_one[3])
 			end
 			return true
-		end, function() return nil end)
+		end, function()
+			return nil
+		end)
 	end
 
 	--- Handles the end of an account, of this host or another.
@@ -4175,7 +4318,17 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		tell_end(contact, gone(contact, username, sent_at), is_crowded)
 	end
 
-	return { is_wanted = is_wanted, receive_available = receive_available, receive_end = receive_end, roster_changed = roster_changed, unseen = unseen, forget_user = forget_user, user_deleted = user_deleted, domain_gone = domain_gone, probe_ended = probe_ended }
+	return {
+		is_wanted = is_wanted,
+		receive_available = receive_available,
+		receive_end = receive_end,
+		roster_changed = roster_changed,
+		unseen = unseen,
+		forget_user = forget_user,
+		user_deleted = user_deleted,
+		domain_gone = domain_gone,
+		probe_ended = probe_ended,
+	}
 end
 
 -- ==== src/presence/local_domains.ts ====
@@ -4332,7 +4485,17 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
-	return { broadcast = broadcast, is_available = is_available, begin = begin, asks_contacts = asks_contacts, save = save, restore = restore, collect = collect, tell_uncovered = tell_uncovered, roster_changed = roster_changed }
+	return {
+		broadcast = broadcast,
+		is_available = is_available,
+		begin = begin,
+		asks_contacts = asks_contacts,
+		save = save,
+		restore = restore,
+		collect = collect,
+		tell_uncovered = tell_uncovered,
+		roster_changed = roster_changed,
+	}
 end
 
 -- ==== src/presence/presence.ts ====
@@ -4346,7 +4509,18 @@ local function create_presence(api, host, entities, coverage, options, add_timer
 	local probes = create_probes(host, options, add_timer, users.asks_contacts)
 	local covered_contacts = create_covered_contacts(entities, cache, delivery)
 	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts)
-	local catch_up = create_catch_up({ host = host, heard = heard, delivery = delivery, coverage = coverage, users = users, covered_contacts = covered_contacts, contacts = contacts, cache = cache, probes = probes, add_timer = add_timer })
+	local catch_up = create_catch_up({
+		host = host,
+		heard = heard,
+		delivery = delivery,
+		coverage = coverage,
+		users = users,
+		covered_contacts = covered_contacts,
+		contacts = contacts,
+		cache = cache,
+		probes = probes,
+		add_timer = add_timer,
+	})
 
 	probes.on_end(contacts.probe_ended)
 	watch_local_domains(api, contacts.domain_gone)
@@ -4496,11 +4670,15 @@ local function entity_problem(entity, sections)
 		if section and section.component_module == nil then
 			return nil
 		end
-		local virtual_hosts = hosts_where(sections, function(other) return other.component_module == nil end)
+		local virtual_hosts = hosts_where(sections, function(other)
+			return other.component_module == nil
+		end)
 		return domain .. " is no VirtualHost of this configuration" .. question(suggest(domain, virtual_hosts))
 	end
 	if not section then
-		local components = hosts_where(sections, function(other) return other.component_module == "component" end)
+		local components = hosts_where(sections, function(other)
+			return other.component_module == "component"
+		end)
 		return "there is no such Component in this configuration" .. question(suggest(domain, components))
 	end
 	local component_module = section.component_module
@@ -4545,7 +4723,13 @@ local function check_options(host, section, problems)
 				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
 			end
 		elseif wanted ~= "table" and not is_understood(value, wanted) then
-			problems[#problems + 1] = section_name(host, section) .. ": " .. option .. " = " .. show_value(value) .. " is not understood, allowed is a " .. wanted
+			problems[#problems + 1] = section_name(host, section)
+				.. ": "
+				.. option
+				.. " = "
+				.. show_value(value)
+				.. " is not understood, allowed is a "
+				.. wanted
 		end
 	end
 end
@@ -4616,7 +4800,10 @@ local function explain_no_grants(host, sections)
 	end)
 	local component = sorted_keys(components)[1]
 	if component ~= nil then
-		return beginning .. "privileged_entities stands in the section of Component " .. show_value(component) .. ", it belongs to the VirtualHost's"
+		return beginning
+			.. "privileged_entities stands in the section of Component "
+			.. show_value(component)
+			.. ", it belongs to the VirtualHost's"
 	end
 	return beginning .. "there is no privileged_entities in its section, nor in the global one"
 end
@@ -4628,7 +4815,10 @@ local function check_configuration(sections)
 		return section.component_module == nil and is_enabled(sections, section)
 	end)
 	if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
-		table.insert(report.problems, 'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost')
+		table.insert(
+			report.problems,
+			'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost'
+		)
 	end
 	for _, host in ipairs(sorted_keys(sections)) do
 		check_options(host, sections[host], report.problems)
@@ -4744,7 +4934,13 @@ local function add_shell_command(api, everywhere)
 	}
 	local help = {
 		desc = "Entities with privileges (XEP-0356)",
-		commands = { list = { desc = "List the privileged entities of a host, or of all", args = { { name = "host", type = "string" } }, module = "privilege" } },
+		commands = {
+			list = {
+				desc = "List the privileged entities of a host, or of all",
+				args = { { name = "host", type = "string" } },
+				module = "privilege",
+			},
+		},
 	}
 	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
 		local environment = api:shared("/*/" .. shell .. "/env")
@@ -4804,13 +5000,45 @@ local function serve_host()
 	local acting = create_act_as(host, log)
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
 	local authorization = create_authorization(host, users)
-	local change_watch = create_change_watch(function() return roster_listeners[host] end)
+	local change_watch = create_change_watch(function()
+		return roster_listeners[host]
+	end)
 	local roster_push = create_roster_push(host, entities, users, statistics)
 	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
-	local roster = create_roster_requests({ host = host, log = log, entities = entities, act_as = acting.act_as, refuse = refuse, statistics = statistics, authorization = authorization, change_watch = change_watch, write_queue = write_queue })
+	local roster = create_roster_requests({
+		host = host,
+		log = log,
+		entities = entities,
+		act_as = acting.act_as,
+		refuse = refuse,
+		statistics = statistics,
+		authorization = authorization,
+		change_watch = change_watch,
+		write_queue = write_queue,
+	})
 	local error_filter = create_error_filter()
-	local message = create_message({ host = host, options = options, entities = entities, authorization = authorization, acting = acting, refusing = refusing, statistics = statistics, error_filter = error_filter })
-	local iq = create_iq({ host = host, options = options, entities = entities, is_listed = is_listed, authorization = authorization, acting = acting, settle = write_queue.flush, refusing = refusing, add_timer = add_timer, statistics = statistics })
+	local message = create_message({
+		host = host,
+		options = options,
+		entities = entities,
+		authorization = authorization,
+		acting = acting,
+		refusing = refusing,
+		statistics = statistics,
+		error_filter = error_filter,
+	})
+	local iq = create_iq({
+		host = host,
+		options = options,
+		entities = entities,
+		is_listed = is_listed,
+		authorization = authorization,
+		acting = acting,
+		settle = write_queue.flush,
+		refusing = refusing,
+		add_timer = add_timer,
+		statistics = statistics,
+	})
 	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 
@@ -4990,7 +5218,9 @@ local function serve_host()
 	configure()
 end
 
-module.command = function(args) return run_command(args, configmanager.getconfig) end
+module.command = function(args)
+	return run_command(args, configmanager.getconfig)
+end
 
 if module:get_host_type() == "local" then
 	serve_host()

@@ -91,14 +91,14 @@ describe("B10.2 metrics", function ()
 
 		for _, act in ipairs(acts.list) do
 			it("B10.2 " .. act[1], function ()
-				local counted, expected = acts.counted(streams, act, function ()
+				local got, expected = acts.counted(streams, act, function ()
 					if not console.has_shell then
 						-- collected by a timer
 						socket.sleep(0.05);
 					end
 					return count();
 				end, measured_as);
-				assert.is_same(expected, counted);
+				assert.is_same(expected, got);
 			end);
 		end
 

@@ -21,12 +21,12 @@ test("B4, B7 an access covers iqs of its type only", function ()
 	};
 	for access, types in pairs(covered) do
 		for _, iq_type in ipairs { "get", "set", "result", "error" } do
-			equal(parts.covers(access, iq_type), types[iq_type] or false, access .. " " .. iq_type);
+			equal(parts.allows(access, iq_type), types[iq_type] or false, access .. " " .. iq_type);
 		end
-		equal(parts.covers(access, nil), false);
+		equal(parts.allows(access, nil), false);
 	end
 	for _, iq_type in ipairs { "get", "set", "result", "error" } do
-		equal(parts.covers(nil, iq_type), false);
+		equal(parts.allows(nil, iq_type), false);
 	end
 end);
 

@@ -56,11 +56,11 @@ test("B12.4 records of entities do not touch each other, and an empty one is not
 	users.keep(gateway, "juliet", record "in");
 	users.keep(other, "juliet", record "revoked");
 	equal(store.stored.juliet, { [gateway] = record "in", [other] = record "revoked" });
-	equal(users.usernames(), { "juliet" });
+	equal(users.candidates "opted-in", { "juliet" });
 	users.keep(gateway, "juliet", nil);
 	users.keep(other, "juliet", nil);
 	equal(store.stored, {});
-	equal(users.usernames(), {});
+	equal(users.candidates "opted-in", {});
 end);
 
 test("B12 where the storage fails nobody is covered, and nothing is lost", function ()

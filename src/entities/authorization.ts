@@ -1,5 +1,5 @@
 import { shown } from "../prosody/log_text";
-import { covers } from "../grants/permissions";
+import { allows } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import type { Entity } from "./entities";
 import { about, refusals, saying } from "./refusals";
@@ -17,7 +17,7 @@ export function create_authorization(host: string, users: Users) {
 
 	/** Why an entity may not get or set a user's roster (XEP-0356, 4), nil if it may. */
 	function roster_refusal(entity: Entity, username: string, iq_type: "get" | "set"): Refusal | undefined {
-		if (!covers(entity.permissions.roster, iq_type)) {
+		if (!allows(entity.permissions.roster, iq_type)) {
 			return iq_type === "get" ? refusals.roster_get : refusals.roster_set;
 		}
 		return coverage_refusal(entity, username);
@@ -25,7 +25,7 @@ export function create_authorization(host: string, users: Users) {
 
 	/** Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may. */
 	function iq_refusal(entity: Entity, username: string, iq_type: string, namespace: string): Refusal | undefined {
-		if (covers(entity.permissions.iq.get(namespace), iq_type)) {
+		if (allows(entity.permissions.iq.get(namespace), iq_type)) {
 			return coverage_refusal(entity, username);
 		}
 		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(username + "@" + host)));

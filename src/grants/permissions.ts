@@ -23,7 +23,7 @@ export function no_permissions(): Permissions {
 }
 
 /** Whether an access covers an iq of type "get" or "set". */
-export function covers(access: Access | undefined, iq_type: string | undefined): boolean {
+export function allows(access: Access | undefined, iq_type: string | undefined): boolean {
 	return access !== undefined && (access === iq_type || (access === "both" && (iq_type === "get" || iq_type === "set")));
 }
 

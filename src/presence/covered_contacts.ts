@@ -37,14 +37,14 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 
 	/** Tells what is different from what a connection saw before; `stanza` is the presence that made it so, if one did. */
 	function tell_difference(view: View, contact: string, stanza: Stanza | undefined): void {
-		const now = presences_for(view.connection, contact);
+		const after = presences_for(view.connection, contact);
 		for (const [resource] of pairs(view.presences)) {
-			if (!now.has(resource)) {
+			if (!after.has(resource)) {
 				const from = full_jid(contact, resource);
 				delivery.tell(view.connection, from, unavailable_rest(from));
 			}
 		}
-		for (const [resource, form] of pairs(now)) {
+		for (const [resource, form] of pairs(after)) {
 			if (view.presences.get(resource) !== form) {
 				const from = full_jid(contact, resource);
 				const rest = stanza && stanza.attr.from === from ? presence_rest(stanza) : attribute("from", from) + presence_of(form);

@@ -76,9 +76,9 @@ export function create_roster_requests(service: RosterService) {
 		const origin = event.origin;
 		const stanza = event.stanza;
 		const [username] = jid.split(stanza.attr.to);
-		const forbidden = service.authorization.roster_refusal(entity, username!, "get");
-		if (forbidden) {
-			return refuse(entity, origin, stanza, forbidden);
+		const not_allowed = service.authorization.roster_refusal(entity, username!, "get");
+		if (not_allowed) {
+			return refuse(entity, origin, stanza, not_allowed);
 		}
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
@@ -150,9 +150,9 @@ export function create_roster_requests(service: RosterService) {
 		const stanza = event.stanza;
 		const user = stanza.attr.to!;
 		const [username] = jid.split(user);
-		const forbidden = service.authorization.roster_refusal(entity, username!, "set");
-		if (forbidden) {
-			return refuse(entity, origin, stanza, forbidden);
+		const not_allowed = service.authorization.roster_refusal(entity, username!, "set");
+		if (not_allowed) {
+			return refuse(entity, origin, stanza, not_allowed);
 		}
 		const [contact, refusal] = set_contact(stanza.tags[0]!, user);
 		if (contact === undefined) {
