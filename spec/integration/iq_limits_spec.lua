@@ -132,6 +132,31 @@ describe("B7.3 iqs under way", function ()
 		tybalt:cut();
 	end);
 
+	it("are given up once each when many are due at the same time, and others are served meanwhile", function ()
+		local silent = server:client("tybalt@capulet.lit/dagger", { presence = false });
+		local texts, seen = {}, {};
+		for i = 1, 3000 do
+			texts[i] = privileged.iq({ from = flood.jid, to = "romeo@verona.lit", id = "due" .. i }, { to = silent.jid, query });
+		end
+		flood:send(table.concat(texts)):sync();
+		local longest = 0;
+		local deadline, count = socket.gettime() + 10, 0;
+		while count < 3000 and socket.gettime() < deadline do
+			local start = socket.gettime();
+			nurse:sync();
+			longest = math.max(longest, socket.gettime() - start);
+			for _, stanza in ipairs(flood:drain()) do
+				privileged.assert_error(stanza, "remote-server-timeout", "wait");
+				assert.is_nil(seen[stanza.attr.id], "two errors");
+				seen[stanza.attr.id] = true;
+				count = count + 1;
+			end
+		end
+		assert.equal(3000, count);
+		assert.is_true(longest < 0.5, ("a ping took %.3f s"):format(longest));
+		silent:cut();
+	end);
+
 	it("are dropped when the stream of a component breaks", function ()
 		ask(pubsub, { to = nurse.jid, query });
 		local iq = asked(nurse);

@@ -18,7 +18,7 @@ local function measured_as(what)
 end
 
 -- Of which entities each host counts something, "" for all as one
-local counted = console.has_shell and {
+local measured = console.has_shell and {
 	["capulet.lit"] = { "gateway.capulet.lit ", "watcher.lit ", "romeo@montague.lit " }; ["montague.lit"] = { "gateway.capulet.lit " };
 } or { ["capulet.lit"] = { "" }, ["montague.lit"] = { "" } };
 
@@ -75,7 +75,7 @@ describe("B10.2 metrics", function ()
 	it("B10.2 are there for each host and entity, and zero at first", function ()
 		local expected = {};
 		for name in pairs(names) do
-			for host, entities in pairs(counted) do
+			for host, entities in pairs(measured) do
 				for _, entity in ipairs(entities) do
 					expected[host .. " " .. entity .. name] = 0;
 				end

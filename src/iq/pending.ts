@@ -9,6 +9,10 @@ const now = has_time ? (time_module as typeof import("util.time")).now : os.time
 /** Seconds between two looks at whether answers are overdue. */
 const sweep_interval = 1;
 
+/** How many are given up in one go, and the seconds before the next ones: the server has others to serve, too. */
+const max_given_up = 500;
+const sweep_pause = 0.01;
+
 /** An iq that was sent for an entity and has no answer yet. */
 export interface Query {
 	/** The id that it was sent with. */
@@ -60,19 +64,27 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		counts.set(query.entity, left > 0 ? left : undefined as never);
 	}
 
-	/** Gives up those that had to be answered by a time. */
-	function give_up_until(time: number): void {
+	/** Gives up those that had to be answered by a time, at most so many; returns whether there may be more. */
+	function give_up_until(time: number, most: number): boolean {
+		let found = 0;
 		for (const [id, deadline] of pairs(deadlines)) {
 			if (deadline <= time) {
+				if (found === most) {
+					return true;
+				}
+				found = found + 1;
 				const query = queries.get(id);
 				remove(query);
 				expired(query);
 			}
 		}
+		return false;
 	}
 
 	function sweep(): number | undefined {
-		give_up_until(now());
+		if (give_up_until(now(), max_given_up)) {
+			return sweep_pause;
+		}
 		timer_runs = next(queries)[0] !== undefined;
 		return timer_runs ? sweep_interval : undefined;
 	}
@@ -109,7 +121,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 
 	/** Gives up all. */
 	function give_up(): void {
-		give_up_until(math.huge);
+		give_up_until(math.huge, math.huge);
 	}
 
 	return { count: count, add: add, take: take, forget: forget, give_up: give_up };
