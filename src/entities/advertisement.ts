@@ -61,11 +61,14 @@ interface AdvertisementService {
 	host: string;
 	log: Log;
 	options: Options;
-	/** Called when an entity was told other permissions than those that it knew, which are `before`. */
 	changed: (this: void, connection: Connection, before: Permissions) => void;
 }
 
-/** Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces. */
+/**
+ * Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
+ *
+ * `service.changed` is called when an entity was told others than those that it knew, with the connection and the latter.
+ */
 export function create_advertisement(service: AdvertisementService) {
 	/** Tells them in a namespace, if they are not what the entity was told last; returns what that was. */
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {

@@ -8,18 +8,20 @@ const handshake_grace = 1;
 
 /** What hearing of streams needs. */
 interface SessionsService {
-	/** The module that listens. */
 	api: Module;
 	entities: Entities;
-	/** Called with each stream of an entity: a component has authenticated, a client become available. */
 	arrived: (this: void, entity: Entity, session: Session) => void;
-	/** Called with each client that becomes unavailable. */
 	unavailable: (this: void, session: Session) => void;
-	/** Called with each stream that ended (0.10 and later), or does not count any more. */
 	gone: (this: void, session: Session) => void;
 }
 
-/** Hears of entities that come and go, on whichever host of this server they do. */
+/**
+ * Hears of entities that come and go, on whichever host of this server they do.
+ *
+ * `service.arrived` is called with each stream of an entity: a component has authenticated, a client become available;
+ * `service.unavailable` with each client that becomes unavailable; `service.gone` with each stream that ended (0.10 and
+ * later) or does not count any more. `service.api` is the module that listens.
+ */
 export function create_sessions(service: SessionsService) {
 	const api = service.api;
 	const entities = service.entities;

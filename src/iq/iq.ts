@@ -45,18 +45,21 @@ interface IqService {
 	host: string;
 	options: Options;
 	entities: Entities;
-	/** Whether any host of this server lists who authenticated on a stream. */
 	is_listed: (this: void, session: Session) => boolean;
 	authorization: Authorization;
 	acting: Acting;
-	/** Called with a user's name before something is sent as that user: what waits to be done with the account is done then. */
 	settle: (this: void, username: string) => void;
 	refusing: Refusing;
 	add_timer: AddTimer;
 	statistics: Statistics;
 }
 
-/** Makes the handlers of iqs in users' names (XEP-0356, section 6). */
+/**
+ * Makes the handlers of iqs in users' names (XEP-0356, section 6).
+ *
+ * `service.is_listed` tells whether any host of this server lists who authenticated on a stream. `service.settle` is called
+ * with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
+ */
 export function create_iq(service: IqService) {
 	const refuse = service.refusing.refuse;
 
