@@ -253,6 +253,19 @@ describe("contacts who are not there any more", function ()
 		end
 	end);
 
+	it("B8.3 those of a component are not ended by a stream that says to be it", function ()
+		gateway:send "<presence from='1@gateway.capulet.lit/x' to='juliet@capulet.lit'/>":sync();
+		assert.is_same({ "1@gateway.capulet.lit/x" }, told(pubsub));
+		for _, secret in ipairs { "wrong", "secret" } do
+			assert.has_error(function () capulet:component("gateway.capulet.lit", secret); end);
+			capulet.streams[#capulet.streams]:cut();
+			table.remove(capulet.streams);
+		end
+		assert.is_same({}, told(pubsub));
+		gateway:send "<presence type='unavailable' from='1@gateway.capulet.lit/x' to='juliet@capulet.lit'/>":sync();
+		assert.is_same({ "1@gateway.capulet.lit/x unavailable" }, told(pubsub));
+	end);
+
 	it("B8.3 those of a host of the server that is deactivated are unavailable", function ()
 		capulet:client "mercutio@verona.lit/x";
 		assert.is_same({ "mercutio@verona.lit/x" }, told(pubsub));
@@ -348,6 +361,16 @@ describe("contacts who are not there any more", function ()
 		assert.is_same({}, told_at_connection());
 		-- those who are connected hear of it, too
 		assert.is_same({ "ben@montague.lit/x unavailable", "shared@montague.lit/x unavailable" }, told(pubsub));
+		assert.is_same({}, told_at_connection());
+	end);
+
+	it("B8.3 those of a server that has stopped are unavailable when a presence comes back from it", function ()
+		forge("shared@montague.lit/x", "juliet@capulet.lit");
+		assert.is_same({ "shared@montague.lit/x" }, told(pubsub));
+		montague:stop();
+		juliet:send "<presence><show>away</show></presence>";
+		juliet:expect({ name = "presence", type = "error", from = "shared@montague.lit" }, 20);
+		pubsub:expect { name = "presence", from = "shared@montague.lit/x", type = "unavailable" };
 		assert.is_same({}, told_at_connection());
 	end);
 end);

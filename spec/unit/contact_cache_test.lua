@@ -148,7 +148,7 @@ end);
 test("B11 a resource with a long name is not remembered", function ()
 	local cache = parts.create_contact_cache();
 	equal(cache.available(contact, ("x"):rep(20000), "juliet", presence()), true);
-	equal(cache.of(contact), nil);
+	equal({ cache.of(contact), cache.is_crowded(contact) }, { nil, false });
 end);
 
 test("B8.3 what ends is what nobody sees any more, once", function ()

@@ -104,7 +104,7 @@ export function create_contact_cache() {
 	let contacts = new LuaTable<string, Resources>();
 	// The contacts that users see, by user.
 	let users = new LuaTable<string, LuaTable<string, true>>();
-	// The contacts that have more resources than are remembered.
+	// Those of the contacts who have more resources than are remembered.
 	let crowded = new LuaTable<string, true>();
 
 	/** The presences of a contact by resource, nil where there are none. */
@@ -170,7 +170,9 @@ export function create_contact_cache() {
 			return is_new;
 		}
 		if (resource.length + form.length + resource_cost > room) {
-			crowded.set(contact, true);
+			if (of(contact)) {
+				crowded.set(contact, true);
+			}
 			return true;
 		}
 		const remembered: Remembered = { form: form, heard_at: os.time(), seen_by: username };

@@ -197,6 +197,9 @@ export function create_contact_presence(
 
 	/** Tells that contacts are not there any more, in slices: a gateway may have thousands. */
 	function forget_contacts(contacts: string[]): void {
+		if (contacts.length === 0) {
+			return;
+		}
 		const ended: Array<[string, string[], boolean]> = [];
 		for (const [, contact] of ipairs(contacts)) {
 			const is_crowded = cache.is_crowded(contact);

@@ -9,13 +9,16 @@
 export function watch_local_domains(api: Module, gone: (this: void, domain: string) => void): void {
 	// The events objects listened to, by host: a host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
-	const handlers = new LuaTable<string, (this: void) => Handled>();
+	const handlers = new LuaTable<string, (this: void, event: SessionEvent) => Handled>();
 
 	function watch(domain: string): Handled {
 		const host = prosody.hosts.get(domain) as Host | undefined;
 		if (host && host.type === "component" && watched.get(domain) !== host.events) {
-			const handler = (): Handled => {
-				gone(domain);
+			const handler = (event: SessionEvent): Handled => {
+				// Streams that have not authenticated end with this event, too.
+				if (event.session.type === "component") {
+					gone(domain);
+				}
 				return undefined;
 			};
 			watched.set(domain, host.events);
