@@ -1082,6 +1082,8 @@ local function privilege_element(permissions, before, xmlns)
 end
 
 --- Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
+--
+-- `service.changed` is called when an entity was told others than those that it knew, with the connection and the latter.
 local function create_advertisement(service)
 	--- Tells them in a namespace, if they are not what the entity was told last; returns what that was.
 	local function advertise_in(connection, xmlns, permissions)
@@ -1480,6 +1482,10 @@ end
 local handshake_grace = 1
 
 --- Hears of entities that come and go, on whichever host of this server they do.
+--
+-- `service.arrived` is called with each stream of an entity: a component has authenticated, a client become available;
+-- `service.unavailable` with each client that becomes unavailable; `service.gone` with each stream that ended (0.10 and
+-- later) or does not count any more. `service.api` is the module that listens.
 local function create_sessions(service)
 	local api = service.api
 	local entities = service.entities
@@ -1859,6 +1865,10 @@ local now = has_time and time_module.now or os.time
 --- Seconds between two looks at whether answers are overdue.
 local sweep_interval = 1
 
+--- How many are given up in one go, and the seconds before the next ones: the server has others to serve, too.
+local max_given_up = 500
+local sweep_pause = 0.01
+
 --- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
 local function answer_start(query, answer_type)
 	local outer = query.outer
@@ -1896,19 +1906,27 @@ local function create_pending(add_timer, expired)
 		counts[query.entity] = left > 0 and left or nil
 	end
 
-	--- Gives up those that had to be answered by a time.
-	local function give_up_until(time)
+	--- Gives up those that had to be answered by a time, at most so many; returns whether there may be more.
+	local function give_up_until(time, most)
+		local found = 0
 		for id, deadline in pairs(deadlines) do
 			if deadline <= time then
+				if found == most then
+					return true
+				end
+				found = found + 1
 				local query = queries[id]
 				remove(query)
 				expired(query)
 			end
 		end
+		return false
 	end
 
 	local function sweep()
-		give_up_until(now())
+		if give_up_until(now(), max_given_up) then
+			return sweep_pause
+		end
 		timer_runs = next(queries) ~= nil
 		return timer_runs and sweep_interval or nil
 	end
@@ -1945,7 +1963,7 @@ local function create_pending(add_timer, expired)
 
 	--- Gives up all.
 	local function give_up()
-		give_up_until(math.huge)
+		give_up_until(math.huge, math.huge)
 	end
 
 	return { count = count, add = add, take = take, forget = forget, give_up = give_up }
@@ -1977,6 +1995,9 @@ local function encapsulated_iq(stanza, session)
 end
 
 --- Makes the handlers of iqs in users' names (XEP-0356, section 6).
+--
+-- `service.is_listed` tells whether any host of this server lists who authenticated on a stream. `service.settle` is called
+-- with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
 local function create_iq(service)
 	local refuse = service.refusing.refuse
 
@@ -3000,7 +3021,7 @@ local function create_contact_cache()
 	local contacts = {}
 	-- The contacts that users see, by user.
 	local users = {}
-	-- The contacts that have more resources than are remembered.
+	-- Those of the contacts who have more resources than are remembered.
 	local crowded = {}
 
 	--- The presences of a contact by resource, nil where there are none.
@@ -3064,7 +3085,9 @@ local function create_contact_cache()
 			return is_new
 		end
 		if #resource + #form + resource_cost > room then
-			crowded[contact] = true
+			if of(contact) then
+				crowded[contact] = true
+			end
 			return true
 		end
 		local remembered = { form = form, heard_at = os.time(), seen_by = username }
@@ -4269,6 +4292,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 
 	--- Tells that contacts are not there any more, in slices: a gateway may have thousands.
 	local function forget_contacts(contacts)
+		if #contacts == 0 then
+			return
+		end
 		local ended = {}
 		for _, contact in ipairs(contacts) do
 			local is_crowded = cache.is_crowded(contact)
@@ -4347,8 +4373,11 @@ local function watch_local_domains(api, gone)
 	local function watch(domain)
 		local host = prosody.hosts[domain]
 		if host and host.type == "component" and watched[domain] ~= host.events then
-			local function handler()
-				gone(domain)
+			local function handler(event)
+				-- Streams that have not authenticated end with this event, too.
+				if event.session.type == "component" then
+					gone(domain)
+				end
 				return nil
 			end
 			watched[domain] = host.events
