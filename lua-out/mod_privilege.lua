@@ -1134,12 +1134,7 @@ local function describe_entities(entities)
 	local connected = 0
 	for _, entity in pairs(entities.all()) do
 		granted = granted + 1
-		for _, connection in ipairs(entity.connections) do
-			if is_connected(connection) then
-				connected = connected + 1
-				break
-			end
-		end
+		connected = connected + (#entity.connections > 0 and 1 or 0)
 	end
 	return tostring(granted) .. " granted, " .. tostring(connected) .. " connected"
 end
@@ -1164,13 +1159,13 @@ local refusals = {
 	roster_get = {
 		type = "auth",
 		condition = "forbidden",
-		text = 'Reading rosters takes roster = "get", which is not granted',
+		text = 'Reading rosters is not granted, roster = "get"',
 		about_recipient = true,
 	},
 	roster_set = {
 		type = "auth",
 		condition = "forbidden",
-		text = 'Changing rosters takes roster = "set", which is not granted',
+		text = 'Changing rosters is not granted, roster = "set"',
 		about_recipient = true,
 	},
 	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
@@ -1183,7 +1178,7 @@ local refusals = {
 	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
 	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
 
-	message = forbidden('Sending messages takes message = "outgoing", which is not granted'),
+	message = forbidden('Sending messages is not granted, message = "outgoing"'),
 	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },

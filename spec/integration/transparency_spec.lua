@@ -230,7 +230,6 @@ local function perform(modules)
 	send("juliet", "<iq type='get' id='q' to='capulet.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>");
 	send("juliet", "<iq type='get' id='q' to='capulet.lit'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
 	send("juliet", "<message to='capulet.lit'><privilege xmlns='urn:xmpp:privilege:2'/></message>");
-	send("juliet", "<iq type='get' id='q' to='romeo@capulet.lit'><privileged_iq xmlns='urn:xmpp:privilege:2'/></iq>");
 	scene "users and contacts write and ask";
 
 	for _, name in ipairs { "pubsub", "limited" } do

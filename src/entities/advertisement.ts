@@ -113,12 +113,7 @@ export function describe_entities(entities: Entities): string {
 	let connected = 0;
 	for (const [, entity] of pairs(entities.all())) {
 		granted = granted + 1;
-		for (const [, connection] of ipairs(entity.connections)) {
-			if (is_connected(connection)) {
-				connected = connected + 1;
-				break;
-			}
-		}
+		connected = connected + (entity.connections.length > 0 ? 1 : 0);
 	}
 	return tostring(granted) + " granted, " + tostring(connected) + " connected";
 }

@@ -32,8 +32,8 @@ export const refusals = {
 
 	not_covered: { type: "auth", condition: "forbidden", text: "The grant does not cover this user", about_recipient: true } as Refusal,
 
-	roster_get: { type: "auth", condition: "forbidden", text: 'Reading rosters takes roster = "get", which is not granted', about_recipient: true } as Refusal,
-	roster_set: { type: "auth", condition: "forbidden", text: 'Changing rosters takes roster = "set", which is not granted', about_recipient: true } as Refusal,
+	roster_get: { type: "auth", condition: "forbidden", text: 'Reading rosters is not granted, roster = "get"', about_recipient: true } as Refusal,
+	roster_set: { type: "auth", condition: "forbidden", text: 'Changing rosters is not granted, roster = "set"', about_recipient: true } as Refusal,
 	roster_not_loaded: { type: "wait", condition: "internal-server-error", text: "Unable to load roster" } as Refusal,
 	roster_not_saved: { type: "wait", condition: "internal-server-error", text: "Unable to save roster" } as Refusal,
 	roster_not_one_item: bad_request("A roster set has exactly one item"),
@@ -44,7 +44,7 @@ export const refusals = {
 	roster_reserved_jid: { type: "cancel", condition: "not-allowed", text: "The server keeps this name to itself" } as Refusal,
 	roster_no_item: { type: "modify", condition: "item-not-found", text: "There is no such item in the roster" } as Refusal,
 
-	message: forbidden('Sending messages takes message = "outgoing", which is not granted'),
+	message: forbidden('Sending messages is not granted, message = "outgoing"'),
 	message_not_one: bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender: forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient: { type: "modify", condition: "jid-malformed", text: "The recipient's address is malformed" } as Refusal,
