@@ -40,19 +40,6 @@ function catch_up.make_sessions(server, count, contacts)
 	]]):format(count, contacts, traffic.presence "On the balcony"));
 end
 
---- Has all users who were made up be offline.
-function catch_up.remove_sessions(server)
-	server:eval [[
-		for full, session in pairs(prosody.full_sessions) do
-			if not session.conn then
-				prosody.full_sessions[full] = nil;
-				prosody.bare_sessions[session.username .. "@" .. session.host] = nil;
-				prosody.hosts[session.host].sessions[session.username] = nil;
-			end
-		end
-	]];
-end
-
 -- A component's stream that only counts what comes, for that takes least time beside a server that is being watched
 local component = {};
 component.__index = component;

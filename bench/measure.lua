@@ -1,5 +1,7 @@
 -- Measures what work costs servers, in turns: what disturbs one variant disturbs the others as well.
 --
+-- It is done in several boots, each with servers of its own: a process may be slow for its whole life.
+--
 -- The figure is the processor time that the kernel accounts to the server's process. What the streams at the
 -- other ends cost, and what else the machine does, is not in it.
 
@@ -43,57 +45,66 @@ local function collect_garbage(tasks)
 	end
 end
 
--- Does a round of a work for all its tasks, in alternating turns; gives for each variant the list of its turns' times
-local function round(work, tasks, position, count)
-	local times = {};
+--- Waits until a server has spent no processor time for a while: what it does with pauses in between is done then.
+-- @param server the server
+-- @param span how long, in seconds
+-- @param meanwhile a function that is called all the time, to read what comes
+function measure.settle(server, span, meanwhile)
+	local since, now = socket.gettime(), measure.now(server);
+	repeat
+		socket.sleep(0.005);
+		meanwhile();
+		local before = now;
+		now = measure.now(server);
+		since = now == before and since or socket.gettime();
+	until socket.gettime() - since > span;
+end
+
+-- Does pieces of a work for all its tasks, in alternating turns
+local function turns(work, tasks, position, count)
+	local found = {};
 	for _, task in ipairs(tasks) do
-		times[task.variant] = {};
+		found[task.variant] = {};
 	end
 	collect_garbage(tasks);
-	local turns = 0;
+	local done = 0;
 	for first = position + 1, position + count, work.slice do
 		for i = 1, #tasks do
-			local task = tasks[(i + turns) % #tasks + 1];
-			table.insert(times[task.variant], turn(task, first, first + work.slice - 1) / work.slice);
+			local task = tasks[(i + done) % #tasks + 1];
+			table.insert(found[task.variant], turn(task, first, first + work.slice - 1) / work.slice);
 		end
-		turns = turns + 1;
+		done = done + 1;
 	end
-	return times;
+	return found;
 end
 
--- Does a round of a work that gives its figure itself
-local function figures(tasks)
+-- Takes the figures of a work that gives them itself
+local function figures(tasks, count)
 	local found = {};
 	collect_garbage(tasks);
 	for _, task in ipairs(tasks) do
-		found[task.variant] = { task.run() };
+		found[task.variant] = {};
+		for i = 1, count do
+			found[task.variant][i] = task.run();
+		end
 	end
 	return found;
 end
 
---- Does a work in all its variants, some rounds after one to warm up.
+--- Does a work in all its variants with servers that have just been started, after some of it to warm up.
 -- @param work see bench.works
 -- @param tasks list of { variant =, server =, run = }
--- @param rounds how many
--- @param count pieces of work in a round
--- @param progress called after each round
--- @return list of rounds, each [variant] = list of a figure for each turn: microseconds a piece, or what the work gives itself
-function measure.rounds(work, tasks, rounds, count, progress)
-	local found = {};
-	local position = 0;
-	local function do_round(pieces)
-		local result = work.slice and round(work, tasks, position, pieces) or figures(tasks);
-		position = position + pieces;
-		progress();
-		return result;
+-- @param count pieces of work, a multiple of work.slice, or figures
+-- @return [variant] = list of figures: for each turn microseconds a piece, or what the work gives itself
+function measure.boot(work, tasks, count)
+	if not work.slice then
+		return figures(tasks, count);
 	end
-	if work.slice then
-		do_round(math.min(count, 3 * work.slice));
+	local warm_up = count > work.slice and math.min(count, 3 * work.slice) or 0;
+	if warm_up > 0 then
+		turns(work, tasks, 0, warm_up);
 	end
-	for i = 1, rounds do
-		found[i] = do_round(count);
-	end
-	return found;
+	return turns(work, tasks, warm_up, count);
 end
 
 --- Gives the median, the least and the greatest of a list of numbers.
@@ -104,14 +115,14 @@ function measure.summary(list)
 	return (sorted[math.floor(middle)] + sorted[math.ceil(middle)]) / 2, sorted[1], sorted[#sorted];
 end
 
---- Sums up each round's turns by their median: it leaves out those that something else got in the way of.
--- @param rounds what measure.rounds gave
+--- Sums up each boot's turns by their median: it leaves out those that something else got in the way of.
+-- @param boots list of what measure.boot gave
 -- @param variant the variant
 -- @param basis another one, for the ratios to the turns of that one, which were next to these; or nil
--- @return a list of a number for each round
-function measure.medians(rounds, variant, basis)
+-- @return a list of a number for each boot
+function measure.medians(boots, variant, basis)
 	local medians = {};
-	for i, found in ipairs(rounds) do
+	for i, found in ipairs(boots) do
 		local values = {};
 		for j, figure in ipairs(found[variant]) do
 			values[j] = basis and figure / found[basis][j] or figure;

@@ -1,4 +1,4 @@
--- The ratios as a picture: bars, with a mark where the target is. It is readable on light and on dark pages.
+-- The ratios that matter most as a picture: bars, with a mark where the target is. It is readable on light and on dark pages.
 
 local plot = {};
 
@@ -136,7 +136,7 @@ function plot.draw(results)
 	for _, panel in ipairs(panels) do
 		local shown = {};
 		for _, result in ipairs(results) do
-			if result.work.basis == panel.basis and result.ratios.module then
+			if result.work.short and result.work.basis == panel.basis and result.ratios.module then
 				table.insert(shown, result);
 			end
 		end

@@ -5,9 +5,6 @@ local measure = require "bench.measure";
 
 local report = {};
 
-local titles = { native = "Without", module = "This module", community = "Community module" };
-local order = { "native", "module", "community" };
-
 -- A number with as many digits as tell something
 local function round(number)
 	return (number >= 100 and "%.0f" or number >= 10 and "%.1f" or "%.2f"):format(number);
@@ -20,21 +17,20 @@ end
 
 --- Makes the result of a work.
 -- @param work see bench.works
--- @param rounds see measure.rounds
+-- @param boots list of what measure.boot gave, empty when the work fails
 -- @return table: work; figures and ratios, [variant] = { median, least, greatest }; is_good, whether the target is met, nil if there is none
-function report.result(work, rounds)
+function report.result(work, boots)
 	local result = { work = work, figures = {}, ratios = {} };
-	for _, variant in ipairs(work.variants) do
-		if rounds[1][variant] then
-			result.figures[variant] = summary(measure.medians(rounds, variant), work.pieces or 1);
-			if work.basis and variant ~= work.basis and rounds[1][work.basis] then
-				result.ratios[variant] = summary(measure.medians(rounds, variant, work.basis), 1);
-			end
+	local has = boots[1] or {};
+	for variant in pairs(has) do
+		result.figures[variant] = summary(measure.medians(boots, variant), work.pieces or 1);
+		if work.basis and variant ~= work.basis and has[work.basis] then
+			result.ratios[variant] = summary(measure.medians(boots, variant, work.basis), 1);
 		end
 	end
 	if work.target and result.ratios.module then
 		result.is_good = result.ratios.module[1] <= work.target;
-	elseif work.limit then
+	elseif work.limit and result.figures.module then
 		result.is_good = result.figures.module[1] <= work.limit;
 	end
 	return result;
@@ -47,25 +43,35 @@ local function spread(values)
 	return ("%s (%s–%s)"):format(round(values[1]), round(values[2]), round(values[3]));
 end
 
+local function is_measured(work, variant)
+	for _, wanted in ipairs(work.variants) do
+		if wanted == variant then
+			return true;
+		end
+	end
+	return false;
+end
+
 -- A figure as it stands in the table
 local function figure_cell(result, variant)
 	local values = result.figures[variant];
 	if not values then
-		for _, wanted in ipairs(result.work.variants) do
-			if wanted == variant then
-				return "fails";
-			end
-		end
+		return is_measured(result.work, variant) and "fails" or "";
 	end
-	return values and spread(values) .. " " .. (result.work.unit or "µs") or "";
+	return spread(values) .. " " .. (result.work.unit or "µs");
 end
 
-local basis_names = { native = "without", community = "community" };
+local basis_names = { native = "without", community = "community", all = "for all" };
 
--- A ratio as it stands in the table
+-- A ratio as it stands in the table, or the figure of a work that is compared with none
 local function ratio_cell(result, variant)
-	local values = result.ratios[variant];
-	return values and spread(values) .. " × " .. basis_names[result.work.basis] or "";
+	local basis, values = result.work.basis, result.ratios[variant];
+	if not basis or not result.figures[variant] then
+		return figure_cell(result, variant);
+	elseif variant == basis then
+		return "1";
+	end
+	return values and spread(values) .. (variant == "module" and " × " .. basis_names[basis] or "") or "";
 end
 
 local function target_cell(result)
@@ -82,7 +88,7 @@ end
 
 --- Says in a few words what a work's result is.
 function report.brief(result)
-	local text = result.ratios.module and ratio_cell(result, "module") or figure_cell(result, "module");
+	local text = ratio_cell(result, "module");
 	local target = target_cell(result);
 	return target ~= "" and text .. ", " .. target or text;
 end
@@ -124,34 +130,46 @@ local function first_line(command)
 end
 
 -- What all this was measured on
-local function circumstances(rounds)
+local function circumstances(boots)
 	local version = environment.read_file(environment.source_folder .. "/prosody.version") or "unknown";
 	local model = (environment.read_file "/proc/cpuinfo" or ""):match "model name%s*:%s*([^\n]+)" or "an unknown processor";
 	return ("%s: mod_privilege %s and the community module of prosody-modules %s, with Prosody %s on %s, %s.\n"
-		.. "Medians of %d rounds, least and greatest in brackets."):format(
+		.. "Each line was measured in %d boots or more than two, with new servers for each: medians of these, least and greatest in brackets."):format(
 		os.date "%Y-%m-%d", first_line "sed -n '1s/.* //p' lua-out/mod_privilege.lua", first_line "dpkg-query -W -f '${Version}' prosody-modules",
-		version:match "%S+", _VERSION, model, rounds);
+		version:match "%S+", _VERSION, model, boots);
 end
 
---- Writes the table, with what is needed to read it, as Markdown.
--- @param results list of what report.result gave
--- @param rounds how many were made
--- @return the text
-function report.text(results, rounds)
-	local rows = { { "Work", titles.native, titles.module, titles.community, "Ratio", "Community module's ratio", "Target" } };
+-- The ratios, with what each line is for
+local function ratios(results)
+	local rows = { { "Work", "Ratio", "Community", "Target" } };
 	for _, result in ipairs(results) do
-		local row = { result.work.name };
-		for _, variant in ipairs(order) do
-			table.insert(row, figure_cell(result, variant));
-		end
-		table.insert(row, ratio_cell(result, "module"));
-		table.insert(row, ratio_cell(result, "community"));
-		table.insert(row, target_cell(result));
-		table.insert(rows, row);
+		local work = result.work;
+		table.insert(rows, { work.name .. ": " .. work.why, ratio_cell(result, "module"), ratio_cell(result, "community"), target_cell(result) });
 	end
-	return circumstances(rounds) .. "\n"
-		.. "Times are the server's own processor time for a piece of the work, \"without\" is the same work without a privilege and without the module.\n\n"
-		.. lay_out(rows) .. "\n";
+	return lay_out(rows);
+end
+
+-- What the ratios were made of
+local function times(results)
+	local rows = { { "Work", "Without", "This module", "Community" } };
+	for _, result in ipairs(results) do
+		if result.work.basis then
+			local without = result.work.basis == "all" and figure_cell(result, "all") .. " for all" or figure_cell(result, "native");
+			table.insert(rows, { result.work.name, without, figure_cell(result, "module"), figure_cell(result, "community") });
+		end
+	end
+	return rows[2] and lay_out(rows);
+end
+
+--- Writes the tables, with what is needed to read them, as Markdown.
+-- @param results list of what report.result gave
+-- @param boots how many there usually were
+-- @return the text
+function report.text(results, boots)
+	local table_of_times = times(results);
+	return circumstances(boots) .. "\n\n" .. ratios(results) .. "\n"
+		.. (table_of_times and "\nWhat the ratios are made of: the server's own processor time for a piece of the work.\n"
+			.. "\"Without\" is the same work without a privilege and without the module.\n\n" .. table_of_times .. "\n" or "");
 end
 
 return report;

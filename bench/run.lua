@@ -12,6 +12,7 @@ local plot = require "bench.plot";
 local presences = require "spec.support.presences";
 local prosody = require "spec.support.prosody";
 local report = require "bench.report";
+local socket = require "socket";
 local variants = require "bench.variants";
 local works = require "bench.works";
 
@@ -21,7 +22,7 @@ local function option(name)
 end
 
 local is_quick = option "QUICK" ~= nil;
-local usual_rounds = is_quick and 3 or 5;
+local usual_boots = is_quick and 3 or 5;
 
 local function progress(text)
 	io.stderr:write(text);
@@ -36,17 +37,17 @@ local function is_wanted(work)
 	return not (is_quick and work.thorough);
 end
 
-local function rounds(work)
-	return work.rounds or is_quick and work.quick_rounds or usual_rounds;
+local function boots(work)
+	return math.min(work.boots or usual_boots, is_quick and work.quick_boots or usual_boots);
 end
 
--- How many pieces of work a round has
+-- How many pieces of work are done with each boot
 local function pieces(work)
 	local count = work.count or 1;
-	if is_quick and work.slice then
-		count = work.quick_count or math.max(1, math.floor(count / 4 / work.slice)) * work.slice;
+	if not is_quick then
+		return count;
 	end
-	return count;
+	return work.quick_count or math.max(1, math.floor(count / 6 / (work.slice or 1))) * (work.slice or 1);
 end
 
 -- The variant whose turn it is
@@ -66,20 +67,16 @@ local function open(work, variant)
 end
 
 -- Makes sure that nothing more came than what was expected, and that the server has no errors in its log
-local function close(work, task)
+local function check(task)
 	at_work = task.variant;
 	for _, stream in ipairs(task.server.streams) do
 		stream:nothing();
 	end
-	if work.close then
-		work.close(task.server);
-	end
-	task.server:stop();
+	task.server:take_log();
 end
 
--- Does a work in some variants; gives what measure.rounds does
-local function run(work, names)
-	progress(work.name .. " ");
+-- Does a work in some variants, with servers of its own
+local function boot(work, names)
 	local tasks = {};
 	if work.start then
 		work.start();
@@ -87,12 +84,21 @@ local function run(work, names)
 	for i, variant in ipairs(names) do
 		tasks[i] = open(work, variant);
 	end
-	local found = measure.rounds(work, tasks, rounds(work), pieces(work), function () progress "."; end);
+	local found = measure.boot(work, tasks, pieces(work));
 	for _, task in ipairs(tasks) do
-		close(work, task);
+		check(task);
 	end
-	if work.stop then
-		work.stop();
+	-- To shut down takes longer
+	prosody.kill_all();
+	progress ".";
+	return found;
+end
+
+-- Does a work in some variants; gives for each boot what measure.boot does
+local function run(work, names)
+	local found = {};
+	for i = 1, boots(work) do
+		found[i] = boot(work, names);
 	end
 	return found;
 end
@@ -101,24 +107,30 @@ local function with_traceback(err)
 	return type(err) == "string" and debug.traceback(err, 2) or tostring(err);
 end
 
--- Does a work in all its variants, but the community module's where that fails: it does not work with each version of Prosody
+-- Does a work in all its variants, but the community module's where that fails: it does not work with each version of Prosody.
+-- Gives no boots when another one fails.
 local function run_all(work)
-	local ok, result = xpcall(run, with_traceback, work, work.variants);
-	if ok then
-		return result;
-	end
-	prosody.kill_all();
-	if at_work ~= "community" then
-		error(result, 0);
-	end
-	progress("\nThe community module fails: " .. result:match "[^\n]*" .. "\n");
-	local others = {};
-	for _, variant in ipairs(work.variants) do
-		if variant ~= "community" then
-			table.insert(others, variant);
+	progress(work.name .. " ");
+	local names = work.variants;
+	while true do
+		local ok, result = xpcall(run, with_traceback, work, names);
+		if ok then
+			return result;
 		end
+		prosody.kill_all();
+		if at_work ~= "community" then
+			progress("\nFails: " .. result .. "\n");
+			return {};
+		end
+		progress("\nThe community module fails: " .. result:match "[^\n]*" .. "\n");
+		local others = {};
+		for _, variant in ipairs(names) do
+			if variant ~= "community" then
+				table.insert(others, variant);
+			end
+		end
+		names = others;
 	end
-	return run(work, others);
 end
 
 local function write(path, text)
@@ -126,16 +138,19 @@ local function write(path, text)
 	progress("written: " .. path .. "\n");
 end
 
+-- Returns whether all could be measured
 local function main()
-	local results = {};
+	local results, all_done = {}, true;
 	for _, work in ipairs(works) do
 		if is_wanted(work) then
+			local start = socket.gettime();
 			local result = report.result(work, run_all(work));
-			progress(" " .. report.brief(result) .. "\n");
+			progress((" %s (%.0f s)\n"):format(report.brief(result), socket.gettime() - start));
 			table.insert(results, result);
+			all_done = all_done and next(result.figures) ~= nil;
 		end
 	end
-	local text = report.text(results, usual_rounds);
+	local text = report.text(results, usual_boots);
 	progress "\n";
 	print(text);
 	if option "OUT" then
@@ -144,11 +159,12 @@ local function main()
 	if option "PLOT" then
 		write(option "PLOT", plot.draw(results));
 	end
+	return all_done;
 end
 
-local ok, err = xpcall(main, with_traceback);
+local ok, result = xpcall(main, with_traceback);
 if not ok then
 	prosody.kill_all();
-	io.stderr:write("\nbench: ", err, "\n");
-	os.exit(1);
+	io.stderr:write("\nbench: ", result, "\n");
 end
+os.exit(ok and result);
