@@ -15,8 +15,9 @@ local timeout = 30;
 -- @param contacts how many contacts each of them has, who are other such users
 function catch_up.make_sessions(server, count, contacts)
 	server:eval(([[
-		local count, contacts, presence = %d, %d, %q;
-		local st, xml = require "util.stanza", require "util.xml";
+		local count, contacts = %d, %d;
+		local st = require "util.stanza";
+		local presence = require "util.xml".parse(%q);
 		local host = module.host;
 		local function send() return true; end
 		for i = 1, count do
@@ -29,7 +30,7 @@ function catch_up.make_sessions(server, count, contacts)
 			end
 			local session = {
 				type = "c2s", username = username, host = host, resource = resource, full_jid = full,
-				send = send, close = send, log = module._log, roster = roster, presence = xml.parse(presence),
+				send = send, close = send, log = module._log, roster = roster, presence = st.clone(presence),
 			};
 			session.presence.attr.from = full;
 			local user = { sessions = { [resource] = session }, roster = roster };

@@ -367,7 +367,7 @@ end
 function kinds.opted_catch_up(work)
 	return fill(work, {
 		variants = { "module", "all" }, basis = "all";
-		count = 1, slice = 1, boots = 3;
+		count = 1, slice = 1, boots = 3, quick_boots = 1;
 		users = user_names(work.accounts);
 		entities = function (variant)
 			return { pubsub = "roster = 'get', presence = 'roster', users = '" .. (variant == "all" and "all" or "opted-in") .. "'" };
@@ -400,7 +400,7 @@ function kinds.wait(work)
 	table.insert(users, "romeo");
 	return fill(work, {
 		variants = { "module", "community" };
-		unit = "ms", count = 2;
+		unit = "ms", boots = 3, quick_boots = 1;
 		users = users;
 		rosters = function (host)
 			local rosters = {};
@@ -425,8 +425,8 @@ end
 -- contacts: how many are known; resources: how many clients each of them has
 function kinds.memory(work)
 	return fill(work, {
-		variants = { "native", "module" };
-		unit = "bytes";
+		variants = { "module" };
+		unit = "bytes", boots = 1;
 		users = { "juliet" };
 		rosters = function () return { juliet = roster(work.contacts, "contact%d@other-server.example") }; end;
 		entities = { pubsub = "roster = 'get', presence = 'roster'" };

@@ -100,7 +100,7 @@ function measure.boot(work, tasks, count)
 	if not work.slice then
 		return figures(tasks, count);
 	end
-	local warm_up = count > work.slice and math.min(count, 3 * work.slice) or 0;
+	local warm_up = math.min(3, math.floor(count / work.slice / 2)) * work.slice;
 	if warm_up > 0 then
 		turns(work, tasks, 0, warm_up);
 	end

@@ -18,9 +18,9 @@ end
 --- Makes the result of a work.
 -- @param work see bench.works
 -- @param boots list of what measure.boot gave, empty when the work fails
--- @return table: work; figures and ratios, [variant] = { median, least, greatest }; is_good, whether the target is met, nil if there is none
+-- @return table: work; boots, how many there were; figures and ratios, [variant] = { median, least, greatest }; is_good, whether the target is met, nil if there is none
 function report.result(work, boots)
-	local result = { work = work, figures = {}, ratios = {} };
+	local result = { work = work, boots = #boots, figures = {}, ratios = {} };
 	local has = boots[1] or {};
 	for variant in pairs(has) do
 		result.figures[variant] = summary(measure.medians(boots, variant), work.pieces or 1);
@@ -130,13 +130,18 @@ local function first_line(command)
 end
 
 -- What all this was measured on
-local function circumstances(boots)
+local function circumstances(results)
 	local version = environment.read_file(environment.source_folder .. "/prosody.version") or "unknown";
 	local model = (environment.read_file "/proc/cpuinfo" or ""):match "model name%s*:%s*([^\n]+)" or "an unknown processor";
+	local boots = {};
+	for i, result in ipairs(results) do
+		boots[i] = result.boots;
+	end
+	local _, least, most = measure.summary(boots);
 	return ("%s: mod_privilege %s and the community module of prosody-modules %s, with Prosody %s on %s, %s.\n"
-		.. "Each line was measured in %d boots or more than two, with new servers for each: medians of these, least and greatest in brackets."):format(
+		.. "Boots of new servers for each line: %s. The figures are medians of the boots, with the least and the greatest in brackets."):format(
 		os.date "%Y-%m-%d", first_line "sed -n '1s/.* //p' lua-out/mod_privilege.lua", first_line "dpkg-query -W -f '${Version}' prosody-modules",
-		version:match "%S+", _VERSION, model, boots);
+		version:match "%S+", _VERSION, model, least == most and most or least .. " to " .. most);
 end
 
 -- The ratios, with what each line is for
@@ -163,11 +168,10 @@ end
 
 --- Writes the tables, with what is needed to read them, as Markdown.
 -- @param results list of what report.result gave
--- @param boots how many there usually were
 -- @return the text
-function report.text(results, boots)
+function report.text(results)
 	local table_of_times = times(results);
-	return circumstances(boots) .. "\n\n" .. ratios(results) .. "\n"
+	return circumstances(results) .. "\n\n" .. ratios(results) .. "\n"
 		.. (table_of_times and "\nWhat the ratios are made of: the server's own processor time for a piece of the work.\n"
 			.. "\"Without\" is the same work without a privilege and without the module.\n\n" .. table_of_times .. "\n" or "");
 end

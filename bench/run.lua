@@ -150,7 +150,7 @@ local function main()
 			all_done = all_done and next(result.figures) ~= nil;
 		end
 	end
-	local text = report.text(results, usual_boots);
+	local text = report.text(results);
 	progress "\n";
 	print(text);
 	if option "OUT" then

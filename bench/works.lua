@@ -5,7 +5,7 @@
 -- short: its name in the picture; without it, it is not drawn;
 -- variants: a list of names; basis: the one that the others are compared with; target: the greatest ratio that is wanted of this module;
 -- count: how many pieces of work are done with each boot of a server, and slice: how many of these in a turn;
--- pieces: by how many the figures are divided; boots: where they are not as usual;
+-- pieces: by how many the figures are divided; boots, quick_boots and quick_count: where they are not as usual;
 -- what bench.variants needs to start the servers;
 -- start: a function that is called before they are;
 -- open: a function that gets a server and the variant's name and gives the function that does the pieces numbered first to last.
@@ -111,9 +111,16 @@ return {
 		names = { "pubsub" }, permissions = "presence = 'roster', roster = 'get', users = 'opted-in'";
 	};
 
-	kinds.catch_up { key = "catch-up-300", why = "a gateway connects to a small server", online = 300, count = 3000 };
+	kinds.catch_up {
+		key = "catch-up-300", why = "a gateway connects to a small server";
+		online = 300, count = 3000;
+	};
 
-	kinds.catch_up { key = "catch-up-10000", why = "a gateway connects to a large one", online = 10000, count = 20000, short = "Catch-up, 10000 users" };
+	kinds.catch_up {
+		key = "catch-up-10000", short = "Catch-up, 10000 users";
+		why = "a gateway connects to a large one";
+		online = 10000, count = 20000, boots = 3, quick_boots = 1;
+	};
 
 	kinds.opted_catch_up {
 		key = "opted-catch-up", name = "Catch-up for 50 who opted in, 10000 online, 60000 accounts";
@@ -142,7 +149,7 @@ return {
 		key = "bystander", name = "A bystander's message to a component", short = "Bystander's message";
 		why = "everybody who uses no gateway";
 		target = 1.03, bystander = true;
-		count = 4000, slice = 50;
+		count = 4000, slice = 50, quick_count = 3000;
 		entities = { pubsub = "roster = 'both', message = 'outgoing', presence = 'managed_entity', iq = { ['urn:xmpp:ping'] = 'both' }" };
 	};
 
@@ -157,6 +164,6 @@ return {
 		key = "memory-resources", name = "Memory for a contact with 100 resources";
 		why = "somebody who tries to fill the server's memory";
 		limit = 16 * 1024;
-		contacts = 100, resources = 100;
+		contacts = 20, resources = 100;
 	};
 }
