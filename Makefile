@@ -94,8 +94,8 @@ serve: node debian-demo ## run a Prosody with the module until interrupted
 	@$(BIN)/tsc -p demo
 	@node build/demo/serve.js
 
-bench: debian-bench ## what the module costs; QUICK=1, OUT=FILE for Markdown, PLOT=FILE for SVG, PROSODY=PROGRAM
-	@PROSODY_BIN="$(or $(PROSODY),prosody)" QUICK="$(QUICK)" OUT="$(OUT)" PLOT="$(PLOT)" ONLY="$(ONLY)" \
+bench: debian-bench ## what the module costs; QUICK=1, OUT=FILE for Markdown, PLOT=FILE for SVG, PROSODY=PROGRAM; see bench/run.lua
+	@PROSODY_BIN="$(or $(PROSODY),prosody)" QUICK="$(QUICK)" OUT="$(OUT)" PLOT="$(PLOT)" DATA="$(DATA)" BESIDE="$(BESIDE)" ONLY="$(ONLY)" \
 		$(call lua_of,$(or $(PROSODY),prosody)) bench/run.lua
 
 install: ## copy the module to PLUGINS=DIR

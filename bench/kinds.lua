@@ -173,7 +173,7 @@ end
 function kinds.roster_set(work)
 	return fill(work, {
 		variants = three, basis = "community", target = work.single and 0.85 or 0.35;
-		count = work.items > 100 and 60 or 240, slice = 20;
+		count = work.items > 100 and 60 or 240, slice = work.single and 10 or 20;
 		users = { "juliet" };
 		rosters = function () return { juliet = roster(work.items, "contact%d@montague.lit") }; end;
 		entities = { pubsub = "roster = 'both', roster_push = " .. tostring(work.pushes or false) };

@@ -1,7 +1,8 @@
 -- Measures what mod_privilege costs, and prints a table of it. Run it with `make bench`.
 --
--- From the environment: QUICK, with any value, takes less time and is less exact; OUT is a file that the table
--- is written to, as Markdown; PLOT a file for a picture of the ratios (SVG); ONLY measures only the works with one of these
+-- From the environment: QUICK, with any value, takes less time and is less exact; OUT is a file that the tables
+-- are written to, as Markdown; PLOT a file for a picture of the ratios (SVG); DATA a file that a later run reads by BESIDE, to have the
+-- ratios of both beside each other, as of different versions of Prosody; ONLY measures only the works with one of these
 -- keys, separated by spaces; PROSODY_BIN is the server's program.
 
 package.path = "./?.lua;" .. package.path;
@@ -43,11 +44,11 @@ end
 
 -- How many pieces of work are done with each boot
 local function pieces(work)
-	local count = work.count or 1;
-	if not is_quick then
+	local count, slice = work.count or 1, work.slice or 1;
+	if not is_quick or count == slice then
 		return count;
 	end
-	return work.quick_count or math.max(1, math.floor(count / 6 / (work.slice or 1))) * (work.slice or 1);
+	return work.quick_count or math.max(2, math.floor(count / 6 / slice)) * slice;
 end
 
 -- The variant whose turn it is
@@ -150,11 +151,18 @@ local function main()
 			all_done = all_done and next(result.figures) ~= nil;
 		end
 	end
-	local text = report.text(results);
+	local others = {};
+	for path in (option "BESIDE" or ""):gmatch "%S+" do
+		table.insert(others, dofile(path));
+	end
+	local text = report.text(results, others);
 	progress "\n";
 	print(text);
 	if option "OUT" then
 		write(option "OUT", text);
+	end
+	if option "DATA" then
+		write(option "DATA", report.data(report.run(results)));
 	end
 	if option "PLOT" then
 		write(option "PLOT", plot.draw(results));

@@ -113,13 +113,13 @@ return {
 
 	kinds.catch_up {
 		key = "catch-up-300", why = "a gateway connects to a small server";
-		online = 300, count = 3000;
+		online = 300, count = 3000, quick_count = 1500;
 	};
 
 	kinds.catch_up {
 		key = "catch-up-10000", short = "Catch-up, 10000 users";
 		why = "a gateway connects to a large one";
-		online = 10000, count = 20000, boots = 3, quick_boots = 1;
+		online = 10000, count = 20000, boots = 3, quick_boots = 1, quick_count = 10000;
 	};
 
 	kinds.opted_catch_up {
