@@ -7,7 +7,8 @@ local traffic = require "bench.traffic";
 
 local catch_up = {};
 
-local timeout = 30;
+-- The community module takes long with Prosody 13
+local timeout = 120;
 
 --- Has users be online, with sessions that are made up inside the server.
 -- @param server the server

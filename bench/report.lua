@@ -64,7 +64,7 @@ local basis_names = { native = "without", community = "community", all = "for al
 local function ratio_cell(result, variant)
 	local basis, values = result.work.basis, result.ratios[variant];
 	local text = figure_cell(result, variant);
-	if basis and variant == basis then
+	if basis and variant == basis and result.figures[basis] then
 		return "1";
 	elseif values then
 		text = spread(values) .. (variant == "module" and " × " .. basis_names[basis] or "");

@@ -141,7 +141,16 @@ end
 
 -- Returns whether all could be measured
 local function main()
-	local results, all_done = {}, true;
+	local results, others, all_done = {}, {}, true;
+	-- What is wrong with the files shows before all the work
+	for path in (option "BESIDE" or ""):gmatch "%S+" do
+		table.insert(others, dofile(path));
+	end
+	for _, name in ipairs { "OUT", "DATA", "PLOT" } do
+		if option(name) then
+			environment.write_file(option(name), "");
+		end
+	end
 	for _, work in ipairs(works) do
 		if is_wanted(work) then
 			local start = socket.gettime();
@@ -150,10 +159,6 @@ local function main()
 			table.insert(results, result);
 			all_done = all_done and next(result.figures) ~= nil;
 		end
-	end
-	local others = {};
-	for path in (option "BESIDE" or ""):gmatch "%S+" do
-		table.insert(others, dofile(path));
 	end
 	local text = report.text(results, others);
 	progress "\n";

@@ -119,7 +119,7 @@ return {
 	kinds.catch_up {
 		key = "catch-up-10000", short = "Catch-up, 10000 users";
 		why = "a gateway connects to a large one";
-		online = 10000, count = 20000, boots = 3, quick_boots = 1, quick_count = 10000;
+		online = 10000, count = 10000, boots = 3, quick_boots = 1;
 	};
 
 	kinds.opted_catch_up {
