@@ -17,12 +17,105 @@ local jid = require("util.jid")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
 
+-- ==== src/prosody/recent.ts ====
+
+--- How many values are kept in each of the two tables.
+local max_values = 10000
+
+--- Keeps values for a short time.
+--
+-- @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
+local function create_recent(span)
+	local recent = {}
+	local earlier = {}
+	local count = 0
+	local turn_at = 0
+
+	--- Drops the older half when it is time.
+	local function turn()
+		local now = os.time()
+		-- The clock may have been put back.
+		if now >= turn_at or turn_at > now + span or count >= max_values then
+			earlier = now >= turn_at + span and {} or recent
+			recent = {}
+			count = 0
+			turn_at = now + span
+		end
+	end
+
+	--- The value of a name, nil where none is kept; it may be false.
+	local function get(name)
+		turn()
+		if recent[name] ~= nil then
+			return recent[name]
+		end
+		return earlier[name]
+	end
+
+	local function set(name, value)
+		turn()
+		recent[name] = value
+		count = count + 1
+	end
+
+	local function forget(name)
+		recent[name] = nil
+		earlier[name] = nil
+	end
+
+	local function clear()
+		recent = {}
+		earlier = {}
+		count = 0
+	end
+
+	return { get = get, set = set, forget = forget, clear = clear }
+end
+
 -- ==== src/prosody/accounts.ts ====
 
---- Whether there is an account of that name on a host.
+--- Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
+-- entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
+local account_span = 2
+local existing = create_recent(account_span)
+local roles = create_recent(account_span)
+
+--- Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone.
+local function account_exists_now(username, host)
+	local exists = usermanager.user_exists(username, host) == true
+	if exists then
+		existing.set(username, true)
+	else
+		existing.forget(username)
+	end
+	return exists
+end
+
+--- Whether there is an account of that name on a host. One that vanishes unheard, deleted by another process, counts for less than five seconds.
 local function account_exists(username, host)
 	-- Who is online needs no look into the storage.
-	return prosody.hosts[host].sessions[username] ~= nil or usermanager.user_exists(username, host) == true
+	if prosody.hosts[host].sessions[username] ~= nil or existing.get(username) then
+		return true
+	end
+	return account_exists_now(username, host)
+end
+
+--- The role of a user of a host, nil where the server has none (Prosody 0.12 and earlier).
+local function user_role(username, host)
+	local role = roles.get(username)
+	if not role and usermanager.get_user_role then
+		role = usermanager.get_user_role(username, host)
+		if role then
+			roles.set(username, role)
+		end
+	end
+	return role
+end
+
+--- Drops what is remembered of an account that is new or gone, or has another role.
+local function forget_account(username)
+	existing.forget(username)
+	roles.forget(username)
 end
 
 --- Drops an offline user's roster from the server's cache, from which the server gives it to the next client
@@ -111,7 +204,7 @@ local function create_act_as(host, log)
 			username = username,
 			host = host,
 			full_jid = username .. "@" .. host,
-			role = usermanager.get_user_role and usermanager.get_user_role(username, host),
+			role = user_role(username, host),
 			send = send,
 			close = close,
 			log = log,
@@ -226,61 +319,6 @@ end
 --- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
-
--- ==== src/prosody/recent.ts ====
-
---- How many values are kept in each of the two tables.
-local max_values = 10000
-
---- Keeps values for a short time.
---
--- @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
-local function create_recent(span)
-	local recent = {}
-	local earlier = {}
-	local count = 0
-	local turn_at = 0
-
-	--- Drops the older half when it is time.
-	local function turn()
-		local now = os.time()
-		-- The clock may have been put back.
-		if now >= turn_at or turn_at > now + span or count >= max_values then
-			earlier = now >= turn_at + span and {} or recent
-			recent = {}
-			count = 0
-			turn_at = now + span
-		end
-	end
-
-	--- The value of a name, nil where none is kept; it may be false.
-	local function get(name)
-		turn()
-		if recent[name] ~= nil then
-			return recent[name]
-		end
-		return earlier[name]
-	end
-
-	local function set(name, value)
-		turn()
-		recent[name] = value
-		count = count + 1
-	end
-
-	local function forget(name)
-		recent[name] = nil
-		earlier[name] = nil
-	end
-
-	local function clear()
-		recent = {}
-		earlier = {}
-		count = 0
-	end
-
-	return { get = get, set = set, forget = forget, clear = clear }
-end
 
 -- ==== src/prosody/send.ts ====
 
@@ -1454,8 +1492,9 @@ local function create_opting(service)
 	--- Handles `roster-item-removed`: the user's own client takes the entity out of the roster.
 	local function roster_item_removed(event)
 		local entity = event.origin and opt_in_entity(event.origin, event.jid)
-		if entity and event.origin.username == event.username then
-			opt_out(entity, event.username, "removing it from the roster")
+		if entity then
+			-- COMPAT: the event's own username is the contact's with Prosody 0.11.
+			opt_out(entity, event.origin.username, "removing it from the roster")
 		end
 		return nil
 	end
@@ -2200,9 +2239,21 @@ end
 --- The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none.
 local function roster_version(roster)
 	local metadata = roster[false]
-	-- A roster that was never saved: not the 1 that mod_roster gives clients for it, and that the server's own first change has.
-	local version = metadata and metadata.version or 0
-	return version ~= true and tostring(version) or nil
+	local version = metadata and metadata.version
+	if version == true then
+		return nil
+	end
+	if version == nil then
+		-- Where there are contacts, mod_groups has taken the version away. An empty roster was never saved: it does not
+		-- get the 1 that mod_roster gives clients for it, and that the server's own first change has.
+		for contact, item in pairs(roster) do
+			if is_contact(contact, item) then
+				return nil
+			end
+		end
+		return "0"
+	end
+	return tostring(version)
 end
 
 --- The item that a roster set makes of what was there: name and groups are replaced, the rest stays unless it is said.
@@ -2831,7 +2882,7 @@ local function create_write_queue(service)
 
 	--- Makes changes of one user's roster.
 	local function make(username, outcomes)
-		if not account_exists(username, host) then
+		if not account_exists_now(username, host) then
 			return refuse_all(outcomes, refusals.no_such_user)
 		end
 		local roster = read_roster(username, host)
@@ -5138,8 +5189,9 @@ local function serve_host()
 	end
 
 	--- Sees to it that the next account of a name gets nothing of the one before.
-	local function forget_account(event)
+	local function account_changed(event)
 		if event.host == host then
+			forget_account(event.username)
 			forget_roster(event.username, host)
 			users.forget(event.username)
 		end
@@ -5192,8 +5244,9 @@ local function serve_host()
 	module:hook("store-opened", change_watch.opened)
 	module:hook_global("user-deleted", account_deleted, 301)
 	-- When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
-	module:hook_global("user-deleted", forget_account, -1000)
-	module:hook("user-registered", forget_account, 1000)
+	module:hook_global("user-deleted", account_changed, -1000)
+	module:hook("user-registered", account_changed, 1000)
+	module:hook_global("user-role-changed", account_changed)
 	module:hook("pre-resource-bind", client_logs_in, 1000)
 	-- Messages
 	module:hook("message/host", message, 1)

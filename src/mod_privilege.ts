@@ -1,7 +1,7 @@
 import * as configmanager from "core.configmanager";
 import * as storagemanager from "core.storagemanager";
 import * as jid from "util.jid";
-import { forget_roster, read_roster } from "./prosody/accounts";
+import { forget_account, forget_roster, read_roster } from "./prosody/accounts";
 import { create_act_as } from "./prosody/act_as";
 import { since_0_10 } from "./prosody/compatibility";
 import type { AddTimer } from "./prosody/timers";
@@ -163,8 +163,9 @@ function serve_host(): void {
 	}
 
 	/** Sees to it that the next account of a name gets nothing of the one before. */
-	function forget_account(event: UserEvent): Handled {
+	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
+			forget_account(event.username);
 			forget_roster(event.username, host);
 			users.forget(event.username);
 		}
@@ -215,8 +216,9 @@ function serve_host(): void {
 	module.hook("store-opened", change_watch.opened);
 	module.hook_global("user-deleted", account_deleted, 301);
 	// When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
-	module.hook_global("user-deleted", forget_account, -1000);
-	module.hook("user-registered", forget_account, 1000);
+	module.hook_global("user-deleted", account_changed, -1000);
+	module.hook("user-registered", account_changed, 1000);
+	module.hook_global("user-role-changed", account_changed);
 	module.hook("pre-resource-bind", client_logs_in, 1000);
 	// Messages
 	module.hook("message/host", message, 1);

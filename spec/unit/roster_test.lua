@@ -73,6 +73,7 @@ test("B4.1 a roster has the version of its metadata", function ()
 	equal(parts.roster_version({ [false] = { version = 17 } }), "17");
 	equal(parts.roster_version({ [false] = {} }), "0");
 	equal(parts.roster_version({}), "0");
+	equal(parts.roster_version({ [false] = {}, ["romeo@montague.lit"] = { subscription = "both", groups = {} } }), nil);
 	equal(parts.roster_version({ [false] = { version = true } }), nil);
 end);
 

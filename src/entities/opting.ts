@@ -147,8 +147,9 @@ export function create_opting(service: OptingService) {
 	/** Handles `roster-item-removed`: the user's own client takes the entity out of the roster. */
 	function roster_item_removed(event: RosterItemEvent): Handled {
 		const entity = event.origin && opt_in_entity(event.origin, event.jid);
-		if (entity && event.origin!.username === event.username) {
-			opt_out(entity, event.username, "removing it from the roster");
+		if (entity) {
+			// COMPAT: the event's own username is the contact's with Prosody 0.11.
+			opt_out(entity, event.origin!.username!, "removing it from the roster");
 		}
 		return undefined;
 	}

@@ -1,10 +1,51 @@
 import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
+import { create_recent } from "./recent";
 
-/** Whether there is an account of that name on a host. */
+/**
+ * Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
+ * entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
+ */
+const account_span = 2;
+const existing = create_recent<true>(account_span);
+const roles = create_recent<import("core.usermanager").Role>(account_span);
+
+/** Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone. */
+export function account_exists_now(username: string, host: string): boolean {
+	const exists = usermanager.user_exists(username, host) === true;
+	if (exists) {
+		existing.set(username, true);
+	} else {
+		existing.forget(username);
+	}
+	return exists;
+}
+
+/** Whether there is an account of that name on a host. One that vanishes unheard, deleted by another process, counts for less than five seconds. */
 export function account_exists(username: string, host: string): boolean {
 	// Who is online needs no look into the storage.
-	return prosody.hosts.get(host).sessions!.has(username) || usermanager.user_exists(username, host) === true;
+	if (prosody.hosts.get(host).sessions!.has(username) || existing.get(username)) {
+		return true;
+	}
+	return account_exists_now(username, host);
+}
+
+/** The role of a user of a host, nil where the server has none (Prosody 0.12 and earlier). */
+export function user_role(username: string, host: string): import("core.usermanager").Role | undefined {
+	let role = roles.get(username);
+	if (!role && usermanager.get_user_role) {
+		role = usermanager.get_user_role(username, host);
+		if (role) {
+			roles.set(username, role);
+		}
+	}
+	return role;
+}
+
+/** Drops what is remembered of an account that is new or gone, or has another role. */
+export function forget_account(username: string): void {
+	existing.forget(username);
+	roles.forget(username);
 }
 
 /**

@@ -1,6 +1,5 @@
 import * as rostermanager from "core.rostermanager";
-import * as usermanager from "core.usermanager";
-import { forget_roster } from "./accounts";
+import { forget_roster, user_role } from "./accounts";
 import { protect } from "./protect";
 
 /** Takes what the server answers a session. */
@@ -36,7 +35,7 @@ export function create_act_as(host: string, log: Log) {
 			username: username,
 			host: host,
 			full_jid: username + "@" + host,
-			role: usermanager.get_user_role && usermanager.get_user_role(username, host),
+			role: user_role(username, host),
 			send: send,
 			close: close,
 			log: log,

@@ -50,9 +50,21 @@ export function is_contact(key: string | false, item: RosterItem | undefined): b
 /** The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none. */
 export function roster_version(roster: Roster): string | undefined {
 	const metadata = roster.get(false);
-	// A roster that was never saved: not the 1 that mod_roster gives clients for it, and that the server's own first change has.
-	const version = (metadata && metadata.version) ?? 0;
-	return version !== true ? tostring(version) : undefined;
+	const version = metadata && metadata.version;
+	if (version === true) {
+		return undefined;
+	}
+	if (version === undefined) {
+		// Where there are contacts, mod_groups has taken the version away. An empty roster was never saved: it does not
+		// get the 1 that mod_roster gives clients for it, and that the server's own first change has.
+		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+			if (is_contact(contact, item)) {
+				return undefined;
+			}
+		}
+		return "0";
+	}
+	return tostring(version);
 }
 
 /** The item that a roster set makes of what was there: name and groups are replaced, the rest stays unless it is said. */

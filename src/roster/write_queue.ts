@@ -1,6 +1,6 @@
 import * as rostermanager from "core.rostermanager";
 import * as storagemanager from "core.storagemanager";
-import { account_exists, read_roster } from "../prosody/accounts";
+import { account_exists_now, read_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
 import { protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
@@ -144,7 +144,7 @@ export function create_write_queue(service: WriteQueueService) {
 
 	/** Makes changes of one user's roster. */
 	function make(username: string, outcomes: Outcome[]): void {
-		if (!account_exists(username, host)) {
+		if (!account_exists_now(username, host)) {
 			return refuse_all(outcomes, refusals.no_such_user);
 		}
 		const roster = read_roster(username, host);

@@ -154,7 +154,7 @@ end
 local constants = {
 	"option_types", "metric_help", "families", "access_choices", "message_choices", "presence_choices", "known_options", "coverage_choices",
 	"settable_subscriptions", "refusals", "titles";
-	"service", "service.options", "options", "measures", "watched", "receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
+	"service", "service.options", "service.store", "options", "measures", "watched", "receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
 	-- no more than there are contacts and users: who was probed, and who was online when an entity was first to see contacts
 	"probed", "earlier_users";
 };
