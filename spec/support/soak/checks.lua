@@ -153,10 +153,10 @@ end
 -- Tables of the module that hold something when nobody is there: what it is made of, and what the configuration says
 local constants = {
 	"option_types", "metric_help", "families", "access_choices", "message_choices", "presence_choices", "known_options", "coverage_choices",
-	"settable_subscriptions", "refusals", "titles";
-	"service", "service.options", "service.store", "options", "measures", "watched", "receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
-	-- no more than there are contacts and users: who was probed, and who was online when an entity was first to see contacts
-	"probed", "earlier_users";
+	"settable_subscriptions", "refusals", "titles", "service", "service.options", "service.store", "options", "measures", "unreachable", "watched",
+	"receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
+	-- no more than there are contacts: what was answered in the last hours, what was asked in the last minute
+	"answered", "answered_before", "sent", "sent.*", "unanswered";
 };
 local may_hold = {};
 for _, path in ipairs(constants) do
@@ -164,7 +164,7 @@ for _, path in ipairs(constants) do
 end
 
 -- What is forgotten later: refusals are counted for a second, probes sent at some rate
-local fades = { left_out = true, ["left_out.*"] = true, to_probe = true, ["to_probe.*"] = true };
+local fades = { left_out = true, ["left_out.*"] = true, queue = true, queued = true };
 
 --- The module has forgotten all who were there.
 -- @param waits whether to wait for what fades, too

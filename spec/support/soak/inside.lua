@@ -8,6 +8,7 @@ local soak = {};
 prosody.spec_soak = soak;
 
 local everywhere = module:shared "/*/privilege/entities";
+local roster_listeners = module:shared "/*/privilege/roster_listeners";
 
 -- The counters of all entities that there were, with their names; they go on counting when their entity is none any more
 local counters = {};
@@ -56,13 +57,9 @@ function soak.connected()
 			table.insert(names, session.host);
 		end
 	end
-	for _, entities in pairs(everywhere) do
-		for _, entity in pairs(entities.all()) do
-			for _, connection in ipairs(entity.connections) do
-				if connection.heard then
-					return nil;
-				end
-			end
+	for host in pairs(everywhere) do
+		if soak.tables(host).by_connection > 0 then
+			return nil;
 		end
 	end
 	table.sort(names);
@@ -110,7 +107,7 @@ end
 
 -- What the module knows and does not own
 local function foreign_tables(env)
-	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true, [everywhere] = true };
+	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true, [everywhere] = true, [roster_listeners] = true };
 	for _, library in pairs(package.loaded) do
 		foreign[library] = true;
 	end
@@ -125,6 +122,9 @@ end
 -- @return by path, which is the name of a variable and the fields from there ("*" for those that are no plain words),
 -- the entries of the fullest table with that path; those of empty ones are 0
 function soak.tables(host)
+	-- Sessions that have ended are not among what the module refers to weakly
+	collectgarbage();
+	collectgarbage();
 	local env = modulemanager.get_module(host, "privilege");
 	local seen, found, walk = foreign_tables(env), {}, nil;
 	local source = debug.getinfo(env.module.unload, "S").source;

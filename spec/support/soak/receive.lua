@@ -66,7 +66,11 @@ local function presence_by_grant(world, stream, stanza)
 	world.figures.presences = world.figures.presences + 1;
 	world.ledger:count(("%s %s presences"):format(host, owner.jid), 1);
 	if stanza.attr.type == "unavailable" then
-		world.ledger:arrived("u" .. from, stream, "presence");
+		-- What the gateway's contacts were ends without a word when it leaves
+		local is_left = known and from:find("@irc.lit/", 1, true) and not world.ledger.open["u" .. from];
+		if not is_left then
+			world.ledger:arrived("u" .. from, stream, "presence");
+		end
 		stream.presences[from] = nil;
 		return;
 	end

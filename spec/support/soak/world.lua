@@ -342,6 +342,11 @@ function methods:disconnect(stream, cut)
 	end
 	if owner.user then
 		self:enter_presence(owner, stream.jid);
+	elseif owner == self.gateway then
+		-- Its contacts are gone with it
+		for i = 0, contact_count - 1 do
+			self.status["f" .. i .. "@irc.lit/irc"] = nil;
+		end
 	end
 	if cut then
 		self.cut[owner.jid] = true;
