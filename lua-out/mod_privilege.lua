@@ -3394,6 +3394,13 @@ local function create_delivery(host, entities, users, heard, statistics)
 		heard.note(connection, from)
 	end
 
+	--- Tells one connection that a JID is unavailable, unless it was not told yet that it is available.
+	local function tell_end(connection, from)
+		if not heard.is_unaware(connection, from) then
+			tell(connection, from, unavailable_rest(from))
+		end
+	end
+
 	--- Tells all who are to be told what a user's client broadcasts.
 	local function tell_broadcast(session, stanza)
 		local rest
@@ -3409,9 +3416,10 @@ local function create_delivery(host, entities, users, heard, statistics)
 	--
 	-- @param from the contact's bare or full JID
 	-- @param stanza the presence, nil for one that is unavailable
-	local function tell_contact(contact, from, stanza)
+	-- @param connections whom of all; nil for those that are there now
+	local function tell_contact(contact, from, stanza, connections)
 		local rest
-		for _, connection in ipairs(entities.receivers("contacts")) do
+		for _, connection in ipairs(connections or entities.receivers("contacts")) do
 			if may_tell_contact(connection, contact) and (stanza ~= nil or not heard.is_unaware(connection, from)) then
 				rest = rest or (stanza and presence_rest(stanza) or unavailable_rest(from))
 				tell(connection, from, rest)
@@ -3442,6 +3450,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 		may_tell_user = may_tell_user,
 		may_tell_contact = may_tell_contact,
 		tell = tell,
+		tell_end = tell_end,
 		tell_broadcast = tell_broadcast,
 		tell_contact = tell_contact,
 		create_collection = create_collection,
@@ -3811,6 +3820,19 @@ local function create_heard()
 		by_connection[connection] = nil
 	end
 
+	--- Forgets whom a connection heard of who is not at a host.
+	local function forget_others(connection, host)
+		local heard = of(connection)
+		if heard then
+			for _, from in ipairs(keys_of(heard.jids)) do
+				local _, from_host = jid.split(from)
+				if from_host ~= host then
+					heard.jids[from] = nil
+				end
+			end
+		end
+	end
+
 	local function note(connection, from)
 		local heard = of(connection)
 		if heard then
@@ -3828,7 +3850,16 @@ local function create_heard()
 		return of(connection) ~= nil and not has(connection, from)
 	end
 
-	return { begin = begin, is_kept = is_kept, release = release, forget = forget, note = note, has = has, is_unaware = is_unaware }
+	return {
+		begin = begin,
+		is_kept = is_kept,
+		release = release,
+		forget = forget,
+		forget_others = forget_others,
+		note = note,
+		has = has,
+		is_unaware = is_unaware,
+	}
 end
 
 --- Makes what tells entities who is online, when they come or are granted to see it.
@@ -4001,6 +4032,10 @@ local function create_catch_up(service)
 			heard.forget(connection)
 			return
 		end
+		if permissions.presence ~= "roster" then
+			-- When it is granted to see contacts again, it begins anew.
+			heard.forget_others(connection, host)
+		end
 		local collection = delivery.create_collection(connection)
 		local usernames = service.coverage.candidates(permissions.users)
 		local everything = {
@@ -4095,8 +4130,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		local after = presences_for(view.connection, contact)
 		for resource in pairs(view.presences) do
 			if after[resource] == nil then
-				local from = full_jid(contact, resource)
-				delivery.tell(view.connection, from, unavailable_rest(from))
+				delivery.tell_end(view.connection, full_jid(contact, resource))
 			end
 		end
 		for resource, form in pairs(after) do
@@ -4137,8 +4171,7 @@ local function create_covered_contacts(entities, cache, delivery)
 				presences[resource] = nil
 			end
 			for resource in pairs(presences) do
-				local from = full_jid(contact, resource)
-				delivery.tell(connection, from, unavailable_rest(from))
+				delivery.tell_end(connection, full_jid(contact, resource))
 			end
 		end
 	end
@@ -4200,13 +4233,16 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	--- Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered.
-	local function tell_end(contact, resources, is_crowded)
+	--- Tells that resources of a contact are not available any more.
+	--
+	-- @param is_crowded whether it had more than are remembered
+	-- @param connections whom, nil for those that are there now
+	local function tell_end(contact, resources, is_crowded, connections)
 		for _, resource in ipairs(resources) do
-			delivery.tell_contact(contact, full_jid(contact, resource), nil)
+			delivery.tell_contact(contact, full_jid(contact, resource), nil, connections)
 		end
 		if is_crowded and not cache.of(contact) then
-			delivery.tell_contact(contact, contact, nil)
+			delivery.tell_contact(contact, contact, nil, connections)
 		end
 	end
 
@@ -4225,7 +4261,8 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			covered.watch(contact, nil, function()
 				return cache.unseen(contact, nil, username)
 			end),
-			is_crowded
+			is_crowded,
+			nil
 		)
 	end
 
@@ -4244,7 +4281,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 					return cache.available(contact, presence.resource, username, event.stanza)
 				end)
 			then
-				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
+				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza, nil)
 			end
 		end
 		return presence.is_answer and true or nil
@@ -4280,9 +4317,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end)
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
 		if is_whole or may_be_told or #ended == 1 and ended[1] == resource then
-			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)
+			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza, nil)
 		else
-			tell_end(contact, ended, is_crowded)
+			tell_end(contact, ended, is_crowded, nil)
 		end
 	end
 
@@ -4312,7 +4349,8 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 				covered.watch(contact, nil, function()
 					return forget_ended(presence)
 				end),
-				is_crowded
+				is_crowded,
+				nil
 			)
 		elseif is_expected then
 			unseen(username, contact)
@@ -4346,6 +4384,8 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			local is_crowded = cache.is_crowded(contact)
 			ended[#ended + 1] = { contact, gone(contact, nil, nil), is_crowded }
 		end
+		-- Who comes meanwhile was not told that they were there.
+		local connections = entities.receivers("contacts")
 		local position = 0
 		in_slices(add_timer, function()
 			local end_of_one = ended[position + 1]
@@ -4355,7 +4395,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			position = position + 1
 			-- Who has come back meanwhile is there.
 			if not cache.of(end_of_one[1]) then
-				tell_end(end_of_one[1], end_of_one[2], end_of_one[3])
+				tell_end(end_of_one[1], end_of_one[2], end_of_one[3], connections)
 			end
 			return true
 		end, function()
@@ -4371,7 +4411,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		else
 			local contact = event.username .. "@" .. event.host
 			local is_crowded = cache.is_crowded(contact)
-			tell_end(contact, gone(contact, nil, nil), is_crowded)
+			tell_end(contact, gone(contact, nil, nil), is_crowded, nil)
 		end
 		return nil
 	end
@@ -4387,7 +4427,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	--- Handles the end of a probe: what the user still is to see came again after it.
 	local function probe_ended(contact, username, sent_at)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, gone(contact, username, sent_at), is_crowded)
+		tell_end(contact, gone(contact, username, sent_at), is_crowded, nil)
 	end
 
 	return {
@@ -4531,7 +4571,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 			for _, session in ipairs(available_sessions(username)) do
 				-- Whom the user lets see it, the server goes on to tell.
 				if not is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
-					delivery.tell(connection, session.full_jid, unavailable_rest(session.full_jid))
+					delivery.tell_end(connection, session.full_jid)
 				end
 			end
 		end

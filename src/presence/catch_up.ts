@@ -63,6 +63,19 @@ export function create_heard() {
 		by_connection.delete(connection);
 	}
 
+	/** Forgets whom a connection heard of who is not at a host. */
+	function forget_others(connection: Connection, host: string): void {
+		const heard = of(connection);
+		if (heard) {
+			for (const [, from] of ipairs(keys_of(heard.jids))) {
+				const [, from_host] = jid.split(from);
+				if (from_host !== host) {
+					heard.jids.delete(from);
+				}
+			}
+		}
+	}
+
 	function note(connection: Connection, from: string): void {
 		const heard = of(connection);
 		if (heard) {
@@ -80,7 +93,7 @@ export function create_heard() {
 		return of(connection) !== undefined && !has(connection, from);
 	}
 
-	return { begin, is_kept, release, forget, note, has, is_unaware };
+	return { begin, is_kept, release, forget, forget_others, note, has, is_unaware };
 }
 
 /** Does a little; false when nothing is left to do. */
@@ -281,6 +294,10 @@ export function create_catch_up(service: CatchUpService) {
 		if (permissions.presence === "none") {
 			heard.forget(connection);
 			return;
+		}
+		if (permissions.presence !== "roster") {
+			// When it is granted to see contacts again, it begins anew.
+			heard.forget_others(connection, host);
 		}
 		const collection = delivery.create_collection(connection);
 		const usernames = service.coverage.candidates(permissions.users);

@@ -3,7 +3,7 @@ import { read_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import type { Entities } from "../entities/entities";
+import type { Connection, Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
 import { full_jid } from "./covered_contacts";
 import type { CoveredContacts } from "./covered_contacts";
@@ -77,13 +77,18 @@ export function create_contact_presence(
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
-	/** Tells that resources of a contact are not available any more; `is_crowded` whether it had more than are remembered. */
-	function tell_end(contact: string, resources: string[], is_crowded: boolean): void {
+	/**
+	 * Tells that resources of a contact are not available any more.
+	 *
+	 * @param is_crowded whether it had more than are remembered
+	 * @param connections whom, nil for those that are there now
+	 */
+	function tell_end(contact: string, resources: string[], is_crowded: boolean, connections: Connection[] | undefined): void {
 		for (const [, resource] of ipairs(resources)) {
-			delivery.tell_contact(contact, full_jid(contact, resource), undefined);
+			delivery.tell_contact(contact, full_jid(contact, resource), undefined, connections);
 		}
 		if (is_crowded && !cache.of(contact)) {
-			delivery.tell_contact(contact, contact, undefined);
+			delivery.tell_contact(contact, contact, undefined, connections);
 		}
 	}
 
@@ -95,7 +100,7 @@ export function create_contact_presence(
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded);
+		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded, undefined);
 	}
 
 	/** Handles an available presence that a user gets. */
@@ -109,7 +114,7 @@ export function create_contact_presence(
 		if (has_contact(username, contact)) {
 			probes.answer(contact, username, false);
 			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza))) {
-				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
+				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza, undefined);
 			}
 		}
 		return presence.is_answer ? true : undefined;
@@ -143,9 +148,9 @@ export function create_contact_presence(
 		const ended = covered.watch(contact, undefined, () => forget_ended(presence));
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource)) {
-			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);
+			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza, undefined);
 		} else {
-			tell_end(contact, ended, is_crowded);
+			tell_end(contact, ended, is_crowded, undefined);
 		}
 	}
 
@@ -172,7 +177,7 @@ export function create_contact_presence(
 			receive_unavailable(presence);
 		} else if (presence_type === "error") {
 			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, covered.watch(contact, undefined, () => forget_ended(presence)), is_crowded);
+			tell_end(contact, covered.watch(contact, undefined, () => forget_ended(presence)), is_crowded, undefined);
 		} else if (is_expected) {
 			unseen(username, contact);
 			return true;
@@ -205,6 +210,8 @@ export function create_contact_presence(
 			const is_crowded = cache.is_crowded(contact);
 			ended.push([contact, gone(contact, undefined, undefined), is_crowded]);
 		}
+		// Who comes meanwhile was not told that they were there.
+		const connections = entities.receivers("contacts");
 		let position = 0;
 		in_slices(add_timer, () => {
 			const end_of_one = ended[position];
@@ -214,7 +221,7 @@ export function create_contact_presence(
 			position = position + 1;
 			// Who has come back meanwhile is there.
 			if (!cache.of(end_of_one[0])) {
-				tell_end(end_of_one[0], end_of_one[1], end_of_one[2]);
+				tell_end(end_of_one[0], end_of_one[1], end_of_one[2], connections);
 			}
 			return true;
 		}, () => undefined);
@@ -228,7 +235,7 @@ export function create_contact_presence(
 		} else {
 			const contact = event.username + "@" + event.host;
 			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, gone(contact, undefined, undefined), is_crowded);
+			tell_end(contact, gone(contact, undefined, undefined), is_crowded, undefined);
 		}
 		return undefined;
 	}
@@ -244,7 +251,7 @@ export function create_contact_presence(
 	/** Handles the end of a probe: what the user still is to see came again after it. */
 	function probe_ended(contact: string, username: string, sent_at: number): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, gone(contact, username, sent_at), is_crowded);
+		tell_end(contact, gone(contact, username, sent_at), is_crowded, undefined);
 	}
 
 	return { is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended };

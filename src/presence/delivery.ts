@@ -103,6 +103,13 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		heard.note(connection, from);
 	}
 
+	/** Tells one connection that a JID is unavailable, unless it was not told yet that it is available. */
+	function tell_end(connection: Connection, from: string): void {
+		if (!heard.is_unaware(connection, from)) {
+			tell(connection, from, unavailable_rest(from));
+		}
+	}
+
 	/** Tells all who are to be told what a user's client broadcasts. */
 	function tell_broadcast(session: Session, stanza: Stanza): void {
 		let rest: string | undefined;
@@ -119,10 +126,11 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	 *
 	 * @param from the contact's bare or full JID
 	 * @param stanza the presence, nil for one that is unavailable
+	 * @param connections whom of all; nil for those that are there now
 	 */
-	function tell_contact(contact: string, from: string, stanza: Stanza | undefined): void {
+	function tell_contact(contact: string, from: string, stanza: Stanza | undefined, connections: Connection[] | undefined): void {
 		let rest: string | undefined;
-		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+		for (const [, connection] of ipairs(connections ?? entities.receivers("contacts"))) {
 			if (may_tell_contact(connection, contact) && (stanza !== undefined || !heard.is_unaware(connection, from))) {
 				rest = rest ?? (stanza ? presence_rest(stanza) : unavailable_rest(from));
 				tell(connection, from, rest);
@@ -148,7 +156,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		return { add, flush: batch.flush };
 	}
 
-	return { covers, covers_any, may_tell_of, may_tell_user, may_tell_contact, tell, tell_broadcast, tell_contact, create_collection };
+	return { covers, covers_any, may_tell_of, may_tell_user, may_tell_contact, tell, tell_end, tell_broadcast, tell_contact, create_collection };
 }
 
 export type Delivery = ReturnType<typeof create_delivery>;
