@@ -4190,6 +4190,9 @@ local unreachable = {
 	["service-unavailable"] = true,
 }
 
+--- Of how many contacts the end is told at once.
+local told_at_once = 100
+
 --- The presences of contacts (XEP-0356, 7.4).
 local function create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered)
 	--- Whether an entity is granted to see contacts.
@@ -4374,15 +4377,20 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 	end
 
-	--- Tells that contacts are not there any more, in slices: a gateway may have thousands.
+	--- Tells that contacts are not there any more: of some at once, of the rest in slices, since a gateway may have thousands.
 	local function forget_contacts(contacts)
-		if #contacts == 0 then
-			return
-		end
 		local ended = {}
-		for _, contact in ipairs(contacts) do
+		for i, contact in ipairs(contacts) do
 			local is_crowded = cache.is_crowded(contact)
-			ended[#ended + 1] = { contact, gone(contact, nil, nil), is_crowded }
+			local resources = gone(contact, nil, nil)
+			if i <= told_at_once then
+				tell_end(contact, resources, is_crowded, nil)
+			else
+				ended[#ended + 1] = { contact, resources, is_crowded }
+			end
+		end
+		if #ended == 0 then
+			return
 		end
 		-- Who comes meanwhile was not told that they were there.
 		local connections = entities.receivers("contacts")

@@ -20,6 +20,9 @@ const unreachable: Record<string, true> = {
 	"service-unavailable": true,
 };
 
+/** Of how many contacts the end is told at once. */
+const told_at_once = 100;
+
 /** A presence that a contact sends to a user of the host. */
 interface Received {
 	stanza: Stanza;
@@ -200,15 +203,20 @@ export function create_contact_presence(
 		}
 	}
 
-	/** Tells that contacts are not there any more, in slices: a gateway may have thousands. */
+	/** Tells that contacts are not there any more: of some at once, of the rest in slices, since a gateway may have thousands. */
 	function forget_contacts(contacts: string[]): void {
-		if (contacts.length === 0) {
-			return;
-		}
 		const ended: Array<[string, string[], boolean]> = [];
-		for (const [, contact] of ipairs(contacts)) {
+		for (const [i, contact] of ipairs(contacts)) {
 			const is_crowded = cache.is_crowded(contact);
-			ended.push([contact, gone(contact, undefined, undefined), is_crowded]);
+			const resources = gone(contact, undefined, undefined);
+			if (i <= told_at_once) {
+				tell_end(contact, resources, is_crowded, undefined);
+			} else {
+				ended.push([contact, resources, is_crowded]);
+			}
+		}
+		if (ended.length === 0) {
+			return;
 		}
 		// Who comes meanwhile was not told that they were there.
 		const connections = entities.receivers("contacts");
