@@ -31,6 +31,9 @@ local rosters = {
 	["mercutio@verona.lit"] = { ["juliet@capulet.lit"] = both };
 	["deleted@verona.lit"] = { ["juliet@capulet.lit"] = both };
 };
+for i = 1, 150 do
+	rosters["juliet@capulet.lit"][("many%03d@gateway.capulet.lit"):format(i)] = both;
+end
 local accounts, montague_rosters = {}, {};
 for _, contact in ipairs(contacts) do
 	if contact ~= "abram@montague.lit" then
@@ -251,6 +254,22 @@ describe("contacts who are not there any more", function ()
 			table.remove(capulet.streams);
 			table.insert(capulet.streams, gateway);
 		end
+	end);
+
+	it("B8.3 those of a component that disconnects are unavailable, however many there are", function ()
+		local expected, gone = {}, {};
+		for i = 1, 150 do
+			expected[i] = ("many%03d@gateway.capulet.lit/x"):format(i);
+			gone[i] = expected[i] .. " unavailable";
+			gateway:send(("<presence from='%s' to='juliet@capulet.lit'/>"):format(expected[i]));
+		end
+		gateway:sync();
+		assert.is_same(expected, told(pubsub));
+		gateway:close();
+		settle(capulet, 0.3);
+		assert.is_same(gone, told(pubsub));
+		assert.is_same({}, told_at_connection());
+		gateway = capulet:component "gateway.capulet.lit";
 	end);
 
 	it("B8.3 those of a component are not ended by a stream that says to be it", function ()
