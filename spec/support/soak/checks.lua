@@ -156,7 +156,7 @@ local constants = {
 	"settable_subscriptions", "refusals", "titles", "service", "service.options", "service.store", "options", "measures", "unreachable", "watched",
 	"receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
 	-- no more than there are contacts: what was answered in the last hours, what was asked in the last minute
-	"answered", "answered_before", "sent", "sent.*", "unanswered";
+	"answered", "answered_before", "recent", "earlier", "sent", "sent.*", "unanswered";
 };
 local may_hold = {};
 for _, path in ipairs(constants) do
