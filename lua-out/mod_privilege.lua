@@ -4171,7 +4171,8 @@ local function create_covered_contacts(entities, cache, delivery)
 				presences[resource] = nil
 			end
 			for resource in pairs(presences) do
-				delivery.tell_end(connection, full_jid(contact, resource))
+				local from = full_jid(contact, resource)
+				delivery.tell(connection, from, unavailable_rest(from))
 			end
 		end
 	end
@@ -4579,7 +4580,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 			for _, session in ipairs(available_sessions(username)) do
 				-- Whom the user lets see it, the server goes on to tell.
 				if not is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
-					delivery.tell_end(connection, session.full_jid)
+					delivery.tell(connection, session.full_jid, unavailable_rest(session.full_jid))
 				end
 			end
 		end

@@ -2,7 +2,7 @@ import { attribute } from "../prosody/send";
 import type { Connection, Entities } from "../entities/entities";
 import { presence_of } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
-import { presence_rest } from "./delivery";
+import { presence_rest, unavailable_rest } from "./delivery";
 import type { Delivery } from "./delivery";
 
 /** What one connection sees of a contact: the presences as the cache has them, by resource. */
@@ -81,7 +81,8 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 				presences.delete(resource);
 			}
 			for (const [resource] of pairs(presences)) {
-				delivery.tell_end(connection, full_jid(contact, resource));
+				const from = full_jid(contact, resource);
+				delivery.tell(connection, from, unavailable_rest(from));
 			}
 		}
 	}
