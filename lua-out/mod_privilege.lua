@@ -914,6 +914,79 @@ local function create_users(service)
 	return { covers = covers, record = record, keep = keep, forget = forget, candidates = candidates }
 end
 
+-- ==== src/entities/adoption.ts ====
+
+--- Has those users opt in who use an entity already when its grant is first limited to who opted in: they have the
+-- entity in their rosters. That is done once for each entity, so that no later change of a roster, which
+-- another entity may make, opts anybody in.
+local function create_adoption(service)
+	local host = service.host
+	local store = storagemanager.open(host, "privilege_entities", "keyval")
+	local under_way = {}
+
+	--- Whether a user has an entity in the roster, and one of them asked the other for something.
+	local function uses(username, entity)
+		local roster = read_roster(username, host)
+		local item = roster and roster[entity.jid]
+		return item ~= nil and (item.subscription ~= "none" or item.ask ~= nil)
+	end
+
+	--- Notes that the users of an entity were looked for.
+	local function finish(entity)
+		local adopted, err = store:get(nil)
+		if err == nil then
+			local entities = adopted or {}
+			entities[entity.jid] = os.time()
+			store:set(nil, entities)
+		end
+	end
+
+	--- Looks for the users of an entity, a few accounts at a time.
+	local function adopt(entity)
+		local next_username = list_usernames(host)
+		if not next_username then
+			service.log(
+				"warn",
+				"The accounts of %s cannot be listed: users who have %s in the roster have to opt in to it",
+				host,
+				entity.jid
+			)
+			return finish(entity)
+		end
+		under_way[entity.jid] = true
+		in_slices(service.add_timer, function()
+			local is_wanted = service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
+			local username = is_wanted and next_username() or nil
+			if username == nil then
+				under_way[entity.jid] = nil
+				if is_wanted then
+					finish(entity)
+				end
+				return false
+			end
+			if uses(username, entity) then
+				service.opting.opt_in(entity, username, "having it in the roster")
+			end
+			return true
+		end, function()
+			return nil
+		end)
+	end
+
+	--- Begins that for the entities for which it was not done. To be called when the configuration was read.
+	local function configured()
+		local adopted, err = store:get(nil)
+		for _, entity in pairs(service.entities.all()) do
+			local is_done = adopted ~= nil and adopted[entity.jid] ~= nil
+			if err == nil and entity.permissions.users == "opted-in" and not is_done and under_way[entity.jid] == nil then
+				adopt(entity)
+			end
+		end
+	end
+
+	return { configured = configured }
+end
+
 -- ==== src/entities/entities.ts ====
 
 local function no_counts()
@@ -1416,6 +1489,17 @@ local function create_opting(service)
 		end
 	end
 
+	--- Opts all out who are still unregistering: the module goes, and would not hear of the answers.
+	local function finish_all()
+		for key in pairs(unregistering) do
+			local name, username = string.match(key, "^(%S+) (%S+)$")
+			local entity = service.entities.get(name)
+			if entity then
+				finish_unregistering(entity, username)
+			end
+		end
+	end
+
 	--- The user is out when the entity has answered, so that it can tidy up the roster before.
 	local function unregister(entity, username, id)
 		local key = unregistering_key(entity.jid, username)
@@ -1506,7 +1590,7 @@ local function create_opting(service)
 		client_presence = client_presence,
 		roster_item_removed = roster_item_removed,
 		opt_in = opt_in,
-		opt_out = opt_out,
+		finish_all = finish_all,
 	}
 end
 
@@ -5165,6 +5249,16 @@ local function serve_host()
 	})
 	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
+	local opting = create_opting({
+		host = host,
+		log = log,
+		add_timer = add_timer,
+		entities = entities,
+		users = users,
+		covered = presence.user_covered,
+		uncovered = presence.user_uncovered,
+	})
+	local adoption = create_adoption({ host = host, log = log, add_timer = add_timer, entities = entities, opting = opting })
 
 	--- What `prosodyctl shell` shows of the module.
 	local function update_status()
@@ -5223,6 +5317,7 @@ local function serve_host()
 			advertisement.advertise_to(entity)
 		end
 		presence.configured()
+		adoption.configured()
 		sessions.watch()
 		sessions.find()
 		update_status()
@@ -5253,15 +5348,6 @@ local function serve_host()
 		return nil
 	end
 
-	local opting = create_opting({
-		host = host,
-		log = log,
-		add_timer = add_timer,
-		entities = entities,
-		users = users,
-		covered = presence.user_covered,
-		uncovered = presence.user_uncovered,
-	})
 	for _, kind in ipairs({ "host", "bare", "full" }) do
 		module:hook("pre-iq/" .. kind, opting.client_iq, 1)
 		module:hook("pre-message/" .. kind, opting.client_message, 1)
@@ -5328,6 +5414,7 @@ local function serve_host()
 	end
 	module.unload = function()
 		write_queue.flush()
+		opting.finish_all()
 		iq.give_up()
 		everywhere[host] = nil
 		roster_listeners[host] = nil

@@ -10,6 +10,7 @@ import type { Options } from "./grants/configuration";
 import { grants_anything, grants_something } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
+import { create_adoption } from "./entities/adoption";
 import { create_advertisement, describe_entities } from "./entities/advertisement";
 import { create_authorization } from "./entities/authorization";
 import { create_entities } from "./entities/entities";
@@ -90,6 +91,12 @@ function serve_host(): void {
 	const iq = create_iq({ host, options, entities, is_listed, authorization, acting, settle: write_queue.flush, refusing, add_timer, statistics });
 	const presence = create_presence(module, host, entities, users, options, add_timer, statistics);
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
+	const opting = create_opting({
+		host, log, add_timer, entities, users,
+		covered: presence.user_covered,
+		uncovered: presence.user_uncovered,
+	});
+	const adoption = create_adoption({ host, log, add_timer, entities, opting });
 
 	/** What `prosodyctl shell` shows of the module. */
 	function update_status(): void {
@@ -148,6 +155,7 @@ function serve_host(): void {
 			advertisement.advertise_to(entity);
 		}
 		presence.configured();
+		adoption.configured();
 		sessions.watch();
 		sessions.find();
 		update_status();
@@ -178,11 +186,6 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	const opting = create_opting({
-		host, log, add_timer, entities, users,
-		covered: presence.user_covered,
-		uncovered: presence.user_uncovered,
-	});
 	for (const [, kind] of ipairs(["host", "bare", "full"])) {
 		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);
 		module.hook(`pre-message/${kind}`, opting.client_message, 1);
@@ -249,6 +252,7 @@ function serve_host(): void {
 	};
 	module.unload = () => {
 		write_queue.flush();
+		opting.finish_all();
 		iq.give_up();
 		everywhere.delete(host);
 		roster_listeners.delete(host);

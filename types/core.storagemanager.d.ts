@@ -14,10 +14,10 @@ declare module "core.storagemanager" {
 
 	/** A store of one value for each user. */
 	interface KeyvalStore<V = unknown> {
-		/** A user's value, nil where there is none; nil and an error where that failed. */
-		get(username: string): LuaMultiReturn<[V | undefined, unknown]>;
+		/** A user's value, that of the host for no user; nil where there is none, nil and an error where that failed. */
+		get(username: string | undefined): LuaMultiReturn<[V | undefined, unknown]>;
 		/** Saves a user's value; nil and an error where that failed. */
-		set(username: string, value: V | undefined): LuaMultiReturn<[boolean | undefined, unknown]>;
+		set(username: string | undefined, value: V | undefined): LuaMultiReturn<[boolean | undefined, unknown]>;
 		/** An iterator over the users who have a value. 0.10 and later. */
 		users?(): LuaMultiReturn<[(this: void, state: unknown, last: unknown) => string | undefined, unknown, unknown]>;
 	}

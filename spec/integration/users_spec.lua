@@ -421,3 +421,68 @@ for _, storage in ipairs { "internal", "sql" } do
 		end);
 	end);
 end
+
+for _, storage in ipairs { "internal", "sql" } do
+	describe("users who have the entity in the roster before the option is read (" .. storage .. ")", function ()
+		local config = [[
+			VirtualHost "capulet.lit"
+				privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in", roster = "both", presence = "managed_entity" } }
+			Component "gateway.capulet.lit" component_secret = "secret"
+			Component "other.capulet.lit" component_secret = "secret"
+		]];
+		local users = { subscribed = { subscription = "to" }, seen = { subscription = "from" }, asked = { subscription = "none", ask = "subscribe" }, named = { subscription = "none" } };
+		local server, gateway;
+
+		setup(function ()
+			local options = { storage = storage, config = (config:gsub('"opted%-in"', '"all"')), users = { "nobody@capulet.lit" }, rosters = {} };
+			for username, item in pairs(users) do
+				table.insert(options.users, username .. "@capulet.lit");
+				options.rosters[username .. "@capulet.lit"] = { ["gateway.capulet.lit"] = item };
+			end
+			server = prosody.start(options);
+			gateway = server:component "gateway.capulet.lit";
+		end);
+
+		teardown(function ()
+			server:stop();
+		end);
+
+		local function covered(username)
+			return rosters.outcome(gateway:iq { type = "get", to = username .. "@capulet.lit", "<query xmlns='jabber:iq:roster' ver='1'/>" }) == "result";
+		end
+
+		it("B12.2 have opted in, once", function ()
+			local mark = server:mark();
+			server:reload_config(config);
+			for _, username in ipairs { "subscribed", "seen", "asked" } do
+				server:wait_log(username .. "@capulet.lit opted in to gateway.capulet.lit by having it in the roster", nil, mark);
+			end
+			presences.settle(server, 0.3);
+			for username in pairs(users) do
+				assert.is_equal(username ~= "named", covered(username));
+			end
+			assert.is_false(covered "nobody");
+			-- They can leave, and what changes later is the client's to say.
+			local client = server:client "subscribed@capulet.lit/x";
+			client:send "<presence type='unsubscribed' to='gateway.capulet.lit'/>";
+			client:sync();
+			assert.is_false(covered "subscribed");
+			server:eval [[
+				local rostermanager = require "core.rostermanager";
+				for _, username in ipairs { "subscribed", "nobody" } do
+					local roster = rostermanager.load_roster(username, module.host);
+					roster["gateway.capulet.lit"] = { subscription = "both", groups = {} };
+					assert(rostermanager.save_roster(username, module.host, roster));
+				end
+			]];
+			server:reload_module "privilege";
+			server:reload_config((config:gsub('"opted%-in"', '"all"')));
+			server:reload_config(config);
+			presences.settle(server, 0.3);
+			assert.is_false(covered "subscribed");
+			assert.is_false(covered "nobody");
+			assert.is_true(covered "asked");
+			client:close();
+		end);
+	end);
+end

@@ -71,6 +71,17 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
+	/** Opts all out who are still unregistering: the module goes, and would not hear of the answers. */
+	function finish_all(): void {
+		for (const [key] of pairs(unregistering)) {
+			const [name, username] = string.match(key, "^(%S+) (%S+)$");
+			const entity = service.entities.get(name!);
+			if (entity) {
+				finish_unregistering(entity, username!);
+			}
+		}
+	}
+
 	/** The user is out when the entity has answered, so that it can tidy up the roster before. */
 	function unregister(entity: Entity, username: string, id: string): void {
 		const key = unregistering_key(entity.jid, username);
@@ -154,5 +165,6 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, opt_out };
+	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, finish_all };
 }
+export type Opting = ReturnType<typeof create_opting>;
