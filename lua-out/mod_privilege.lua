@@ -148,6 +148,9 @@ local max_shown = 200
 --- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
 -- in one line and of bounded length.
 local function shown(text)
+	if #text <= max_shown and string.find(text, "%c") == nil then
+		return text
+	end
 	local cut = text
 	if #text > max_shown then
 		local last = max_shown
@@ -162,19 +165,27 @@ end
 
 -- ==== src/prosody/protect.ts ====
 
+--- An error as it may stand in a line of the log.
+local function describe_error(problem)
+	return shown(tostring(problem))
+end
+
 --- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
 --
--- @param when it is called, in words for the log: "while a stanza was sent as juliet@capulet.lit"
+-- @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
 -- @returns what the function returned, nil after an error
-local function protect(log, when, action)
-	local _, result = xpcall(action, function(problem)
-		log("error", "Another module failed %s: %s", when, shown(tostring(problem)))
+local function protect(log, when, subject, action)
+	local ok, result = xpcall(action, describe_error)
+	if not ok then
+		log("error", "Another module failed " .. when .. ": %s", subject, result)
 		return nil
-	end)
+	end
 	return result
 end
 
 -- ==== src/prosody/act_as.ts ====
+
+local when_sent = "while a stanza was sent as %s"
 
 --- Sends stanzas as clients of the host's users do.
 local function create_act_as(host, log)
@@ -211,17 +222,22 @@ local function create_act_as(host, log)
 		}, metatable)
 	end
 
-	--- Sends a stanza; false where a handler of another module raised an error.
-	local function post(sender, send)
-		return protect(log, "while a stanza was sent as " .. sender, function()
-			send()
-			return true
-		end) == true
+	--- Adds an entry without clients for a user who is not online.
+	local function put_online(session)
+		local user = setmetatable({ sessions = {} }, {
+			__index = function(_, key)
+				return key == "roster" and session.roster or nil
+			end,
+		})
+		rawset(prosody.hosts[host].sessions, session.username, user)
+		return user
 	end
 
-	--- Removes the entry of a user who is not online; the client of one who came meanwhile stays.
-	local function take_offline(users, username, user)
-		if users[username] ~= user then
+	--- Removes that entry again; the client of a user who came meanwhile stays.
+	local function take_offline(username, user)
+		local owner = prosody.hosts[host]
+		local users = owner and owner.sessions
+		if not users or users[username] ~= user then
 			return
 		end
 		if next(user.sessions) == nil then
@@ -241,34 +257,27 @@ local function create_act_as(host, log)
 	-- @returns false where a handler of another module raised an error
 	local function send_as(username, stanza, send)
 		local session = act_as(username, send)
-		local user_jid = session.full_jid
-		local users = prosody.hosts[host].sessions
-		local is_online = users[username] ~= nil
-		local user = setmetatable({ sessions = {} }, {
-			__index = function(_, key)
-				return key == "roster" and session.roster or nil
-			end,
-		})
-		if not is_online then
-			rawset(users, username, user)
-		end
-		local done = post(user_jid, function()
+		local is_online = prosody.hosts[host].sessions[username] ~= nil
+		local user = not is_online and put_online(session) or nil
+		local done = protect(log, when_sent, session.full_jid, function()
 			prosody.core_post_stanza(session, stanza, true)
 			-- Its end: mod_register answers the removal of an account in a `close` of its own.
 			session:close()
+			return true
 		end)
-		take_offline(users, username, user)
-		if not is_online then
+		if user then
+			take_offline(username, user)
 			forget_roster(username, host)
 		end
-		return done
+		return done == true
 	end
 
 	--- Sends a stanza as the host; false where a handler of another module raised an error.
 	local function send_as_host(stanza)
-		return post(host, function()
+		return protect(log, when_sent, host, function()
 			prosody.core_post_stanza(prosody.hosts[host], stanza)
-		end)
+			return true
+		end) == true
 	end
 
 	return { act_as = act_as, send_as = send_as, send_as_host = send_as_host }
@@ -1775,6 +1784,8 @@ local metric_help = {
 local function create_statistics(api, options)
 	-- Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	local families = {}
+	-- The metrics of each entity, which goes from here by itself.
+	local metrics = setmetatable({}, { __mode = "k" })
 	local measures = {}
 	for act, help in pairs(metric_help) do
 		if api.metric then
@@ -1786,18 +1797,23 @@ local function create_statistics(api, options)
 
 	--- Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count.
 	local function announce(entity)
+		local own = {}
 		for act, family in pairs(families) do
-			family:with_labels(entity.jid):set(entity.counts[act])
+			local metric = family:with_labels(entity.jid)
+			metric:set(entity.counts[act])
+			own[act] = metric
 		end
+		metrics[entity] = own
 	end
 
 	--- Counts what an entity did, or had done to it.
 	local function count(entity, act)
 		entity.counts[act] = entity.counts[act] + 1
-		local family = families[act]
+		local own = metrics[entity]
+		local metric = own and own[act]
 		local measure = measures[act]
-		if family then
-			family:with_labels(entity.jid):add(1)
+		if metric then
+			metric:add(1)
 		elseif measure then
 			measure(1)
 		end
@@ -2825,16 +2841,16 @@ local function create_roster_requests(service)
 			service.statistics.record(entity, "roster_sets", what, contact, user, stanza.attr.id)
 			send_stanza(origin, st.reply(stanza))
 			if not item and old then
-				protect(service.log, "while a contact was removed", function()
+				protect(service.log, "while a contact of %s was removed", user, function()
 					return end_subscriptions(username, contact, old)
 				end)
 				forget_roster(username, host)
 			end
-			protect(service.log, "while a roster was pushed", function()
+			protect(service.log, "while the roster of %s was pushed", user, function()
 				return push_to_clients(username, contact, item, version)
 			end)
 			if not same_item(old, item) then
-				protect(service.log, "while a roster was pushed", function()
+				protect(service.log, "while the roster of %s was pushed", user, function()
 					return service.change_watch.changed(username, contact, item, version, old)
 				end)
 			end
@@ -2862,6 +2878,14 @@ end
 
 --- How many changes wait at most: what the server does in one go when they are saved is bounded by it.
 local max_waiting = 100
+
+local function copy(roster)
+	local copied = {}
+	for key, item in pairs(roster) do
+		copied[key] = item
+	end
+	return copied
+end
 
 --- Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
 -- each change that is saved, and a gateway may set its whole contact list in one go.
@@ -2906,6 +2930,18 @@ local function create_write_queue(service)
 		end
 	end
 
+	--- What is saved of a roster: mod_groups puts contacts into rosters that are not.
+	local function saved_part(roster)
+		local part
+		for contact, item in pairs(roster) do
+			if item.persist == false then
+				part = part or copy(roster)
+				part[contact] = nil
+			end
+		end
+		return part or roster
+	end
+
 	--- Writes the items of a roster, or its changed ones where the storage has single items.
 	local function write(username, roster, metadata, applied)
 		if not since_0_10 then
@@ -2914,14 +2950,8 @@ local function create_write_queue(service)
 		end
 		local store = storagemanager.open(host, "roster", "map")
 		if type(store.keyval_store) == "table" then
-			-- To save an item it reads all that the roster in memory has.
-			local whole = {}
-			for key, item in pairs(roster) do
-				-- mod_groups puts contacts into rosters that are not saved.
-				if item.persist ~= false then
-					whole[key] = item
-				end
-			end
+			-- To save an item it would read all that the roster in memory has.
+			local whole = saved_part(roster)
 			return service.change_watch.unheard(whole, function()
 				return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
 			end) == true
@@ -2947,7 +2977,7 @@ local function create_write_queue(service)
 			metadata.version = (version or 1) + #applied
 		end
 		if
-			protect(service.log, "while a roster was saved", function()
+			protect(service.log, "while the roster of %s was saved", username, function()
 				return write(username, roster, metadata, applied)
 			end) == true
 		then

@@ -17,6 +17,8 @@ const metric_help: Record<Statistic, string> = {
 export function create_statistics(api: Module, options: Options) {
 	// Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	const families = new LuaTable<Statistic, MetricFamily>();
+	// The metrics of each entity, which goes from here by itself.
+	const metrics = setmetatable(new LuaTable<Entity, LuaTable<Statistic, Counter>>(), { __mode: "k" });
 	const measures = new LuaTable<Statistic, (this: void, more: number) => void>();
 	for (const [act, help] of pairs(metric_help)) {
 		if (api.metric) {
@@ -28,18 +30,23 @@ export function create_statistics(api: Module, options: Options) {
 
 	/** Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count. */
 	function announce(entity: Entity): void {
+		const own = new LuaTable<Statistic, Counter>();
 		for (const [act, family] of pairs(families)) {
-			family.with_labels(entity.jid).set(entity.counts[act]);
+			const metric = family.with_labels(entity.jid);
+			metric.set(entity.counts[act]);
+			own.set(act, metric);
 		}
+		metrics.set(entity, own);
 	}
 
 	/** Counts what an entity did, or had done to it. */
 	function count(entity: Entity, act: Statistic): void {
 		entity.counts[act] = entity.counts[act] + 1;
-		const family = families.get(act) as MetricFamily | undefined;
+		const own = metrics.get(entity) as LuaTable<Statistic, Counter> | undefined;
+		const metric = own && (own.get(act) as Counter | undefined);
 		const measure = measures.get(act) as ((this: void, more: number) => void) | undefined;
-		if (family) {
-			family.with_labels(entity.jid).add(1);
+		if (metric) {
+			metric.add(1);
 		} else if (measure) {
 			measure(1);
 		}

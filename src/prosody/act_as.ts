@@ -5,6 +5,8 @@ import { protect } from "./protect";
 /** Takes what the server answers a session. */
 type Send = (this: void, stanza: Stanza | string) => boolean;
 
+const when_sent = "while a stanza was sent as %s";
+
 /** Sends stanzas as clients of the host's users do. */
 export function create_act_as(host: string, log: Log) {
 	const metatable = {
@@ -42,17 +44,20 @@ export function create_act_as(host: string, log: Log) {
 		}, metatable as never);
 	}
 
-	/** Sends a stanza; false where a handler of another module raised an error. */
-	function post(sender: string, send: (this: void) => void): boolean {
-		return protect(log, "while a stanza was sent as " + sender, () => {
-			send();
-			return true;
-		}) === true;
+	/** Adds an entry without clients for a user who is not online. */
+	function put_online(session: Session): User {
+		const user: User = setmetatable({ sessions: new LuaTable() }, {
+			__index: (_: User, key: string) => key === "roster" ? session.roster : undefined,
+		} as never);
+		rawset(prosody.hosts.get(host).sessions as unknown as Record<string, User>, session.username!, user);
+		return user;
 	}
 
-	/** Removes the entry of a user who is not online; the client of one who came meanwhile stays. */
-	function take_offline(users: LuaTable<string, User>, username: string, user: User): void {
-		if (users.get(username) !== user) {
+	/** Removes that entry again; the client of a user who came meanwhile stays. */
+	function take_offline(username: string, user: User): void {
+		const owner = prosody.hosts.get(host) as Host | undefined;
+		const users = owner && owner.sessions;
+		if (!users || users.get(username) !== user) {
 			return;
 		}
 		if (next(user.sessions)[0] === undefined) {
@@ -74,32 +79,27 @@ export function create_act_as(host: string, log: Log) {
 	 */
 	function send_as(username: string, stanza: Stanza, send: Send): boolean {
 		const session = act_as(username, send);
-		const user_jid = session.full_jid!;
-		const users = prosody.hosts.get(host).sessions!;
-		const is_online = users.has(username);
-		const user: User = setmetatable({ sessions: new LuaTable() }, {
-			__index: (_: User, key: string) => key === "roster" ? session.roster : undefined,
-		} as never);
-		if (!is_online) {
-			rawset(users as unknown as Record<string, User>, username, user);
-		}
-		const done = post(user_jid, () => {
+		const is_online = prosody.hosts.get(host).sessions!.has(username);
+		const user = is_online ? undefined : put_online(session);
+		const done = protect(log, when_sent, session.full_jid!, () => {
 			prosody.core_post_stanza(session, stanza, true);
 			// Its end: mod_register answers the removal of an account in a `close` of its own.
 			session.close!();
+			return true;
 		});
-		take_offline(users, username, user);
-		if (!is_online) {
+		if (user) {
+			take_offline(username, user);
 			forget_roster(username, host);
 		}
-		return done;
+		return done === true;
 	}
 
 	/** Sends a stanza as the host; false where a handler of another module raised an error. */
 	function send_as_host(stanza: Stanza): boolean {
-		return post(host, () => {
+		return protect(log, when_sent, host, () => {
 			prosody.core_post_stanza(prosody.hosts.get(host), stanza);
-		});
+			return true;
+		}) === true;
 	}
 
 	return { act_as: act_as, send_as: send_as, send_as_host: send_as_host };

@@ -6,6 +6,9 @@ const max_shown = 200;
  * in one line and of bounded length.
  */
 export function shown(text: string): string {
+	if (text.length <= max_shown && string.find(text, "%c")[0] === undefined) {
+		return text;
+	}
 	let cut = text;
 	if (text.length > max_shown) {
 		let last = max_shown;

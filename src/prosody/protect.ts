@@ -1,15 +1,21 @@
 import { shown } from "./log_text";
 
+/** An error as it may stand in a line of the log. */
+function describe_error(problem: unknown): string {
+	return shown(tostring(problem));
+}
+
 /**
  * Calls a function that runs code of other modules: an error in it is logged, and goes no further.
  *
- * @param when it is called, in words for the log: "while a stanza was sent as juliet@capulet.lit"
+ * @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
  * @returns what the function returned, nil after an error
  */
-export function protect<T>(log: Log, when: string, action: (this: void) => T): T | undefined {
-	const [, result] = xpcall(action, (problem) => {
-		log("error", "Another module failed %s: %s", when, shown(tostring(problem)));
+export function protect<T>(log: Log, when: string, subject: string, action: (this: void) => T): T | undefined {
+	const [ok, result] = xpcall(action, describe_error);
+	if (!ok) {
+		log("error", "Another module failed " + when + ": %s", subject, result);
 		return undefined;
-	});
+	}
 	return result;
 }

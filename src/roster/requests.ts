@@ -165,12 +165,12 @@ export function create_roster_requests(service: RosterService) {
 			service.statistics.record(entity!, "roster_sets", what, contact!, user, stanza.attr.id);
 			send_stanza(origin, st.reply(stanza));
 			if (!item && old) {
-				protect(service.log, "while a contact was removed", () => end_subscriptions(username!, contact!, old));
+				protect(service.log, "while a contact of %s was removed", user, () => end_subscriptions(username!, contact!, old));
 				forget_roster(username!, host);
 			}
-			protect(service.log, "while a roster was pushed", () => push_to_clients(username!, contact!, item, version));
+			protect(service.log, "while the roster of %s was pushed", user, () => push_to_clients(username!, contact!, item, version));
 			if (!same_item(old, item)) {
-				protect(service.log, "while a roster was pushed", () => service.change_watch.changed(username!, contact!, item, version, old));
+				protect(service.log, "while the roster of %s was pushed", user, () => service.change_watch.changed(username!, contact!, item, version, old));
 			}
 		}
 

@@ -40,6 +40,14 @@ interface Outcome {
 	version?: number | true | undefined;
 }
 
+function copy(roster: Roster): Roster {
+	const copied = new LuaTable() as unknown as Roster;
+	for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+		copied.set(key, item);
+	}
+	return copied;
+}
+
 interface WriteQueueService {
 	host: string;
 	log: Log;
@@ -92,6 +100,18 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
+	/** What is saved of a roster: mod_groups puts contacts into rosters that are not. */
+	function saved_part(roster: Roster): Roster {
+		let part: Roster | undefined;
+		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+			if (item.persist === false) {
+				part = part ?? copy(roster);
+				part.delete(contact);
+			}
+		}
+		return part ?? roster;
+	}
+
 	/** Writes the items of a roster, or its changed ones where the storage has single items. */
 	function write(username: string, roster: Roster, metadata: RosterMetadata, applied: Outcome[]): boolean {
 		if (!since_0_10) {
@@ -100,14 +120,8 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 		const store = storagemanager.open(host, "roster", "map");
 		if (type(store.keyval_store) === "table") {
-			// To save an item it reads all that the roster in memory has.
-			const whole = new LuaTable() as unknown as Roster;
-			for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
-				// mod_groups puts contacts into rosters that are not saved.
-				if (item.persist !== false) {
-					whole.set(key, item);
-				}
-			}
+			// To save an item it would read all that the roster in memory has.
+			const whole = saved_part(roster);
 			return service.change_watch.unheard(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0]) === true;
 		}
 		const keys = new LuaTable<string | false, unknown>();
@@ -128,7 +142,7 @@ export function create_write_queue(service: WriteQueueService) {
 			// mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
 			metadata.version = (version ?? 1) + applied.length;
 		}
-		if (protect(service.log, "while a roster was saved", () => write(username, roster, metadata, applied)) === true) {
+		if (protect(service.log, "while the roster of %s was saved", username, () => write(username, roster, metadata, applied)) === true) {
 			return true;
 		}
 		metadata.version = version as number;
