@@ -45,6 +45,9 @@ VirtualHost "${host}"
     }
 `;
 
+/** The same, limited to users who have dealt with the gateway themselves. */
+export const opted_in_grants = fewer_grants.replace('roster = "get",', 'users = "opted-in",\n            roster = "get",');
+
 /** The whole of prosody.cfg.lua: on loopback, by itself, with all data in one folder. */
 export function configuration(folder: string, module_folder: string, ports: Ports, virtual_host: string): string {
 	const text = (value: string) => JSON.stringify(value);

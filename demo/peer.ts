@@ -62,8 +62,8 @@ function create_peer(entity: Component, name: string, jid: string, listener: Lis
 		if (["iq", "message", "presence"].includes(element.name)) listener(name, "->", element);
 	});
 	entity.on("stanza", (stanza: Element) => { listener(name, "<-", stanza); receive(stanza); });
-	// Whoever gets a roster push says thank you.
-	entity.iqCallee.set("jabber:iq:roster", "query", () => true);
+	// Roster pushes and registrations are answered with a result.
+	for (const namespace of ["jabber:iq:roster", "jabber:iq:register"]) entity.iqCallee.set(namespace, "query", () => true);
 
 	return {
 		name,

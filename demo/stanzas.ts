@@ -6,6 +6,7 @@ import { xml, type Element } from "./peer.js";
 const xmlns_privilege = "urn:xmpp:privilege:2";
 const xmlns_forward = "urn:xmpp:forward:0";
 const xmlns_roster = "jabber:iq:roster";
+const xmlns_register = "jabber:iq:register";
 const xmlns_carbons = "urn:xmpp:carbons:2";
 const xmlns_pubsub = "http://jabber.org/protocol/pubsub";
 const bookmarks_node = "urn:xmpp:bookmarks:1";
@@ -24,6 +25,12 @@ export const roster_set = ({ jid, name, group, subscription }: Contact, to?: str
 		xml("query", { xmlns: xmlns_roster },
 			xml("item", { jid, name, subscription },
 				xml("group", {}, group))));
+
+/** A registration with a gateway (XEP-0077). */
+export const registration = (to: string, username: string): Element =>
+	xml("iq", { type: "set", to },
+		xml("query", { xmlns: xmlns_register },
+			xml("username", {}, username)));
 
 export const enable_carbons = (): Element => xml("iq", { type: "set" }, xml("enable", { xmlns: xmlns_carbons }));
 
@@ -67,6 +74,8 @@ export const is_roster_push_of = (contact: string) => (stanza: Element): boolean
 	stanza.is("iq") && stanza.attrs["type"] === "set" && items_of(stanza).some(({ jid }) => jid === contact);
 
 export const is_message = (stanza: Element): boolean => stanza.is("message") && stanza.getChild("body") !== undefined;
+
+export const is_registration = (stanza: Element): boolean => stanza.is("iq") && stanza.getChild("query", xmlns_register) !== undefined;
 
 export const is_ping = (stanza: Element): boolean => stanza.is("iq") && stanza.getChild("ping", "urn:xmpp:ping") !== undefined;
 

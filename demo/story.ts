@@ -1,6 +1,6 @@
 // What a privileged entity can do, step by step. A step that does not do what it says throws.
 
-import { fewer_grants, gateway as gateway_account, host } from "./configuration.js";
+import { fewer_grants, opted_in_grants, gateway as gateway_account, host } from "./configuration.js";
 import type { Element, Peer } from "./peer.js";
 import { xml } from "./peer.js";
 import type { Server } from "./server.js";
@@ -164,6 +164,44 @@ async function loses_privileges({ server, gateway }: Cast, tell: Tell): Promise<
 	]));
 }
 
+/** Asks for a roster, and checks that the answer is a refusal. */
+async function is_refused_roster(gateway: Peer, user: Peer, tell: Tell): Promise<void> {
+	tell.asks(gateway, `${user.jid} for the roster`);
+	const error = await gateway.ask(stanzas.roster_get(user.jid));
+	const text = stanzas.describe_error(error);
+	check(text?.startsWith("forbidden: ") === true, "the error forbidden", error);
+	tell.is_refused(gateway, `an error, ${text ?? ""}`);
+}
+
+async function is_limited({ server, gateway, juliet, romeo }: Cast, tell: Tell): Promise<void> {
+	tell.does("The admin", 'adds users = "opted-in" to the configuration, and reloads it:\n' + opted_in_grants.trimEnd());
+	await server.reconfigure(opted_in_grants);
+	for (const user of [juliet, romeo]) {
+		const presence = await gateway.expect(`that ${user.name} is gone`, stanzas.is_presence_of(user.jid));
+		check(presence.attrs["type"] === "unavailable", "unavailable", presence);
+		tell.gets(gateway, `${user.name}: ${stanzas.describe_presence(presence)}`);
+	}
+	await is_refused_roster(gateway, juliet, tell);
+}
+
+async function serves_who_registers({ gateway, juliet, romeo }: Cast, tell: Tell): Promise<void> {
+	tell.does(juliet.name, `registers with ${gateway.jid}, with her own client`);
+	check_result(await juliet.ask(stanzas.registration(gateway.jid, "juliet")));
+	const presence = await gateway.expect("Juliet's presence", stanzas.is_presence_of(juliet.jid));
+	const registration = await gateway.expect("Juliet's registration", stanzas.is_registration);
+	check(String(registration.attrs["from"]).startsWith(`${juliet.jid}/`), `from ${juliet.jid}`, registration);
+	tell.gets(gateway, `Juliet's registration, and her presence: ${stanzas.describe_presence(presence)}`);
+
+	tell.asks(gateway, `${juliet.jid} for the roster`);
+	const answer = await gateway.ask(stanzas.roster_get(juliet.jid));
+	const items = stanzas.items_of(answer);
+	check(items.length === 2, "her two contacts", answer);
+	tell.gets(gateway, items.map(stanzas.describe_contact).join("\n"));
+
+	// Romeo has not registered.
+	await is_refused_roster(gateway, romeo, tell);
+}
+
 async function is_refused({ gateway, juliet, romeo }: Cast, tell: Tell): Promise<void> {
 	tell.asks(gateway, `${host} to send a message from ${juliet.jid} to ${romeo.jid}`);
 	await gateway.send(stanzas.privileged_message(juliet.jid, romeo.jid, "Good night, good night!"));
@@ -189,4 +227,6 @@ export const story: Step[] = [
 	{ title: "It asks Romeo's client something in Juliet's name", play: asks_in_a_name },
 	{ title: "The admin takes privileges away, and nothing is restarted", play: loses_privileges },
 	{ title: "It tries what it may not do any more, and is refused", play: is_refused },
+	{ title: "The admin limits it to users who have asked for it, and Juliet has not", play: is_limited },
+	{ title: "Juliet registers with it, and it serves her, but not Romeo", play: serves_who_registers },
 ];
