@@ -31,9 +31,8 @@ end
 --- Starts slidge, and waits until it says that it has started.
 -- @param server the server, see spec.support.prosody; slidge keeps its data in the server's folder
 -- @param jid its JID, a component of the server with the secret "secret"
--- @param options lines for its configuration, as text
 -- @return slidge
-function slidge.start(server, jid, options)
+function slidge.start(server, jid)
 	local self = setmetatable({ path = server.dir .. "/slidge.log", dir = server.dir }, slidge_mt);
 	lfs.mkdir(server.dir .. "/slidge");
 	environment.write_file(server.dir .. "/slidge.ini", ([[
@@ -43,8 +42,9 @@ secret=secret
 server=%s
 port=%d
 home-dir=%s/slidge
-%s
-]]):format(jid, server.ip, server.component_port, server.dir, options or ""));
+no-upload-path=%s/slidge
+no-upload-url-prefix=http://verona.capulet.lit
+]]):format(jid, server.ip, server.component_port, server.dir, server.dir));
 	self:launch();
 	return self;
 end
@@ -127,13 +127,14 @@ function methods:stop()
 	end
 end
 
---- Gives the complaints in its output: lines of the levels warning, error and critical, and of tracebacks.
--- @param mark where to start to look, default the beginning
+--- Gives the complaints in what it wrote since the last call: warnings, errors and tracebacks.
 -- @return list of lines
-function methods:complaints(mark)
+function methods:complaints()
 	local found = {};
-	for line in text(self, mark):gmatch "[^\n]+" do
-		if line:find "^WARNING" or line:find "^ERROR" or line:find "^CRITICAL" or line:find "Traceback" or line:find "Warning: " then
+	local output = text(self, self.looked_at);
+	self.looked_at = (self.looked_at or 0) + #output;
+	for line in output:gmatch "[^\n]+" do
+		if line:find "^WARNING" or line:find "^ERROR" or line:find "^CRITICAL" or line:find "Traceback" or line:find "Warning:" then
 			table.insert(found, line);
 		end
 	end

@@ -113,18 +113,20 @@ local function talk(client, lines)
 	end
 end
 
--- The messages in a client's archive to or from a JID
-local function archived(client, jid)
-	client:iq { type = "set", "<query xmlns='urn:xmpp:mam:2' queryid='q'><x xmlns='jabber:x:data' type='submit'>"
-		.. "<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>"
-		.. "<field var='with'><value>" .. jid .. "</value></field></x></query>" };
-	local found, queue = {}, {};
+-- How often a message is among the last ones in a client's archive
+local function count_archived(client, id)
+	client:iq { type = "set", "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>20</max><before/></set></query>" };
+	local count, queue = 0, {};
 	for _, stanza in ipairs(client.queue) do
 		local message = stanza:find "{urn:xmpp:mam:2}result/{urn:xmpp:forward:0}forwarded/{jabber:client}message";
-		table.insert(message and found or queue, message or stanza);
+		if not message then
+			table.insert(queue, stanza);
+		elseif message.attr.id == id then
+			count = count + 1;
+		end
 	end
 	client.queue = queue;
-	return found;
+	return count;
 end
 
 -- An item in the user's PEP service, nil where there is none
@@ -153,6 +155,10 @@ for _, users in ipairs { "all", "opted-in" } do
 			teardown(function ()
 				gateway:stop();
 				server:stop();
+			end);
+
+			after_each(function ()
+				assert.same({}, gateway:complaints());
 			end);
 
 			local function connect()
@@ -189,12 +195,12 @@ for _, users in ipairs { "all", "opted-in" } do
 			-- Proves that what was sent from the network becomes a carbon, is archived once, and does not come back to it
 			local function prove_carbons()
 				number = number + 1;
-				local id, mark, before = "carbon-" .. number, gateway:mark(), #archived(juliet, friar);
+				local id, mark = "carbon-" .. number, gateway:mark();
 				gateway:happen { user = juliet_jid, chat = "friar", act = "text", id = id, text = "From Verona", self = true };
 				local message = expect_carbons(id);
 				assert.equal("From Verona", message:get_child_text "body");
 				assert.equal(friar, message.attr.to);
-				assert.equal(before + 1, #archived(juliet, friar));
+				assert.equal(1, count_archived(juliet, id));
 				pass_through(juliet);
 				assert.equal(1, #gateway:told(mark));
 			end
@@ -211,7 +217,10 @@ for _, users in ipairs { "all", "opted-in" } do
 
 			it("registers a user by command", function ()
 				romeo = server:client("romeo@capulet.lit/orchard", { roster = true });
-				run_command(romeo, "jabber:iq:register", { { username = "romeo" }, { roster_push = "true" } });
+				run_command(romeo, "jabber:iq:register", { { username = "romeo" }, {
+					sync_presence = "true", sync_avatar = "false", always_invite_when_adding_bookmarks = "false",
+					last_seen_fallback = "true", roster_push = "true", reaction_fallback = "false",
+				} });
 				expect_registered(romeo);
 			end);
 
@@ -288,8 +297,7 @@ for _, users in ipairs { "all", "opted-in" } do
 					assert.equal("result", juliet:iq { type = "set", "<query xmlns='jabber:iq:roster'>" .. item .. "</query>" }.attr.type);
 				end
 				pass_through(juliet);
-				local note = run_command(juliet, "https://slidge.im/command/core/contacts/sync-contacts", { {} });
-				assert.equal("0 added, 1 removed, 1 updated", note);
+				talk(juliet, { { nil, "sync-contacts" }, { "^Are you sure", "yes" }, { "^0 added, 1 removed, 1 updated$" } });
 				assert.equal("Friar Laurence", contact(juliet, friar).attr.name);
 				assert.equal("both", contact(juliet, friar).attr.subscription);
 				assert.is_nil(contact(juliet, tybalt));
@@ -300,15 +308,24 @@ for _, users in ipairs { "all", "opted-in" } do
 				assert.equal(0, gateway:stop());
 				local mark = gateway:mark();
 				gateway:launch();
-				expect_told(mark, "juliet@capulet.lit login");
-				gateway:wait("^verona: nurse@capulet%.lit login$", mark);
+				for _, name in ipairs { "juliet", "romeo", "nurse" } do
+					expect_told(mark, name .. "@capulet.lit login");
+				end
 				prove_carbons();
+				juliet:send(("<presence to='%s/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"):format(ball));
+				juliet:expect { name = "presence", from = ball .. "/juliet" };
+				gateway:happen { user = juliet_jid, chat = "ball", act = "text", id = "supper", text = "Supper is ready" };
+				local id = juliet:expect { name = "message", type = "groupchat", body = "Supper is ready" }:get_child("stanza-id", "urn:xmpp:sid:0").attr.id;
+				juliet:iq { type = "set", ([[<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:mds:displayed:0'><item id='%s'>
+					<displayed xmlns='urn:xmpp:mds:displayed:0'><stanza-id xmlns='urn:xmpp:sid:0' id='%s' by='%s'/></displayed></item></publish></pubsub>]]):format(ball, id, ball) };
+				expect_told(mark, "juliet@capulet.lit ball displayed supper");
 			end);
 
 			it("goes on after a restart of Prosody", function ()
 				local mark = gateway:mark();
 				server:restart();
-				assert.not_equal(0, gateway:ended());
+				assert.not_equal(0, gateway:ended()); -- so that who started it starts it again
+				assert.truthy(gateway:complaints()[1]:find "Disconnected from the XMPP server");
 				gateway:launch();
 				connect();
 				expect_told(mark, "juliet@capulet.lit login");
@@ -328,12 +345,78 @@ for _, users in ipairs { "all", "opted-in" } do
 				local mark = gateway:mark();
 				gateway:happen { user = juliet_jid, chat = "friar", act = "text", id = "lost", text = "Lost", self = true };
 				gateway:wait("does not have the privilege", mark);
+				assert.equal(1, #gateway:complaints());
 				juliet:nothing(function (stanza)
 					return stanza:find "{urn:xmpp:carbons:2}sent" ~= nil;
 				end);
 				server:reload_config(granted);
 				pass_through(juliet);
 				prove_carbons();
+			end);
+
+			it("gets a grant that comes while it runs", function ()
+				gateway:stop();
+				server:reload_config(config:format "");
+				local mark = gateway:mark();
+				gateway:launch();
+				expect_told(mark, "juliet@capulet.lit login");
+				pass_through(juliet);
+				assert.truthy(gateway:complaints()[1]);
+				server:reload_config(granted);
+				pass_through(juliet);
+				prove_carbons();
+			end);
+
+			it("follows users who removed it while it was away only if its grant covers them", function ()
+				nurse = server:client("nurse@capulet.lit/kitchen", { roster = true });
+				gateway:stop();
+				assert.equal("result", nurse:iq { type = "set", ("<query xmlns='jabber:iq:roster'><item jid='%s' subscription='remove'/></query>"):format(verona) }.attr.type);
+				expect_push(nurse, verona);
+				gateway:launch();
+				if users == "all" then
+					assert.equal("both", expect_push(nurse, verona).attr.subscription);
+				else
+					gateway:wait "^WARNING.*Error with user .*nurse@capulet%.lit";
+					assert.truthy(gateway:complaints()[1]);
+					nurse:sync();
+					assert.is_nil(contact(nurse, verona));
+				end
+				pass_through(juliet);
+				assert.same({}, gateway:complaints());
+			end);
+
+			it("unregisters users by form, by command and by chat", function ()
+				romeo = server:client("romeo@capulet.lit/orchard", { roster = true });
+				local mark = gateway:mark();
+				assert.equal("result", juliet:iq { type = "set", to = verona, "<query xmlns='jabber:iq:register'><remove/></query>" }.attr.type);
+				expect_told(mark, "juliet@capulet.lit logout");
+				run_command(romeo, "https://slidge.im/command/core/unregister", { { confirm = "true" } });
+				expect_told(mark, "romeo@capulet.lit logout");
+				talk(nurse, { { nil, "unregister" }, { "^Are you sure", "yes" }, { "^You are not registered" } });
+				expect_told(mark, "nurse@capulet.lit logout");
+				-- It takes itself off the roster after a form only.
+				for client, subscription in pairs { [juliet] = "none", [romeo] = "both" } do
+					eventually("the end of all subscriptions", function ()
+						return contact(client, verona).attr.subscription == subscription and contact(client, friar).attr.subscription == "none";
+					end);
+				end
+				if users == "opted-in" then
+					server:wait_log "juliet@capulet%.lit opted out of verona";
+					assert.is_nil(server:log():find("romeo@capulet.lit opted out of verona", 1, true));
+					romeo:iq { type = "set", ("<query xmlns='jabber:iq:roster'><item jid='%s' subscription='remove'/></query>"):format(verona) };
+					server:wait_log "romeo@capulet%.lit opted out of verona";
+				end
+			end);
+
+			it("takes back who registers again", function ()
+				juliet:drain();
+				juliet:iq { type = "set", to = verona, "<query xmlns='jabber:iq:register'><username>juliet</username></query>" };
+				expect_registered(juliet);
+				prove_carbons();
+			end);
+
+			it("ends the clean way", function ()
+				assert.equal(0, gateway:stop());
 			end);
 		end);
 	end

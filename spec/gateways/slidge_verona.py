@@ -10,10 +10,12 @@ in an app of the network. What slidge hands to the network is printed, as lines 
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 
 from slixmpp import JID
+from slixmpp.exceptions import XMPPError
 from slidge import BaseGateway, BaseSession
 from slidge.command import FormField
 from slidge.contact import LegacyContact, LegacyRoster
@@ -46,6 +48,8 @@ class Chat:
 
 class Contact(Chat, LegacyContact):
     async def update_info(self) -> None:
+        if self.legacy_id not in CONTACTS:
+            raise XMPPError("item-not-found")
         self.name = CONTACTS[self.legacy_id]
         self.is_friend = True
         self.online()
@@ -120,6 +124,8 @@ class Gateway(BaseGateway[Session]):
 
     def __init__(self) -> None:
         super().__init__()
+        # slidge raises an exception wherever the signal finds it, which gets lost in what handles exceptions there.
+        self.loop.add_signal_handler(signal.SIGTERM, self.loop.stop)
         self.unread = b""
         self.loop.add_reader(sys.stdin, self.read_acts)
 
