@@ -14,7 +14,7 @@ FORMATTED := scripts eslint.config.mjs
 DIST_PACKAGES        := luarocks lua5.1 liblua5.1-0-dev zip unzip
 LINT_PACKAGES        := $(LUAS) lua-check pyflakes3
 UNIT_PACKAGES        := $(LUAS) lua-unit prosody
-INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp \
+INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp ruby-xmpp4r git \
 	patch $(DIST_PACKAGES)
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
@@ -24,7 +24,7 @@ RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scrip
 PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
-.PHONY: help node build check format lint test test-unit test-integration test-docker soak fuzz demo serve bench install dist patch unpatch clean \
+.PHONY: help node build check format lint test test-unit test-integration test-docker soak fuzz demo serve bench install uninstall dist patch unpatch clean \
 	debian-lint debian-unit debian-integration debian-test debian-demo debian-bench debian-dist
 # What installs something comes first.
 .NOTPARALLEL:
@@ -113,6 +113,9 @@ install: ## copy the module to PLUGINS=DIR
 	@echo '        privileged_entities = {'
 	@echo '            ["pubsub.example.com"] = { roster = "get", message = "outgoing", presence = "roster" },'
 	@echo '        }'
+
+uninstall: ## remove the module from PLUGINS=DIR
+	@rm -f "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" && echo 'mod_privilege.lua is not in $(DESTDIR)$(PLUGINS) any more. Take "privilege" out of modules_enabled.'
 
 dist: $(if $(shell command -v node),check) debian-dist ## make a release of the files as they are, for prosodyctl install too, in DIST=DIR
 	@command -v node >/dev/null || echo "Without Node.js it is not checked that $(LUA_OUT) is what src/ makes." >&2

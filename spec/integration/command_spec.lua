@@ -281,7 +281,7 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 			"privilege_iq_timeuot = 5");
 	end);
 
-	it("B1.7 reports further options of the wrong type", function ()
+	it("B1.8 reports further options of the wrong type", function ()
 		assert_problems({
 			{ "global section", "privilege_iq_timeout", '"soon"', "number" };
 			{ 'VirtualHost "capulet.lit"', "privilege_probe_rate", "true", "number" };
@@ -293,7 +293,7 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 			"privilege_iq_timeout = 30");
 	end);
 
-	it("B1.7 reports no options that the running server understands", function ()
+	it("B1.8 reports no options that the running server understands", function ()
 		assert_fine('VirtualHost "capulet.lit"\nprivilege_legacy_namespace = "false"\nprivilege_log_acts = 1\n', 'privilege_iq_timeout = "60"');
 	end);
 

@@ -1,4 +1,4 @@
--- B1.7: the options next to privileged_entities, and their like in B1.3.
+-- B1.8: the options next to privileged_entities, and their like in B1.3.
 
 local prosody = require "spec.support.prosody";
 local grants = require "spec.support.grants";
@@ -92,7 +92,7 @@ local function holds(list, text)
 	return false;
 end
 
-describe("B1.7 options of hosts:", function ()
+describe("B1.8 options of hosts:", function ()
 	local server, pubsub, modern, legacy;
 
 	local hosts = {
@@ -142,13 +142,13 @@ describe("B1.7 options of hosts:", function ()
 		server:stop();
 	end);
 
-	it("B1.7 serves the legacy namespace by default", function ()
+	it("B1.8 serves the legacy namespace by default", function ()
 		assert.is_true(holds(legacy, "default.lit"));
 		assert.is_true(holds(legacy, "legacy-on.lit"));
 		assert.is_same("result", attempt(pubsub, "user@default.lit").legacy_message);
 	end);
 
-	it("B1.7 does not serve the legacy namespace on a host that has it off", function ()
+	it("B1.8 does not serve the legacy namespace on a host that has it off", function ()
 		assert.is_true(holds(modern, "legacy-off.lit: " .. granted));
 		assert.is_false(holds(legacy, "legacy-off.lit"));
 		local outcomes = attempt(pubsub, "user@legacy-off.lit");
@@ -156,7 +156,7 @@ describe("B1.7 options of hosts:", function ()
 		assert.is_equal("service-unavailable", outcomes.legacy_message);
 	end);
 
-	it("B1.7 waits for the answer to an iq as long as it is told", function ()
+	it("B1.8 waits for the answer to an iq as long as it is told", function ()
 		local short, long, default = ask(pubsub, "short.lit"), ask(pubsub, "long.lit"), ask(pubsub, "default.lit");
 		assert.is_equal("remote-server-timeout", outcome(pubsub:expect(short)));
 		pubsub:nothing(long);
@@ -164,7 +164,7 @@ describe("B1.7 options of hosts:", function ()
 	end);
 
 	for host, seconds in pairs { ["default.lit"] = 120, ["long.lit"] = 300 } do
-		it(("B1.7 waits %d seconds on %s"):format(seconds, host), function ()
+		it(("B1.8 waits %d seconds on %s"):format(seconds, host), function ()
 			assert_timeout(server, pubsub, host, seconds);
 		end);
 	end
@@ -187,7 +187,7 @@ describe("B1.7 options of hosts:", function ()
 	end
 end);
 
-describe("B1.7 options of the global section:", function ()
+describe("B1.8 options of the global section:", function ()
 	local server, pubsub;
 	local config, users = write_config { ["plain.lit"] = "", ["own.lit"] = "privilege_legacy_namespace = true\n\tprivilege_iq_timeout = 60" };
 	local global = entities .. "privilege_legacy_namespace = false\nprivilege_iq_timeout = 200";
@@ -214,7 +214,7 @@ describe("B1.7 options of the global section:", function ()
 		server:stop();
 	end);
 
-	it("B1.7 serves the legacy namespace where the host says so", function ()
+	it("B1.8 serves the legacy namespace where the host says so", function ()
 		local modern, legacy = grants.told(pubsub);
 		assert.is_same({ "own.lit: " .. granted, "plain.lit: " .. granted }, modern);
 		assert.is_same({ "own.lit: " .. granted_legacy }, legacy);
@@ -222,7 +222,7 @@ describe("B1.7 options of the global section:", function ()
 		assert.is_equal("service-unavailable", attempt(pubsub, "user@plain.lit").legacy_message);
 	end);
 
-	it("B1.7 waits for the answer to an iq as long as it is told, if the host does not say otherwise", function ()
+	it("B1.8 waits for the answer to an iq as long as it is told, if the host does not say otherwise", function ()
 		assert_timeout(server, pubsub, "plain.lit", 200);
 		assert_timeout(server, pubsub, "own.lit", 60);
 	end);
