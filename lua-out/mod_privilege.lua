@@ -14,8 +14,63 @@ local storagemanager = require("core.storagemanager")
 local usermanager = require("core.usermanager")
 local hashes = require("util.hashes")
 local jid = require("util.jid")
+local logger = require("util.logger")
 local st = require("util.stanza")
 local uuid = require("util.uuid")
+
+-- ==== src/prosody/log_text.ts ====
+
+--- How many bytes of what others wrote a line of the log has at most.
+local max_shown = 200
+
+--- Control characters beyond ASCII in UTF-8: U+0080 to U+009F, with which terminals can be told things, and the separators of lines U+2028 and U+2029.
+local later_controls = string.char(194) .. "[" .. string.char(128) .. "-" .. string.char(159) .. "]"
+local separators = string.char(226, 128) .. "[" .. string.char(168, 169) .. "]"
+
+--- What is not plain ASCII without control characters.
+local not_plain = "[%c" .. string.char(128) .. "-" .. string.char(255) .. "]"
+
+--- The beginning of a text that is too long, and dots.
+local function cut(text)
+	local last = max_shown
+	-- Not within a character of UTF-8, whose later bytes are 128 to 191.
+	while string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do
+		last = last - 1
+	end
+	return string.sub(text, 1, last) .. "..."
+end
+
+--- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
+-- in one line and of bounded length.
+local function shown(text)
+	local short = #text > max_shown and cut(text) or text
+	if string.find(short, not_plain) == nil then
+		return short
+	end
+	local without_controls = string.gsub(short, "%c", "?")
+	local without_later = string.gsub(without_controls, later_controls, "?")
+	return (string.gsub(without_later, separators, "?"))
+end
+
+-- ==== src/prosody/protect.ts ====
+
+--- An error as it may stand in a line of the log.
+local function describe_error(problem)
+	return shown(tostring(problem))
+end
+
+--- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
+--
+-- @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
+-- @returns what the function returned, nil after an error
+local function protect(log, when, subject, action)
+	local ok, result = xpcall(action, describe_error)
+	if not ok then
+		log("error", "Another module failed " .. when .. ": %s", subject, result)
+		return nil
+	end
+	return result
+end
 
 -- ==== src/prosody/recent.ts ====
 
@@ -74,6 +129,8 @@ end
 
 -- ==== src/prosody/accounts.ts ====
 
+local log = logger.init("privilege")
+
 --- Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
 -- entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
 local account_span = 2
@@ -82,7 +139,9 @@ local roles = create_recent(account_span)
 
 --- Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone.
 local function account_exists_now(username, host)
-	local exists = usermanager.user_exists(username, host) == true
+	local exists = protect(log, "while the account %s was looked for", username, function()
+		return usermanager.user_exists(username, host)
+	end) == true
 	if exists then
 		existing.set(username, true)
 	else
@@ -134,61 +193,21 @@ end
 -- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
 local function read_roster(username, host)
 	forget_roster(username, host)
-	local roster, err = rostermanager.load_roster(username, host)
+	local roster = protect(log, "while the roster of %s was read", username, function()
+		local loaded, err = rostermanager.load_roster(username, host)
+		return err == nil and loaded or nil
+	end)
 	forget_roster(username, host)
-	local metadata = roster[false]
-	return err == nil and (metadata and metadata.broken) == nil and roster or nil
-end
-
--- ==== src/prosody/log_text.ts ====
-
---- How many bytes of what others wrote a line of the log has at most.
-local max_shown = 200
-
---- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
--- in one line and of bounded length.
-local function shown(text)
-	if #text <= max_shown and string.find(text, "%c") == nil then
-		return text
-	end
-	local cut = text
-	if #text > max_shown then
-		local last = max_shown
-		-- Not within a character of UTF-8, whose later bytes are 128 to 191.
-		while string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do
-			last = last - 1
-		end
-		cut = string.sub(text, 1, last) .. "..."
-	end
-	return (string.gsub(cut, "%c", "?"))
-end
-
--- ==== src/prosody/protect.ts ====
-
---- An error as it may stand in a line of the log.
-local function describe_error(problem)
-	return shown(tostring(problem))
-end
-
---- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
---
--- @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
--- @returns what the function returned, nil after an error
-local function protect(log, when, subject, action)
-	local ok, result = xpcall(action, describe_error)
-	if not ok then
-		log("error", "Another module failed " .. when .. ": %s", subject, result)
-		return nil
-	end
-	return result
+	local metadata = roster and roster[false]
+	return not (metadata and metadata.broken ~= nil) and roster or nil
 end
 
 -- ==== src/prosody/act_as.ts ====
 
-local when_sent = "while a stanza was sent as %s"
-
 --- Sends stanzas as clients of the host's users do.
 local function create_act_as(host, log)
+	local when_sent = "while a stanza was sent as %s"
+
 	local metatable = {
 		-- Few handlers look at the roster, and an offline user's has to be loaded.
 		__index = function(session, key)
@@ -229,11 +248,18 @@ local function create_act_as(host, log)
 				return key == "roster" and session.roster or nil
 			end,
 		})
+		-- Where the user logs in meanwhile, the entry is that of a user who is online.
+		setmetatable(user.sessions, {
+			__newindex = function(sessions, resource, client)
+				rawset(sessions, resource, client)
+				prosody.bare_sessions[session.full_jid] = user
+			end,
+		})
 		rawset(prosody.hosts[host].sessions, session.username, user)
 		return user
 	end
 
-	--- Removes that entry again; the client of a user who came meanwhile stays.
+	--- Removes that entry again, unless the user has come meanwhile.
 	local function take_offline(username, user)
 		local owner = prosody.hosts[host]
 		local users = owner and owner.sessions
@@ -242,8 +268,6 @@ local function create_act_as(host, log)
 		end
 		if next(user.sessions) == nil then
 			users[username] = nil
-		else
-			rawset(prosody.bare_sessions, username .. "@" .. host, user)
 		end
 	end
 
@@ -349,12 +373,26 @@ local function send_stanza(session, stanza)
 	end
 end
 
+--- Whether parsers take a stanza that Prosody wrote as XML text. It lets elements of the namespaces through that XML keeps to
+-- itself, and writes declarations of them, at which the stream of who reads them ends.
+local function is_well_formed(text)
+	return string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true) == nil
+		and string.find(text, "http://www.w3.org/2000/xmlns/", 1, true) == nil
+end
+
 --- Sends a stanza that is XML text.
 --
 -- To write text is a fraction of the work of building a stanza only to have it written. A component's
 -- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
 local function send_text(session, text)
-	send_stanza(session, (session.type == "component" or not has_xml) and text or xml.parse(text))
+	if session.type == "component" or not has_xml then
+		send_stanza(session, text)
+		return
+	end
+	local stanza = xml.parse(text)
+	if stanza then
+		send_stanza(session, stanza)
+	end
 end
 
 --- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
@@ -822,19 +860,15 @@ end
 
 -- ==== src/grants/users.ts ====
 
---- Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon.
-local record_span = 2
-
 --- Who opted in to which entity (option `users`), kept in Prosody's storage: it goes with the account when that is deleted.
 local function create_users(service)
+	--- Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon.
+	local record_span = 2
+
 	local known = create_recent(record_span)
 
-	--- What is kept of a user, by the entity's JID; nil where the storage fails.
-	local function records_of(username)
-		local kept = known.get(username)
-		if kept then
-			return kept
-		end
+	--- What the storage has of a user, by the entity's JID; nil where it fails.
+	local function stored_records(username)
 		local stored, err = service.store:get(username)
 		if err ~= nil then
 			service.log("error", "Cannot read what entities %s opted in to: %s", username, err)
@@ -847,7 +881,7 @@ local function create_users(service)
 
 	--- What is kept of a user and an entity, nil for nothing.
 	local function record(entity, username)
-		local records = records_of(username)
+		local records = known.get(username) or stored_records(username)
 		return records and records[entity]
 	end
 
@@ -865,7 +899,8 @@ local function create_users(service)
 
 	--- Keeps a record of a user and an entity, nil for none; false where it could not be saved, and is as before.
 	local function keep(entity, username, kept)
-		local before = records_of(username)
+		-- Not what is in memory: it may be of an account that was deleted by another process.
+		local before = stored_records(username)
 		if not before then
 			return false
 		end
@@ -1311,6 +1346,7 @@ local refusals = {
 	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
 	iq_type = bad_request("The two iqs differ in type"),
 	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
+	iq_bad_answer = { type = "cancel", condition = "undefined-condition", text = "The answer cannot be written as XML" },
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
@@ -1337,13 +1373,13 @@ local function answer_error(session, stanza, refusal)
 	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)))
 end
 
---- Of how many entities and reasons the log tells apart what was left out.
-local max_reasons = 1000
-
 --- Makes the functions that refuse requests.
 --
 -- The log gets at most one line a second for an entity and reason; those left out are counted.
 local function create_refuse(log, add_timer, statistics)
+	--- Of how many entities and reasons the log tells apart what was left out.
+	local max_reasons = 1000
+
 	local left_out = {}
 	local reason_count = 0
 
@@ -1444,28 +1480,46 @@ end
 
 -- ==== src/entities/opting.ts ====
 
---- Seconds until who unregisters is out at the latest, whether or not the entity has answered.
-local unregister_span = 60
+local function is_answer_to(request, id)
+	return request ~= nil and request.id == id
+end
 
 --- Lets users opt in to entities whose grant covers who opted in, and out.
 --
 -- What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
 -- user's name, comes over one.
 local function create_opting(service)
+	--- Seconds until who unregisters is out at the latest, whether or not the entity has answered.
+	local unregister_span = 60
+	--- Seconds for which it is counted how often a user opts in and out, at least, and how often the log tells.
+	local turn_span = 60
+	local max_logged_turns = 10
+
 	local host = service.host
 	local users = service.users
-	-- The ids of the last requests to unregister that the entity has not answered, by entity and user.
+	-- The last requests to unregister that the entity has not answered, by entity and user.
 	local unregistering = {}
+	local timer_runs = false
+	-- How often users opted in and out lately, by entity and user: the log is not theirs to fill.
+	local turns = create_recent(turn_span)
 
-	local function unregistering_key(entity, username)
+	local function user_key(entity, username)
 		return entity .. " " .. username
+	end
+
+	--- The level to log at that a user opted in or out: it is for debugging only where that happens all the time.
+	local function log_level(entity, username)
+		local key = user_key(entity.jid, username)
+		local count = (turns.get(key) or 0) + 1
+		turns.set(key, count)
+		return count <= max_logged_turns and "info" or "debug"
 	end
 
 	--- Notes that a user opted in, if that is new; not if the admin revoked it.
 	local function opt_in(entity, username, by)
-		unregistering[unregistering_key(entity.jid, username)] = nil
+		unregistering[user_key(entity.jid, username)] = nil
 		if not users.record(entity.jid, username) and users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }) then
-			service.log("info", "%s@%s opted in to %s by %s", username, host, entity.jid, by)
+			service.log(log_level(entity, username), "%s@%s opted in to %s by %s", username, host, entity.jid, by)
 			service.covered(entity, username)
 		end
 	end
@@ -1474,58 +1528,77 @@ local function create_opting(service)
 	local function opt_out(entity, username, by)
 		local record = users.record(entity.jid, username)
 		if record and record.state ~= "revoked" and users.keep(entity.jid, username, nil) then
-			service.log("info", "%s@%s opted out of %s by %s", username, host, entity.jid, by)
+			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by)
 			service.uncovered(entity, username)
 		end
 	end
 
-	--- The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a client's own stream.
-	local function opt_in_entity(session, to)
-		local full_jid = session.full_jid
-		if to == nil or session.type ~= "c2s" or full_jid == nil or prosody.full_sessions[full_jid] ~= session then
-			return nil
-		end
+	--- Whether a session is a client's own stream, and not one that a module made up.
+	local function is_own_stream(session)
+		return session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session
+	end
+
+	--- The entity of an address, if users can opt in to it.
+	local function entity_of(to)
 		local entity = service.entities.get(jid.bare(to))
 		return entity and entity.permissions.users == "opted-in" and entity or nil
 	end
 
+	--- The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a
+	-- client's own stream. What the server repeats there, such as a request for a subscription that was not answered, comes from the bare JID.
+	local function opt_in_entity(session, stanza)
+		local to = stanza.attr.to
+		if to == nil or not is_own_stream(session) or stanza.attr.from ~= session.full_jid then
+			return nil
+		end
+		return entity_of(to)
+	end
+
 	--- Opts a user out if they are still unregistering.
 	local function finish_unregistering(entity, username)
-		local key = unregistering_key(entity.jid, username)
+		local key = user_key(entity.jid, username)
 		if unregistering[key] ~= nil then
 			unregistering[key] = nil
 			opt_out(entity, username, "unregistering")
 		end
 	end
 
-	--- Opts all out who are still unregistering: the module goes, and would not hear of the answers.
-	local function finish_all()
-		for key in pairs(unregistering) do
-			local name, username = string.match(key, "^(%S+) (%S+)$")
-			local entity = service.entities.get(name)
-			if entity then
-				finish_unregistering(entity, username)
+	--- Opts those out whose requests to unregister have waited for so long.
+	local function finish_until(time)
+		for _, request in pairs(unregistering) do
+			if request.deadline <= time then
+				finish_unregistering(request.entity, request.username)
 			end
 		end
 	end
 
+	--- Opts all out who are still unregistering: the module goes, and would not hear of the answers.
+	local function finish_all()
+		finish_until(math.huge)
+	end
+
+	--- Goes on to look for old requests as long as there are any.
+	local function finish_old()
+		finish_until(os.time())
+		timer_runs = next(unregistering) ~= nil
+		return timer_runs and 1 or nil
+	end
+
 	--- The user is out when the entity has answered, so that it can tidy up the roster before.
 	local function unregister(entity, username, id)
-		local key = unregistering_key(entity.jid, username)
-		if unregistering[key] == nil then
-			service.add_timer(unregister_span, function()
-				finish_unregistering(entity, username)
-				return nil
-			end)
+		local deadline = os.time() + unregister_span
+		unregistering[user_key(entity.jid, username)] = { entity = entity, username = username, id = id, deadline = deadline }
+		if not timer_runs then
+			timer_runs = true
+			service.add_timer(1, finish_old)
 		end
-		unregistering[key] = id
 	end
 
 	--- Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050).
 	local function client_iq(event)
 		local stanza = event.stanza
 		local payload = stanza.tags[1]
-		local entity = stanza.attr.type == "set" and payload and opt_in_entity(event.origin, stanza.attr.to) or nil
+		local entity = stanza.attr.type == "set" and payload and opt_in_entity(event.origin, stanza) or nil
 		if entity and payload then
 			local username = event.origin.username
 			if payload.name == "query" and payload.attr.xmlns == "jabber:iq:register" then
@@ -1549,7 +1622,7 @@ local function create_opting(service)
 		end
 		local entity = service.entities.get(jid.bare(attr.from))
 		local username = jid.split(attr.to)
-		if entity and username ~= nil and unregistering[unregistering_key(entity.jid, username)] == attr.id then
+		if entity and username ~= nil and is_answer_to(unregistering[user_key(entity.jid, username)], attr.id) then
 			finish_unregistering(entity, username)
 		end
 		return nil
@@ -1558,7 +1631,7 @@ local function create_opting(service)
 	--- Handles `pre-message/host`, `pre-message/bare` and `pre-message/full`: messages with a body.
 	local function client_message(event)
 		local stanza = event.stanza
-		local entity = stanza.attr.type ~= "error" and opt_in_entity(event.origin, stanza.attr.to) or nil
+		local entity = stanza.attr.type ~= "error" and opt_in_entity(event.origin, stanza) or nil
 		if entity and stanza:get_child("body") then
 			opt_in(entity, event.origin.username, "a message")
 		end
@@ -1571,7 +1644,7 @@ local function create_opting(service)
 		if presence_type == nil or presence_type == "unavailable" then
 			return nil
 		end
-		local entity = opt_in_entity(event.origin, event.stanza.attr.to)
+		local entity = opt_in_entity(event.origin, event.stanza)
 		if entity then
 			if presence_type == "subscribe" or presence_type == "subscribed" then
 				opt_in(entity, event.origin.username, "a subscription")
@@ -1584,7 +1657,7 @@ local function create_opting(service)
 
 	--- Handles `roster-item-removed`: the user's own client takes the entity out of the roster.
 	local function roster_item_removed(event)
-		local entity = event.origin and opt_in_entity(event.origin, event.jid)
+		local entity = event.origin and is_own_stream(event.origin) and entity_of(event.jid) or nil
 		if entity then
 			-- COMPAT: the event's own username is the contact's with Prosody 0.11.
 			opt_out(entity, event.origin.username, "removing it from the roster")
@@ -1605,15 +1678,15 @@ end
 
 -- ==== src/entities/sessions.ts ====
 
---- Seconds after a handshake in which the server must have said that a component is authenticated.
-local handshake_grace = 1
-
 --- Hears of entities that come and go, on whichever host of this server they do.
 --
 -- `service.arrived` is called with each stream of an entity: a component has authenticated, a client become available;
 -- `service.unavailable` with each client that becomes unavailable; `service.gone` with each stream that ended (0.10 and
 -- later) or does not count any more. `service.api` is the module that listens.
 local function create_sessions(service)
+	--- Seconds after a handshake in which the server must have said that a component is authenticated.
+	local handshake_grace = 1
+
 	local api = service.api
 	local entities = service.entities
 	-- The events objects listened to, by host: a host gets a new one each time it is activated.
@@ -1769,19 +1842,19 @@ end
 
 -- ==== src/entities/statistics.ts ====
 
---- What is counted, in sentences for who reads the metrics.
-local metric_help = {
-	messages = "Messages that an entity sent in the name of a user or of the host.",
-	iqs = "IQ requests that an entity sent in the name of a user.",
-	roster_gets = "Rosters that an entity read.",
-	roster_sets = "Roster items that an entity set or removed.",
-	pushes = "Roster changes that were pushed to an entity.",
-	presences = "Presences of users and contacts that were forwarded to an entity.",
-	refusals = "Requests of an entity that were refused.",
-}
-
 --- Counts what entities do, and logs it.
 local function create_statistics(api, options)
+	--- What is counted, in sentences for who reads the metrics.
+	local metric_help = {
+		messages = "Messages that an entity sent in the name of a user or of the host.",
+		iqs = "IQ requests that an entity sent in the name of a user.",
+		roster_gets = "Rosters that an entity read.",
+		roster_sets = "Roster items that an entity set or removed.",
+		pushes = "Roster changes that were pushed to an entity.",
+		presences = "Presences of users and contacts that were forwarded to an entity.",
+		refusals = "Requests of an entity that were refused.",
+	}
+
 	-- Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	local families = {}
 	-- The metrics of each entity, which goes from here by itself.
@@ -1837,9 +1910,6 @@ end
 
 -- ==== src/message/error_filter.ts ====
 
---- Seconds for which a user counts as a sender at least.
-local bounce_span = 300
-
 --- Keeps bounces of messages that were sent in users' names from the users' clients.
 --
 -- Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
@@ -1847,6 +1917,9 @@ local bounce_span = 300
 -- to the bare JID of one who sent nothing this way go where they always went, which is nowhere
 -- but for such modules, since the server discards them.
 local function create_error_filter()
+	--- Seconds for which a user counts as a sender at least.
+	local bounce_span = 300
+
 	local recent = {}
 	local earlier = recent
 	local turn_at = 0
@@ -1996,13 +2069,6 @@ end
 local has_time, time_module = pcall(require, "util.time")
 local now = has_time and time_module.now or os.time
 
---- Seconds between two looks at whether answers are overdue.
-local sweep_interval = 1
-
---- How many are given up in one go, and the seconds before the next ones: the server has others to serve, too.
-local max_given_up = 500
-local sweep_pause = 0.01
-
 --- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
 local function answer_start(query, answer_type)
 	local outer = query.outer
@@ -2022,6 +2088,12 @@ end
 --
 -- @param expired is called with each that got no answer in time
 local function create_pending(add_timer, expired)
+	--- Seconds between two looks at whether answers are overdue.
+	local sweep_interval = 1
+	--- How many are given up in one go, and the seconds before the next ones: the server has others to serve, too.
+	local max_given_up = 500
+	local sweep_pause = 0.01
+
 	local queries = {}
 	--- When to give up, as now() has it, by id.
 	local deadlines = {}
@@ -2105,9 +2177,6 @@ end
 
 -- ==== src/iq/iq.ts ====
 
---- How many iqs may be under way for one entity.
-local max_pending = 10000
-
 --- The inner iq of a privileged one, or why it is refused.
 local function encapsulated_iq(stanza, session)
 	local wrapper = stanza.tags[1]
@@ -2133,6 +2202,9 @@ end
 -- `service.is_listed` tells whether any host of this server lists who authenticated on a stream. `service.settle` is called
 -- with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
 local function create_iq(service)
+	--- How many iqs may be under way for one entity.
+	local max_pending = 10000
+
 	local refuse = service.refusing.refuse
 
 	--- Tells an entity that there was no answer.
@@ -2170,7 +2242,11 @@ local function create_iq(service)
 			reply[#reply + 1] = tostring(child)
 		end
 		reply[#reply + 1] = "</iq></forwarded></privilege></iq>"
-		send_text(session, table.concat(reply))
+		local text = table.concat(reply)
+		if not is_well_formed(text) then
+			return refuse(entity, session, st.iq(query.outer), refusals.iq_bad_answer)
+		end
+		send_text(session, text)
 		return true
 	end
 
@@ -2457,8 +2533,11 @@ local function create_change_watch(listeners)
 	--- Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that.
 	local function unheard(data, save)
 		own_data[data] = true
-		local result = save()
+		local ok, result = pcall(save)
 		own_data[data] = nil
+		if not ok then
+			error(result, 0)
+		end
 		return result
 	end
 
@@ -2876,9 +2955,6 @@ end
 
 -- ==== src/roster/write_queue.ts ====
 
---- How many changes wait at most: what the server does in one go when they are saved is bounded by it.
-local max_waiting = 100
-
 local function copy(roster)
 	local copied = {}
 	for key, item in pairs(roster) do
@@ -2893,6 +2969,9 @@ end
 -- Until it is saved, a change is nowhere but in the queue. It is saved, and answered, when the server has handled what it
 -- has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
 local function create_write_queue(service)
+	--- How many changes wait at most: what the server does in one go when they are saved is bounded by it.
+	local max_waiting = 100
+
 	local host = service.host
 	local waiting = {}
 	local timer_runs = false
@@ -3079,6 +3158,19 @@ local function create_write_queue(service)
 		session.send = in_order
 	end
 
+	--- Handles `presence/bare`, `message/bare`, `iq/bare` and those to full JIDs, before anything else does: what comes
+	-- behind a roster set, such as a presence of the contact that was set, finds the roster with it.
+	local function before_stanza(event)
+		if #waiting > 0 then
+			local stanza = event.stanza
+			local payload = stanza.name == "iq" and stanza.attr.type == "set" and stanza.tags[1] or nil
+			if not payload or payload.attr.xmlns ~= xmlns_roster then
+				flush()
+			end
+		end
+		return nil
+	end
+
 	--- Adds a change, which is made and answered now or later.
 	local function add(change)
 		if change.session.type == "c2s" or not since_0_10 then
@@ -3099,7 +3191,7 @@ local function create_write_queue(service)
 		end
 	end
 
-	return { add = add, flush = flush }
+	return { add = add, flush = flush, before_stanza = before_stanza }
 end
 
 -- ==== src/presence/contact_cache.ts ====
@@ -5403,6 +5495,9 @@ local function serve_host()
 	end
 
 	-- Rosters
+	for _, kind in ipairs({ "presence/bare", "presence/full", "message/bare", "message/full", "iq/bare", "iq/full" }) do
+		module:hook(kind, write_queue.before_stanza, 1000)
+	end
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)
 	module:hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1)
 	roster_listeners[host] = { roster_push, presence }

@@ -213,6 +213,9 @@ function serve_host(): void {
 	}
 
 	// Rosters
+	for (const [, kind] of ipairs(["presence/bare", "presence/full", "message/bare", "message/full", "iq/bare", "iq/full"] as const)) {
+		module.hook(kind, write_queue.before_stanza, 1000);
+	}
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);
 	module.hook("iq-set/bare/jabber:iq:roster:query", roster.set, 1);
 	roster_listeners.set(host, [roster_push, presence]);

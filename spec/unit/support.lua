@@ -82,6 +82,7 @@ local libraries = {
 		utf8 = { valid = function () return true; end },
 		stringprep = { nodeprep = prep, nameprep = prep, resourceprep = same },
 	},
+	["util.logger"] = { init = function () return function () end; end },
 	["util.hashes"] = { sha1 = sha1 },
 	["util.table"] = { create = function () return {}; end, move = table.move },
 	["util.uuid"] = { generate = function () return "uuid"; end },

@@ -57,6 +57,7 @@ export const refusals = {
 	iq_no_payload: bad_request("The iq has not exactly one payload with a namespace"),
 	iq_type: bad_request("The two iqs differ in type"),
 	iq_timeout: { type: "wait", condition: "remote-server-timeout", text: "There was no answer" } as Refusal,
+	iq_bad_answer: { type: "cancel", condition: "undefined-condition", text: "The answer cannot be written as XML" } as Refusal,
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 
@@ -83,9 +84,6 @@ export function answer_error(session: Session, stanza: Stanza, refusal: Refusal)
 	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)));
 }
 
-/** Of how many entities and reasons the log tells apart what was left out. */
-const max_reasons = 1000;
-
 /** What was left out of the log since the last line. */
 interface LeftOut {
 	count: number;
@@ -99,6 +97,9 @@ interface LeftOut {
  * The log gets at most one line a second for an entity and reason; those left out are counted.
  */
 export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statistics) {
+	/** Of how many entities and reasons the log tells apart what was left out. */
+	const max_reasons = 1000;
+
 	const left_out = new LuaTable<string, LeftOut>();
 	let reason_count = 0;
 

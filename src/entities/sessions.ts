@@ -3,9 +3,6 @@ import { since_0_10 } from "../prosody/compatibility";
 import { grants_anything } from "../grants/permissions";
 import type { Entities, Entity } from "./entities";
 
-/** Seconds after a handshake in which the server must have said that a component is authenticated. */
-const handshake_grace = 1;
-
 /** What hearing of streams needs. */
 interface SessionsService {
 	api: Module;
@@ -23,6 +20,9 @@ interface SessionsService {
  * later) or does not count any more. `service.api` is the module that listens.
  */
 export function create_sessions(service: SessionsService) {
+	/** Seconds after a handshake in which the server must have said that a component is authenticated. */
+	const handshake_grace = 1;
+
 	const api = service.api;
 	const entities = service.entities;
 	// The events objects listened to, by host: a host gets a new one each time it is activated.

@@ -2,19 +2,19 @@ import { shown } from "../prosody/log_text";
 import type { Options } from "../grants/configuration";
 import type { Entity, Statistic } from "./entities";
 
-/** What is counted, in sentences for who reads the metrics. */
-const metric_help: Record<Statistic, string> = {
-	messages: "Messages that an entity sent in the name of a user or of the host.",
-	iqs: "IQ requests that an entity sent in the name of a user.",
-	roster_gets: "Rosters that an entity read.",
-	roster_sets: "Roster items that an entity set or removed.",
-	pushes: "Roster changes that were pushed to an entity.",
-	presences: "Presences of users and contacts that were forwarded to an entity.",
-	refusals: "Requests of an entity that were refused.",
-};
-
 /** Counts what entities do, and logs it. */
 export function create_statistics(api: Module, options: Options) {
+	/** What is counted, in sentences for who reads the metrics. */
+	const metric_help: Record<Statistic, string> = {
+		messages: "Messages that an entity sent in the name of a user or of the host.",
+		iqs: "IQ requests that an entity sent in the name of a user.",
+		roster_gets: "Rosters that an entity read.",
+		roster_sets: "Roster items that an entity set or removed.",
+		pushes: "Roster changes that were pushed to an entity.",
+		presences: "Presences of users and contacts that were forwarded to an entity.",
+		refusals: "Requests of an entity that were refused.",
+	};
+
 	// Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	const families = new LuaTable<Statistic, MetricFamily>();
 	// The metrics of each entity, which goes from here by itself.

@@ -20,19 +20,15 @@ interface UsersService {
 	store: import("core.storagemanager").KeyvalStore<UserRecords>;
 }
 
-/** Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon. */
-const record_span = 2;
-
 /** Who opted in to which entity (option `users`), kept in Prosody's storage: it goes with the account when that is deleted. */
 export function create_users(service: UsersService) {
+	/** Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon. */
+	const record_span = 2;
+
 	const known = create_recent<UserRecords>(record_span);
 
-	/** What is kept of a user, by the entity's JID; nil where the storage fails. */
-	function records_of(username: string): UserRecords | undefined {
-		const kept = known.get(username);
-		if (kept) {
-			return kept;
-		}
+	/** What the storage has of a user, by the entity's JID; nil where it fails. */
+	function stored_records(username: string): UserRecords | undefined {
 		const [stored, err] = service.store.get(username);
 		if (err !== undefined) {
 			service.log("error", "Cannot read what entities %s opted in to: %s", username, err);
@@ -45,7 +41,7 @@ export function create_users(service: UsersService) {
 
 	/** What is kept of a user and an entity, nil for nothing. */
 	function record(entity: string, username: string): UserRecord | undefined {
-		const records = records_of(username);
+		const records = known.get(username) ?? stored_records(username);
 		return records && records.get(entity);
 	}
 
@@ -63,7 +59,8 @@ export function create_users(service: UsersService) {
 
 	/** Keeps a record of a user and an entity, nil for none; false where it could not be saved, and is as before. */
 	function keep(entity: string, username: string, kept: UserRecord | undefined): boolean {
-		const before = records_of(username);
+		// Not what is in memory: it may be of an account that was deleted by another process.
+		const before = stored_records(username);
 		if (!before) {
 			return false;
 		}

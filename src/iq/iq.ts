@@ -5,7 +5,7 @@ import { account_exists } from "../prosody/accounts";
 import type { Acting } from "../prosody/act_as";
 import { is_client_stanza, prepared, strip_client_namespace } from "../prosody/client_stanzas";
 import { xmlns_client, xmlns_privilege } from "../prosody/namespaces";
-import { send_text } from "../prosody/send";
+import { is_well_formed, send_text } from "../prosody/send";
 import { authenticated_jid } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
@@ -16,9 +16,6 @@ import type { Refusal, Refusing } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
 import { answer_start, create_pending } from "./pending";
 import type { Query } from "./pending";
-
-/** How many iqs may be under way for one entity. */
-const max_pending = 10000;
 
 /** The inner iq of a privileged one, or why it is refused. */
 function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stanza, undefined] | [undefined, Refusal]> {
@@ -61,6 +58,9 @@ interface IqService {
  * with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
  */
 export function create_iq(service: IqService) {
+	/** How many iqs may be under way for one entity. */
+	const max_pending = 10000;
+
 	const refuse = service.refusing.refuse;
 
 	/** Tells an entity that there was no answer. */
@@ -98,7 +98,11 @@ export function create_iq(service: IqService) {
 			reply.push(tostring(child));
 		}
 		reply.push("</iq></forwarded></privilege></iq>");
-		send_text(session, table.concat(reply));
+		const text = table.concat(reply);
+		if (!is_well_formed(text)) {
+			return refuse(entity, session, st.iq(query.outer), refusals.iq_bad_answer);
+		}
+		send_text(session, text);
 		return true;
 	}
 

@@ -6,13 +6,6 @@ import type { Entity } from "../entities/entities";
 const [has_time, time_module] = pcall(require, "util.time");
 const now = has_time ? (time_module as typeof import("util.time")).now : os.time;
 
-/** Seconds between two looks at whether answers are overdue. */
-const sweep_interval = 1;
-
-/** How many are given up in one go, and the seconds before the next ones: the server has others to serve, too. */
-const max_given_up = 500;
-const sweep_pause = 0.01;
-
 /** An iq that was sent for an entity and has no answer yet. */
 export interface Query {
 	/** The id that it was sent with. */
@@ -46,6 +39,12 @@ export function answer_start(query: Query, answer_type: string | undefined): str
  * @param expired is called with each that got no answer in time
  */
 export function create_pending(add_timer: AddTimer, expired: (this: void, query: Query) => void) {
+	/** Seconds between two looks at whether answers are overdue. */
+	const sweep_interval = 1;
+	/** How many are given up in one go, and the seconds before the next ones: the server has others to serve, too. */
+	const max_given_up = 500;
+	const sweep_pause = 0.01;
+
 	const queries = new LuaTable<string, Query>();
 	/** When to give up, as now() has it, by id. */
 	const deadlines = new LuaTable<string, number>();

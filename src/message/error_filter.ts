@@ -1,5 +1,3 @@
-/** Seconds for which a user counts as a sender at least. */
-const bounce_span = 300;
 
 /**
  * Keeps bounces of messages that were sent in users' names from the users' clients.
@@ -10,6 +8,9 @@ const bounce_span = 300;
  * but for such modules, since the server discards them.
  */
 export function create_error_filter() {
+	/** Seconds for which a user counts as a sender at least. */
+	const bounce_span = 300;
+
 	let recent = new LuaTable<string, true>();
 	let earlier = recent;
 	let turn_at = 0;

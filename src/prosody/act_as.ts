@@ -5,10 +5,10 @@ import { protect } from "./protect";
 /** Takes what the server answers a session. */
 type Send = (this: void, stanza: Stanza | string) => boolean;
 
-const when_sent = "while a stanza was sent as %s";
-
 /** Sends stanzas as clients of the host's users do. */
 export function create_act_as(host: string, log: Log) {
+	const when_sent = "while a stanza was sent as %s";
+
 	const metatable = {
 		// Few handlers look at the roster, and an offline user's has to be loaded.
 		__index: (session: Session, key: string) => {
@@ -49,11 +49,18 @@ export function create_act_as(host: string, log: Log) {
 		const user: User = setmetatable({ sessions: new LuaTable() }, {
 			__index: (_: User, key: string) => key === "roster" ? session.roster : undefined,
 		} as never);
+		// Where the user logs in meanwhile, the entry is that of a user who is online.
+		setmetatable(user.sessions, {
+			__newindex: (sessions: LuaTable<string, Session>, resource: string, client: Session) => {
+				rawset(sessions as never, resource, client as never);
+				prosody.bare_sessions.set(session.full_jid!, user);
+			},
+		} as never);
 		rawset(prosody.hosts.get(host).sessions as unknown as Record<string, User>, session.username!, user);
 		return user;
 	}
 
-	/** Removes that entry again; the client of a user who came meanwhile stays. */
+	/** Removes that entry again, unless the user has come meanwhile. */
 	function take_offline(username: string, user: User): void {
 		const owner = prosody.hosts.get(host) as Host | undefined;
 		const users = owner && owner.sessions;
@@ -62,8 +69,6 @@ export function create_act_as(host: string, log: Log) {
 		}
 		if (next(user.sessions)[0] === undefined) {
 			users.delete(username);
-		} else {
-			rawset(prosody.bare_sessions as unknown as Record<string, User>, username + "@" + host, user);
 		}
 	}
 

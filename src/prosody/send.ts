@@ -21,13 +21,29 @@ export function send_stanza(session: Session, stanza: Stanza | string): void {
 }
 
 /**
+ * Whether parsers take a stanza that Prosody wrote as XML text. It lets elements of the namespaces through that XML keeps to
+ * itself, and writes declarations of them, at which the stream of who reads them ends.
+ */
+export function is_well_formed(text: string): boolean {
+	return string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true)[0] === undefined
+		&& string.find(text, "http://www.w3.org/2000/xmlns/", 1, true)[0] === undefined;
+}
+
+/**
  * Sends a stanza that is XML text.
  *
  * To write text is a fraction of the work of building a stanza only to have it written. A component's
  * stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
  */
 export function send_text(session: Session, text: string): void {
-	send_stanza(session, session.type === "component" || !has_xml ? text : xml.parse(text)!);
+	if (session.type === "component" || !has_xml) {
+		send_stanza(session, text);
+		return;
+	}
+	const stanza = xml.parse(text);
+	if (stanza) {
+		send_stanza(session, stanza);
+	}
 }
 
 /** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */

@@ -113,8 +113,11 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 	/** Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that. */
 	function unheard<T>(data: object, save: (this: void) => T): T {
 		own_data.set(data, true);
-		const result = save();
+		const [ok, result] = pcall(save);
 		own_data.delete(data);
+		if (!ok) {
+			error(result, 0);
+		}
 		return result;
 	}
 

@@ -2,15 +2,13 @@ import * as rostermanager from "core.rostermanager";
 import * as storagemanager from "core.storagemanager";
 import { account_exists_now, read_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
+import { xmlns_roster } from "../prosody/namespaces";
 import { protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
 import { refusals } from "../entities/refusals";
 import type { Refusal } from "../entities/refusals";
 import type { ChangeWatch } from "./change_watch";
 import { updated_item } from "./item";
-
-/** How many changes wait at most: what the server does in one go when they are saved is bounded by it. */
-const max_waiting = 100;
 
 /** A change of a roster that an entity asks for. */
 export interface RosterChange {
@@ -63,6 +61,9 @@ interface WriteQueueService {
  * has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
  */
 export function create_write_queue(service: WriteQueueService) {
+	/** How many changes wait at most: what the server does in one go when they are saved is bounded by it. */
+	const max_waiting = 100;
+
 	const host = service.host;
 	let waiting: RosterChange[] = [];
 	let timer_runs = false;
@@ -241,6 +242,21 @@ export function create_write_queue(service: WriteQueueService) {
 		session.send = in_order;
 	}
 
+	/**
+	 * Handles `presence/bare`, `message/bare`, `iq/bare` and those to full JIDs, before anything else does: what comes
+	 * behind a roster set, such as a presence of the contact that was set, finds the roster with it.
+	 */
+	function before_stanza(event: StanzaEvent): Handled {
+		if (waiting.length > 0) {
+			const stanza = event.stanza;
+			const payload = stanza.name === "iq" && stanza.attr.type === "set" ? stanza.tags[0] : undefined;
+			if (!payload || payload.attr.xmlns !== xmlns_roster) {
+				flush();
+			}
+		}
+		return undefined;
+	}
+
 	/** Adds a change, which is made and answered now or later. */
 	function add(change: RosterChange): void {
 		if (change.session.type === "c2s" || !since_0_10) {
@@ -261,6 +277,6 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
-	return { add, flush };
+	return { add, flush, before_stanza };
 }
 export type WriteQueue = ReturnType<typeof create_write_queue>;
