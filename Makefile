@@ -16,6 +16,7 @@ LINT_PACKAGES        := $(LUAS) lua-check pyflakes3
 UNIT_PACKAGES        := $(LUAS) lua-unit prosody
 INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp ruby-xmpp4r git \
 	patch $(DIST_PACKAGES)
+SLIDGE_PACKAGES := prosody lua-busted lua-filesystem lua-socket lua-sec lua-expat lua-unbound python3-venv
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
 lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
@@ -24,8 +25,8 @@ RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scrip
 PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
-.PHONY: help node build check format lint test test-unit test-integration test-docker soak fuzz demo serve bench install uninstall dist patch unpatch clean \
-	debian-lint debian-unit debian-integration debian-test debian-demo debian-bench debian-dist
+.PHONY: help node build check format lint test test-unit test-integration test-docker test-slidge soak fuzz demo serve bench install uninstall dist patch unpatch clean \
+	debian-lint debian-unit debian-integration debian-slidge debian-test debian-demo debian-bench debian-dist
 # What installs something comes first.
 .NOTPARALLEL:
 
@@ -40,6 +41,8 @@ debian-unit:
 	@scripts/setup debian $(UNIT_PACKAGES)
 debian-integration:
 	@scripts/setup debian $(INTEGRATION_PACKAGES)
+debian-slidge:
+	@scripts/setup debian $(SLIDGE_PACKAGES)
 debian-test:
 	@scripts/setup debian $(sort $(LINT_PACKAGES) $(UNIT_PACKAGES) $(INTEGRATION_PACKAGES))
 debian-demo:
@@ -64,7 +67,7 @@ lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@for folder in . demo examples/typescript spec/types; do \
 		printf 'tsc: %s: ' "$$folder" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
 	done
-	@printf 'pyflakes: ' && pyflakes3 examples spec/support && echo "no problems"
+	@printf 'pyflakes: ' && pyflakes3 examples spec/support spec/gateways && echo "no problems"
 	@scripts/check-lua $(LUA_OUT)
 	@scripts/check-specs
 
@@ -82,6 +85,9 @@ test-docker: ## in an image for each Debian release, or PROSODY=0.11, 0.12, 13 o
 
 fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SEED=… for others
 	@FUZZ="$(or $(FUZZ),1000000)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) $(PROGRESS) spec/integration/hostile_spec.lua
+
+test-slidge: debian-slidge ## slidge itself, of PyPI, against a real Prosody; SLIDGE=latest or another version
+	@scripts/test-slidge $(SLIDGE)
 
 soak: debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
 	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) $(PROGRESS) spec/integration/soak_spec.lua
