@@ -153,7 +153,9 @@ for _, users in ipairs { "all", "opted-in" } do
 			end);
 
 			teardown(function ()
-				gateway:stop();
+				if gateway then
+					gateway:stop();
+				end
 				server:stop();
 			end);
 
