@@ -17,6 +17,7 @@ UNIT_PACKAGES        := $(LUAS) lua-unit prosody
 INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp ruby-xmpp4r git \
 	patch $(DIST_PACKAGES)
 SLIDGE_PACKAGES := prosody lua-busted lua-filesystem lua-socket lua-sec lua-expat lua-unbound python3-venv
+LIBERVIA_PACKAGES := prosody prosody-modules lua-busted lua-filesystem lua-socket lua-sec lua-expat lua-unbound libervia-pubsub postgresql
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
 lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
@@ -25,8 +26,8 @@ RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scrip
 PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
-.PHONY: help node build check format lint test test-unit test-integration test-docker test-slidge soak fuzz demo serve bench install uninstall dist patch unpatch clean \
-	debian-lint debian-unit debian-integration debian-slidge debian-test debian-demo debian-bench debian-dist
+.PHONY: help node build check format lint test test-unit test-integration test-docker test-slidge test-libervia soak fuzz demo serve bench install uninstall dist patch unpatch clean \
+	debian-lint debian-unit debian-integration debian-slidge debian-libervia debian-test debian-demo debian-bench debian-dist
 # What installs something comes first.
 .NOTPARALLEL:
 
@@ -43,6 +44,8 @@ debian-integration:
 	@scripts/setup debian $(INTEGRATION_PACKAGES)
 debian-slidge:
 	@scripts/setup debian $(SLIDGE_PACKAGES)
+debian-libervia:
+	@scripts/setup debian $(LIBERVIA_PACKAGES)
 debian-test:
 	@scripts/setup debian $(sort $(LINT_PACKAGES) $(UNIT_PACKAGES) $(INTEGRATION_PACKAGES))
 debian-demo:
@@ -88,6 +91,9 @@ fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SE
 
 test-slidge: debian-slidge ## slidge itself, of PyPI, against a real Prosody; SLIDGE=latest or another version
 	@scripts/test-slidge $(SLIDGE)
+
+test-libervia: debian-libervia ## Libervia PubSub of Debian 12 against a real Prosody
+	@scripts/test-libervia
 
 soak: debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
 	@SOAK="$(or $(SOAK),600)" SEED="$(SEED)" busted --lua=$(PROSODY_LUA) $(PROGRESS) spec/integration/soak_spec.lua
