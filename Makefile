@@ -92,7 +92,7 @@ fuzz: debian-integration ## a million malformed stanzas, or FUZZ=… of them; SE
 test-slidge: debian-slidge ## slidge itself, of PyPI, against a real Prosody; SLIDGE=latest or another version
 	@scripts/test-slidge $(SLIDGE)
 
-test-libervia: debian-libervia ## Libervia PubSub of Debian 12 against a real Prosody
+test-libervia: debian-libervia ## Libervia PubSub of Debian against a real Prosody
 	@scripts/test-libervia
 
 soak: debian-integration ## everything at the same time, for ten minutes or SOAK=SECONDS; SEED=NUMBER for another run
