@@ -1,7 +1,7 @@
 -- Iqs of entities that get no answer, that are too many, or whose entity leaves or loses its permission meanwhile.
 
+local fixture = require "spec.support.fixture";
 local privileged = require "spec.support.privileged";
-local prosody = require "spec.support.prosody";
 local socket = require "socket";
 
 -- The configuration with these permissions of pubsub.capulet.lit
@@ -17,10 +17,7 @@ local function config(grant)
 			privilege_iq_timeout = 1
 			privileged_entities = { ["flood.capulet.lit"] = { iq = { ["urn:example"] = "both" } } }
 	]]):format(grant);
-	for _, name in ipairs { "pubsub", "flood" } do
-		text = text .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
-	end
-	return text;
+	return text .. fixture.components("pubsub", "flood");
 end
 
 local granted = '["pubsub.capulet.lit"] = { iq = { ["urn:example"] = "both" } }';
@@ -29,22 +26,15 @@ local query = "<query xmlns='urn:example'><secret xmlns='urn:example'/></query>"
 describe("B7.3 iqs under way", function ()
 	local server, balcony, nurse, romeo, mercutio, pubsub, flood;
 
-	setup(function ()
-		server = prosody.start {
-			config = config(granted);
-			users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit" };
-			log_level = "info";
-		};
-		balcony = server:client("juliet@capulet.lit/balcony", { carbons = true });
-		nurse = server:client "nurse@capulet.lit/kitchen";
-		romeo = server:client "romeo@verona.lit/orchard";
-		mercutio = server:client "mercutio@capulet.lit/street";
-		pubsub = server:component "pubsub.capulet.lit";
-		flood = server:component "flood.capulet.lit";
-	end);
-
-	teardown(function ()
-		server:stop();
+	fixture.running({
+		config = config(granted);
+		users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit" };
+		log_level = "info";
+	}, {
+		{ "juliet@capulet.lit/balcony", carbons = true }, "nurse@capulet.lit/kitchen", "romeo@verona.lit/orchard";
+		"mercutio@capulet.lit/street", "pubsub.capulet.lit", "flood.capulet.lit";
+	}, function (...)
+		server, balcony, nurse, romeo, mercutio, pubsub, flood = ...;
 	end);
 
 	local it = privileged.quiet_specs(it, function ()

@@ -1,7 +1,7 @@
 -- Requests to send iqs that are refused (XEP-0356, section 6).
 
+local fixture = require "spec.support.fixture";
 local privileged = require "spec.support.privileged";
-local prosody = require "spec.support.prosody";
 
 local config = [[
 VirtualHost "capulet.lit"
@@ -16,36 +16,23 @@ VirtualHost "capulet.lit"
 VirtualHost "verona.lit"
 	privileged_entities = { ["veronese.capulet.lit"] = { iq = { ["urn:example:both"] = "both" } } }
 VirtualHost "mantua.lit"
-]];
-for _, name in ipairs { "pubsub", "talkers", "veronese", "stranger" } do
-	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
-end
+]] .. fixture.components("pubsub", "talkers", "veronese", "stranger");
 
 describe("B7.4 iqs are refused:", function ()
-	local server, juliet, nurse, romeo, mercutio, pubsub, talkers, veronese, stranger;
+	local juliet, nurse, mercutio, pubsub, talkers, veronese, stranger;
 
-	setup(function ()
-		server = prosody.start {
-			config = config;
-			users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "romeo@verona.lit", "apothecary@mantua.lit" };
-		};
-		juliet = server:client "juliet@capulet.lit/balcony";
-		nurse = server:client "nurse@capulet.lit/kitchen";
-		romeo = server:client "romeo@verona.lit/orchard";
-		mercutio = server:client "mercutio@capulet.lit/street";
-		pubsub = server:component "pubsub.capulet.lit";
-		talkers = server:component "talkers.capulet.lit";
-		veronese = server:component "veronese.capulet.lit";
-		stranger = server:component "stranger.capulet.lit";
+	local streams = fixture.running({
+		config = config;
+		users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "romeo@verona.lit", "apothecary@mantua.lit" };
+	}, {
+		"juliet@capulet.lit/balcony", "nurse@capulet.lit/kitchen", "mercutio@capulet.lit/street";
+		"pubsub.capulet.lit", "talkers.capulet.lit", "veronese.capulet.lit", "stranger.capulet.lit";
+		"romeo@verona.lit/orchard";
+	}, function (_, ...)
+		juliet, nurse, mercutio, pubsub, talkers, veronese, stranger = ...;
 	end);
 
-	teardown(function ()
-		server:stop();
-	end);
-
-	local it = privileged.quiet_specs(it, function ()
-		return { juliet, nurse, romeo, mercutio, pubsub, talkers, veronese, stranger };
-	end);
+	local it = privileged.quiet_specs(it, streams);
 	local ask, expect_refusal = privileged.ask, privileged.expect_refusal;
 
 	-- An inner iq that comes to the nurse if it is sent, by default with a namespace that is granted

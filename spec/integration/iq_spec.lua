@@ -1,7 +1,7 @@
 -- Iqs that entities send on behalf of users, and their answers (XEP-0356, section 6).
 
+local fixture = require "spec.support.fixture";
 local privileged = require "spec.support.privileged";
-local prosody = require "spec.support.prosody";
 local xml = require "spec.support.xml";
 
 local config = [[
@@ -14,43 +14,30 @@ VirtualHost "capulet.lit"
 		["mercutio@capulet.lit"] = { iq = { ["urn:example"] = "both" } };
 	}
 VirtualHost "verona.lit"
-]];
-for _, name in ipairs { "pubsub", "stranger", "gone" } do
-	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
-end
+]] .. fixture.components("pubsub", "stranger", "gone");
 
 local query = "<query xmlns='urn:example'><part n='1'>of it</part><part xmlns='urn:example:other'/></query>";
 local juliet = "juliet@capulet.lit";
 
 describe("B7 iqs", function ()
-	local server, balcony, nurse, cook, romeo, mercutio, drunk, pubsub, stranger;
+	local server, balcony, nurse, cook, romeo, mercutio, pubsub, stranger;
 
-	setup(function ()
-		server = prosody.start {
-			config = config;
-			modules = { "privilege", "vcard", "private" };
-			users = {
-				"juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit";
-			};
-			rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "none", name = "Nurse" } } };
+	local streams = fixture.running({
+		config = config;
+		modules = { "privilege", "vcard", "private" };
+		users = {
+			"juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit";
 		};
-		balcony = server:client("juliet@capulet.lit/balcony", { carbons = true });
-		nurse = server:client "nurse@capulet.lit/kitchen";
-		cook = server:client "nurse@capulet.lit/chamber";
-		romeo = server:client "romeo@verona.lit/orchard";
-		mercutio = server:client "mercutio@capulet.lit/street";
-		drunk = server:client "mercutio@capulet.lit/tavern";
-		pubsub = server:component "pubsub.capulet.lit";
-		stranger = server:component "stranger.capulet.lit";
+		rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "none", name = "Nurse" } } };
+	}, {
+		{ "juliet@capulet.lit/balcony", carbons = true }, "nurse@capulet.lit/kitchen", "nurse@capulet.lit/chamber";
+		"romeo@verona.lit/orchard", "mercutio@capulet.lit/street", "pubsub.capulet.lit", "stranger.capulet.lit";
+		"mercutio@capulet.lit/tavern";
+	}, function (...)
+		server, balcony, nurse, cook, romeo, mercutio, pubsub, stranger = ...;
 	end);
 
-	teardown(function ()
-		server:stop();
-	end);
-
-	local it = privileged.quiet_specs(it, function ()
-		return { balcony, nurse, cook, romeo, mercutio, drunk, pubsub, stranger };
-	end);
+	local it = privileged.quiet_specs(it, streams);
 
 	local asked, answer = privileged.asked, privileged.answer;
 

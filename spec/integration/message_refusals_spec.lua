@@ -1,7 +1,7 @@
 -- Requests to send messages that are refused (XEP-0356, section 5).
 
+local fixture = require "spec.support.fixture";
 local privileged = require "spec.support.privileged";
-local prosody = require "spec.support.prosody";
 
 local config = [[
 VirtualHost "capulet.lit"
@@ -13,10 +13,7 @@ VirtualHost "capulet.lit"
 	}
 VirtualHost "verona.lit"
 	privileged_entities = { ["pubsub.capulet.lit"] = { message = "outgoing" } }
-]];
-for _, name in ipairs { "pubsub", "readers", "nomessages", "stranger" } do
-	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
-end
+]] .. fixture.components("pubsub", "readers", "nomessages", "stranger");
 
 -- A message that comes to the nurse if it is sent
 local function to_nurse(from)
@@ -24,30 +21,20 @@ local function to_nurse(from)
 end
 
 describe("B6 messages are refused:", function ()
-	local server, balcony, nurse, romeo, mercutio, pubsub, readers, nomessages, stranger;
+	local balcony, nurse, mercutio, pubsub, readers, nomessages, stranger;
 
-	setup(function ()
-		server = prosody.start {
-			config = config;
-			users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "romeo@verona.lit" };
-		};
-		balcony = server:client("juliet@capulet.lit/balcony", { carbons = true });
-		nurse = server:client "nurse@capulet.lit/kitchen";
-		romeo = server:client "romeo@verona.lit/orchard";
-		mercutio = server:client "mercutio@capulet.lit/street";
-		pubsub = server:component "pubsub.capulet.lit";
-		readers = server:component "readers.capulet.lit";
-		nomessages = server:component "nomessages.capulet.lit";
-		stranger = server:component "stranger.capulet.lit";
+	local streams = fixture.running({
+		config = config;
+		users = { "juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "romeo@verona.lit" };
+	}, {
+		{ "juliet@capulet.lit/balcony", carbons = true }, "nurse@capulet.lit/kitchen", "mercutio@capulet.lit/street";
+		"pubsub.capulet.lit", "readers.capulet.lit", "nomessages.capulet.lit";
+		"stranger.capulet.lit", "romeo@verona.lit/orchard";
+	}, function (_, ...)
+		balcony, nurse, mercutio, pubsub, readers, nomessages, stranger = ...;
 	end);
 
-	teardown(function ()
-		server:stop();
-	end);
-
-	local it = privileged.quiet_specs(it, function ()
-		return { balcony, nurse, romeo, mercutio, pubsub, readers, nomessages, stranger };
-	end);
+	local it = privileged.quiet_specs(it, streams);
 	local send, expect_refusal = privileged.send, privileged.expect_refusal;
 
 	for _, case in ipairs {

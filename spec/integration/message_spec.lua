@@ -1,8 +1,8 @@
 -- Messages that entities send on behalf of users and of the host (XEP-0356, section 5).
 
+local fixture = require "spec.support.fixture";
 local environment = require "spec.support.environment";
 local privileged = require "spec.support.privileged";
-local prosody = require "spec.support.prosody";
 local xml = require "spec.support.xml";
 
 local has_smacks = environment.read_file(environment.source_folder .. "/modules/mod_smacks.lua") ~= nil;
@@ -16,10 +16,7 @@ VirtualHost "capulet.lit"
 VirtualHost "verona.lit"
 	privilege_legacy_namespace = false
 	privileged_entities = { ["pubsub.capulet.lit"] = { message = "outgoing" } }
-]];
-for _, name in ipairs { "pubsub", "stranger", "gone" } do
-	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
-end
+]] .. fixture.components("pubsub", "stranger", "gone");
 
 -- What XEP-0356 forwards in its example, with texts, attributes and namespaces of all kinds
 local children = [[
@@ -34,32 +31,22 @@ local children = [[
 describe("B6 messages", function ()
 	local server, balcony, chamber, phone, nurse, romeo, mercutio, drunk, pubsub, stranger;
 
-	setup(function ()
-		server = prosody.start {
-			config = config;
-			modules = { "privilege", "mam", has_smacks and "smacks" or nil };
-			users = {
-				"juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit";
-			};
+	local streams = fixture.running({
+		config = config;
+		modules = { "privilege", "mam", has_smacks and "smacks" or nil };
+		users = {
+			"juliet@capulet.lit", "nurse@capulet.lit", "mercutio@capulet.lit", "tybalt@capulet.lit", "romeo@verona.lit";
 		};
-		balcony = server:client("juliet@capulet.lit/balcony", { carbons = true });
-		chamber = server:client("juliet@capulet.lit/chamber", { carbons = true });
-		phone = server:client("juliet@capulet.lit/phone", { presence = "<presence><priority>-1</priority></presence>" });
-		nurse = server:client "nurse@capulet.lit/kitchen";
-		romeo = server:client "romeo@verona.lit/orchard";
-		mercutio = server:client "mercutio@capulet.lit/street";
-		drunk = server:client("mercutio@capulet.lit/tavern", { carbons = true });
-		pubsub = server:component "pubsub.capulet.lit";
-		stranger = server:component "stranger.capulet.lit";
+	}, {
+		{ "juliet@capulet.lit/balcony", carbons = true }, { "juliet@capulet.lit/chamber", carbons = true };
+		{ "juliet@capulet.lit/phone", presence = "<presence><priority>-1</priority></presence>" }, "nurse@capulet.lit/kitchen";
+		"romeo@verona.lit/orchard", "mercutio@capulet.lit/street", { "mercutio@capulet.lit/tavern", carbons = true };
+		"pubsub.capulet.lit", "stranger.capulet.lit";
+	}, function (...)
+		server, balcony, chamber, phone, nurse, romeo, mercutio, drunk, pubsub, stranger = ...;
 	end);
 
-	teardown(function ()
-		server:stop();
-	end);
-
-	local it = privileged.quiet_specs(it, function ()
-		return { balcony, chamber, phone, nurse, romeo, mercutio, drunk, pubsub, stranger };
-	end);
+	local it = privileged.quiet_specs(it, streams);
 
 	-- Sends a message as an entity, by default as pubsub.capulet.lit
 	local function send(inner, outer, stream)

@@ -1,28 +1,20 @@
 -- Behaviour 4.1 and 5: entities see of pre-approved contacts (RFC 6121, 3.4) what the server shows its own users of them.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 
 local config = [[
 VirtualHost "capulet.lit"
 	privileged_entities = { ["gateway.capulet.lit"] = { roster = "both" } }
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components "gateway";
 
 describe("a pre-approved contact", function ()
 	local server, gateway, juliet;
 
-	setup(function ()
-		server = prosody.start { config = config, users = { "juliet@capulet.lit" }, rosters = {
-			["juliet@capulet.lit"] = { ["known@montague.lit"] = { subscription = "to" } };
-		} };
-		gateway = server:component "gateway.capulet.lit";
-		juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-	end);
-
-	teardown(function ()
-		server:stop();
+	fixture.running({ config = config, users = { "juliet@capulet.lit" }, rosters = {
+		["juliet@capulet.lit"] = { ["known@montague.lit"] = { subscription = "to" } };
+	} }, { "gateway.capulet.lit", { "juliet@capulet.lit/balcony", roster = true } }, function (...)
+		server, gateway, juliet = ...;
 	end);
 
 	-- The attributes of the items in a stanza, by JID

@@ -1,6 +1,6 @@
 -- Behaviour 4: changes of rosters that come in one go are saved in one go.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 
 local config = [[
@@ -9,11 +9,7 @@ VirtualHost "capulet.lit"
 		["pubsub.capulet.lit"] = { roster = "both", roster_push = false };
 		["watcher.capulet.lit"] = { roster = "get" };
 	}
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "watcher.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("pubsub", "watcher");
 
 local count = 60;
 
@@ -38,27 +34,18 @@ for _, storage in ipairs { "internal", "sql" } do
 	describe("a burst of roster sets in " .. storage .. " storage", function ()
 		local server, pubsub, watcher, juliet;
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = { "juliet@capulet.lit", "peter@capulet.lit" };
-				rosters = {
-					["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse" } };
-					["peter@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse" } };
-				};
+		fixture.drained({
+			storage = storage;
+			config = config;
+			users = { "juliet@capulet.lit", "peter@capulet.lit" };
+			rosters = {
+				["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse" } };
+				["peter@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse" } };
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			watcher = server:component "watcher.capulet.lit";
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			server:drain();
+		}, {
+			"pubsub.capulet.lit", "watcher.capulet.lit", { "juliet@capulet.lit/balcony", roster = true };
+		}, function (...)
+			server, pubsub, watcher, juliet = ...;
 		end);
 
 		after_each(function ()

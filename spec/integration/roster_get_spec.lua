@@ -1,5 +1,6 @@
 -- Behaviour 4, first part: entities read rosters.
 
+local fixture = require "spec.support.fixture";
 local environment = require "spec.support.environment";
 local prosody = require "spec.support.prosody";
 local rosters = require "spec.support.rosters";
@@ -15,17 +16,7 @@ VirtualHost "capulet.lit"
 		["benvolio@montague.lit"] = { roster = "get", roster_push = false };
 	}
 VirtualHost "montague.lit"
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "reader.capulet.lit"
-	component_secret = "secret"
-Component "writer.capulet.lit"
-	component_secret = "secret"
-Component "watcher.capulet.lit"
-	component_secret = "secret"
-Component "stranger.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("pubsub", "reader", "writer", "watcher", "stranger");
 
 -- All that an item can have
 local juliets = {
@@ -49,40 +40,27 @@ for _, storage in ipairs { "internal", "sql" } do
 	describe("a roster that an entity reads from " .. storage .. " storage", function ()
 		local server, pubsub, reader, writer, watcher, friar, benvolio;
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = {
-					"juliet@capulet.lit", "nurse@capulet.lit", "rosaline@capulet.lit", "peter@capulet.lit", "samson@capulet.lit",
-					"gregory@capulet.lit", "friar@capulet.lit", "tybalt@capulet.lit", "potpan@capulet.lit", "benvolio@montague.lit", "romeo@montague.lit",
-				};
-				rosters = {
-					["juliet@capulet.lit"] = juliets;
-					["potpan@capulet.lit"] = juliets;
-					["nurse@capulet.lit"] = { ["juliet@capulet.lit"] = { subscription = "both" } };
-					["peter@capulet.lit"] = { ["juliet@capulet.lit"] = { subscription = "both" } };
-					["gregory@capulet.lit"] = { ["samson@capulet.lit"] = { subscription = "none" } };
-					["friar@capulet.lit"] = { ["romeo@montague.lit"] = { subscription = "none" } };
-					["romeo@montague.lit"] = { ["benvolio@montague.lit"] = { subscription = "none" } };
-				};
+		fixture.drained({
+			storage = storage;
+			config = config;
+			users = {
+				"juliet@capulet.lit", "nurse@capulet.lit", "rosaline@capulet.lit", "peter@capulet.lit", "samson@capulet.lit",
+				"gregory@capulet.lit", "friar@capulet.lit", "tybalt@capulet.lit", "potpan@capulet.lit", "benvolio@montague.lit", "romeo@montague.lit",
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			reader = server:component "reader.capulet.lit";
-			writer = server:component "writer.capulet.lit";
-			watcher = server:component "watcher.capulet.lit";
-			friar = server:client("friar@capulet.lit/cell");
-			benvolio = server:client("benvolio@montague.lit/street");
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			for _, stream in ipairs { pubsub, reader, writer, watcher, friar, benvolio } do
-				stream:sync():drain();
-			end
+			rosters = {
+				["juliet@capulet.lit"] = juliets;
+				["potpan@capulet.lit"] = juliets;
+				["nurse@capulet.lit"] = { ["juliet@capulet.lit"] = { subscription = "both" } };
+				["peter@capulet.lit"] = { ["juliet@capulet.lit"] = { subscription = "both" } };
+				["gregory@capulet.lit"] = { ["samson@capulet.lit"] = { subscription = "none" } };
+				["friar@capulet.lit"] = { ["romeo@montague.lit"] = { subscription = "none" } };
+				["romeo@montague.lit"] = { ["benvolio@montague.lit"] = { subscription = "none" } };
+			};
+		}, {
+			"pubsub.capulet.lit", "reader.capulet.lit", "writer.capulet.lit", "watcher.capulet.lit", "friar@capulet.lit/cell";
+			"benvolio@montague.lit/street";
+		}, function (...)
+			server, pubsub, reader, writer, watcher, friar, benvolio = ...;
 		end);
 
 		-- Each request gets one answer and nothing else happens

@@ -1,6 +1,6 @@
 -- Behaviour 4: answers to requests of an entity come in the order of the requests, and errors of other modules lose none of them.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local privileged = require "spec.support.privileged";
 local rosters = require "spec.support.rosters";
 
@@ -11,13 +11,7 @@ VirtualHost "capulet.lit"
 		["watcher.capulet.lit"] = { roster = "get" };
 		["setter.capulet.lit"] = { roster = "set" };
 	}
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-Component "watcher.capulet.lit"
-	component_secret = "secret"
-Component "setter.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("gateway", "watcher", "setter");
 
 local contacts = { "one@montague.lit", "two@montague.lit", "three@montague.lit", "four@montague.lit" };
 
@@ -25,29 +19,19 @@ for _, storage in ipairs { "internal", "sql" } do
 	describe("requests of an entity, rosters in " .. storage .. " storage,", function ()
 		local server, gateway, watcher, setter, juliet;
 
-		setup(function ()
-			local seed = {};
-			for _, contact in ipairs(contacts) do
-				seed[contact] = { subscription = "both" };
-			end
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = { "juliet@capulet.lit", "peter@capulet.lit", "samson@capulet.lit" };
-				rosters = { ["juliet@capulet.lit"] = seed, ["peter@capulet.lit"] = seed, ["samson@capulet.lit"] = seed };
-			};
-			gateway = server:component "gateway.capulet.lit";
-			watcher = server:component "watcher.capulet.lit";
-			setter = server:component "setter.capulet.lit";
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			server:drain();
+		local seed = {};
+		for _, contact in ipairs(contacts) do
+			seed[contact] = { subscription = "both" };
+		end
+		fixture.drained({
+			storage = storage;
+			config = config;
+			users = { "juliet@capulet.lit", "peter@capulet.lit", "samson@capulet.lit" };
+			rosters = { ["juliet@capulet.lit"] = seed, ["peter@capulet.lit"] = seed, ["samson@capulet.lit"] = seed };
+		}, {
+			"gateway.capulet.lit", "watcher.capulet.lit", "setter.capulet.lit", { "juliet@capulet.lit/balcony", roster = true };
+		}, function (...)
+			server, gateway, watcher, setter, juliet = ...;
 		end);
 
 		local function request(stream, id, kind, to, payload)

@@ -1,6 +1,6 @@
 -- Behaviour 5, second part: who gets the pushes, who does not, and what becomes of the answers.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 local xml = require "spec.support.xml";
 
@@ -19,21 +19,7 @@ VirtualHost "capulet.lit"
 		["benvolio@montague.lit"] = { roster = "both" };
 	}
 VirtualHost "montague.lit"
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "reader.capulet.lit"
-	component_secret = "secret"
-Component "quiet.capulet.lit"
-	component_secret = "secret"
-Component "writer.capulet.lit"
-	component_secret = "secret"
-Component "wrong.capulet.lit"
-	component_secret = "secret"
-Component "watcher.capulet.lit"
-	component_secret = "secret"
-Component "stranger.capulet.lit"
-	component_secret = "secret"
-]]):format(pubsubs);
+]]):format(pubsubs) .. fixture.components("pubsub", "reader", "quiet", "writer", "wrong", "watcher", "stranger");
 end
 
 local granted = config [[ ["pubsub.capulet.lit"] = { roster = "both" }; ]];
@@ -42,28 +28,18 @@ for _, storage in ipairs { "internal", "sql" } do
 	describe("roster pushes with " .. storage .. " storage", function ()
 		local server, pubsub, reader, friar, benvolio, juliet;
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = granted;
-				users = {
-					"juliet@capulet.lit", "peter@capulet.lit", "friar@capulet.lit", "silent@capulet.lit", "nurse@capulet.lit",
-					"benvolio@montague.lit", "romeo@montague.lit",
-				};
+		fixture.drained({
+			storage = storage;
+			config = granted;
+			users = {
+				"juliet@capulet.lit", "peter@capulet.lit", "friar@capulet.lit", "silent@capulet.lit", "nurse@capulet.lit",
+				"benvolio@montague.lit", "romeo@montague.lit",
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			reader = server:component "reader.capulet.lit";
-			friar = server:client "friar@capulet.lit/cell";
-			benvolio = server:client "benvolio@montague.lit/street";
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			server:drain();
+		}, {
+			"pubsub.capulet.lit", "reader.capulet.lit", "friar@capulet.lit/cell", "benvolio@montague.lit/street";
+			{ "juliet@capulet.lit/balcony", roster = true };
+		}, function (...)
+			server, pubsub, reader, friar, benvolio, juliet = ...;
 		end);
 
 		after_each(function ()

@@ -1,6 +1,6 @@
 -- Behaviour 5, first part: which changes of rosters are pushed to entities, whoever makes them.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 
 local config = [[
@@ -10,36 +10,25 @@ VirtualHost "capulet.lit"
 		["reader.capulet.lit"] = { roster = "get" };
 	}
 VirtualHost "montague.lit"
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "reader.capulet.lit"
-	component_secret = "secret"
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("pubsub", "reader", "gateway");
 
 for _, storage in ipairs { "internal", "sql" } do
 	describe("a roster push to entities from " .. storage .. " storage", function ()
 		local server, pubsub, reader, gateway;
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = {
-					"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "tybalt@capulet.lit",
-					"abram@capulet.lit", "romeo@montague.lit", "potpan@capulet.lit", "rosaline@capulet.lit",
-				};
+		fixture.running({
+			storage = storage;
+			config = config;
+			users = {
+				"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "tybalt@capulet.lit",
+				"abram@capulet.lit", "romeo@montague.lit", "potpan@capulet.lit", "rosaline@capulet.lit",
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			reader = server:component "reader.capulet.lit";
-			gateway = server:component "gateway.capulet.lit";
+		}, {
+			"pubsub.capulet.lit", "reader.capulet.lit", "gateway.capulet.lit";
+		}, function (...)
+			server, pubsub, reader, gateway = ...;
 			pubsub:sync():drain();
 			reader:sync():drain();
-		end);
-
-		teardown(function ()
-			server:stop();
 		end);
 
 		-- Checks the pushes since the last time, and that nothing else came

@@ -1,6 +1,6 @@
 -- Behaviour 4, third part: changes of rosters that are refused or fail, and requests that are not the module's.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 
 local config = [[
@@ -14,19 +14,7 @@ VirtualHost "capulet.lit"
 		["tybalt@capulet.lit"] = { roster = "get", roster_push = false };
 	}
 VirtualHost "montague.lit"
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "writer.capulet.lit"
-	component_secret = "secret"
-Component "reader.capulet.lit"
-	component_secret = "secret"
-Component "watcher.capulet.lit"
-	component_secret = "secret"
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-Component "stranger.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("pubsub", "writer", "reader", "watcher", "gateway", "stranger");
 
 local function roster()
 	return {
@@ -66,37 +54,25 @@ for _, storage in ipairs { "internal", "sql" } do
 	describe("a roster in " .. storage .. " storage", function ()
 		local server, pubsub, writer, gateway, friar, juliet, all;
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = {
-					"juliet@capulet.lit", "peter@capulet.lit", "rosaline@capulet.lit", "samson@capulet.lit", "gregory@capulet.lit",
-					"friar@capulet.lit", "tybalt@capulet.lit", "romeo@montague.lit",
-				};
-				rosters = {
-					["juliet@capulet.lit"] = roster();
-					["peter@capulet.lit"] = roster();
-					["friar@capulet.lit"] = roster();
-					["gregory@capulet.lit"] = roster();
-				};
+		fixture.drained({
+			storage = storage;
+			config = config;
+			users = {
+				"juliet@capulet.lit", "peter@capulet.lit", "rosaline@capulet.lit", "samson@capulet.lit", "gregory@capulet.lit",
+				"friar@capulet.lit", "tybalt@capulet.lit", "romeo@montague.lit",
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			writer = server:component "writer.capulet.lit";
-			gateway = server:component "gateway.capulet.lit";
-			friar = server:client "friar@capulet.lit/cell";
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
+			rosters = {
+				["juliet@capulet.lit"] = roster();
+				["peter@capulet.lit"] = roster();
+				["friar@capulet.lit"] = roster();
+				["gregory@capulet.lit"] = roster();
+			};
+		}, {
+			"pubsub.capulet.lit", "writer.capulet.lit", "gateway.capulet.lit", "friar@capulet.lit/cell";
+			{ "juliet@capulet.lit/balcony", roster = true };
+		}, function (...)
+			server, pubsub, writer, gateway, friar, juliet = ...;
 			all = { pubsub, writer, gateway, friar, juliet };
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			for _, stream in ipairs(all) do
-				stream:sync():drain();
-			end
 		end);
 
 		after_each(function ()

@@ -1,6 +1,6 @@
 -- Behaviour 4, second part: entities change rosters.
 
-local prosody = require "spec.support.prosody";
+local fixture = require "spec.support.fixture";
 local rosters = require "spec.support.rosters";
 local xml = require "spec.support.xml";
 
@@ -13,13 +13,7 @@ VirtualHost "capulet.lit"
 		["benvolio@montague.lit"] = { roster = "set" };
 	}
 VirtualHost "montague.lit"
-Component "pubsub.capulet.lit"
-	component_secret = "secret"
-Component "writer.capulet.lit"
-	component_secret = "secret"
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-]];
+]] .. fixture.components("pubsub", "writer", "gateway");
 
 local subscriptions = { "none", "to", "from", "both" };
 
@@ -41,42 +35,31 @@ for _, storage in ipairs { "internal", "sql" } do
 		local server, pubsub, writer, gateway, friar, benvolio, juliet, nurse;
 		local users = { offline = "peter", online = "juliet" };
 
-		setup(function ()
-			server = prosody.start {
-				storage = storage;
-				config = config;
-				users = {
-					"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "gregory@capulet.lit",
-					"friar@capulet.lit", "tybalt@capulet.lit", "rosaline@capulet.lit", "benvolio@montague.lit",
-				};
-				rosters = {
-					["juliet@capulet.lit"] = every_kind();
-					["peter@capulet.lit"] = every_kind();
-					["samson@capulet.lit"] = every_kind();
-					["gregory@capulet.lit"] = every_kind();
-					["tybalt@capulet.lit"] = {
-						["nurse@capulet.lit"] = { subscription = "both" };
-						["rosaline@capulet.lit"] = { subscription = "both" };
-					};
-					["nurse@capulet.lit"] = { ["tybalt@capulet.lit"] = { subscription = "both", name = "Tybalt" } };
-					["rosaline@capulet.lit"] = { ["tybalt@capulet.lit"] = { subscription = "both" } };
-				};
+		fixture.drained({
+			storage = storage;
+			config = config;
+			users = {
+				"juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "gregory@capulet.lit",
+				"friar@capulet.lit", "tybalt@capulet.lit", "rosaline@capulet.lit", "benvolio@montague.lit",
 			};
-			pubsub = server:component "pubsub.capulet.lit";
-			writer = server:component "writer.capulet.lit";
-			gateway = server:component "gateway.capulet.lit";
-			friar = server:client "friar@capulet.lit/cell";
-			benvolio = server:client "benvolio@montague.lit/street";
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-			nurse = server:client("nurse@capulet.lit/kitchen", { roster = true });
-		end);
-
-		teardown(function ()
-			server:stop();
-		end);
-
-		before_each(function ()
-			server:drain();
+			rosters = {
+				["juliet@capulet.lit"] = every_kind();
+				["peter@capulet.lit"] = every_kind();
+				["samson@capulet.lit"] = every_kind();
+				["gregory@capulet.lit"] = every_kind();
+				["tybalt@capulet.lit"] = {
+					["nurse@capulet.lit"] = { subscription = "both" };
+					["rosaline@capulet.lit"] = { subscription = "both" };
+				};
+				["nurse@capulet.lit"] = { ["tybalt@capulet.lit"] = { subscription = "both", name = "Tybalt" } };
+				["rosaline@capulet.lit"] = { ["tybalt@capulet.lit"] = { subscription = "both" } };
+			};
+		}, {
+			"pubsub.capulet.lit", "writer.capulet.lit", "gateway.capulet.lit", "friar@capulet.lit/cell";
+			"benvolio@montague.lit/street", { "juliet@capulet.lit/balcony", roster = true };
+			{ "nurse@capulet.lit/kitchen", roster = true };
+		}, function (...)
+			server, pubsub, writer, gateway, friar, benvolio, juliet, nurse = ...;
 		end);
 
 		-- Each request gets one answer, and nobody hears anything that was not expected
