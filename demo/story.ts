@@ -164,13 +164,17 @@ async function loses_privileges({ server, gateway }: Cast, tell: Tell): Promise<
 	]));
 }
 
+function tell_refusal(gateway: Peer, error: Element, tell: Tell): void {
+	const text = stanzas.describe_error(error);
+	check(text?.startsWith("forbidden: ") === true, "the error forbidden", error);
+	tell.is_refused(gateway, `an error, ${text ?? ""}`);
+}
+
 /** Asks for a roster, and checks that the answer is a refusal. */
 async function is_refused_roster(gateway: Peer, user: Peer, tell: Tell): Promise<void> {
 	tell.asks(gateway, `${user.jid} for the roster`);
 	const error = await gateway.ask(stanzas.roster_get(user.jid));
-	const text = stanzas.describe_error(error);
-	check(text?.startsWith("forbidden: ") === true, "the error forbidden", error);
-	tell.is_refused(gateway, `an error, ${text ?? ""}`);
+	tell_refusal(gateway, error, tell);
 }
 
 async function is_limited({ server, gateway, juliet, romeo }: Cast, tell: Tell): Promise<void> {
@@ -206,9 +210,7 @@ async function is_refused({ gateway, juliet, romeo }: Cast, tell: Tell): Promise
 	tell.asks(gateway, `${host} to send a message from ${juliet.jid} to ${romeo.jid}`);
 	await gateway.send(stanzas.privileged_message(juliet.jid, romeo.jid, "Good night, good night!"));
 	const error = await gateway.expect("an error", (stanza) => stanza.is("message") && stanza.attrs["type"] === "error");
-	const text = stanzas.describe_error(error);
-	check(text?.startsWith("forbidden: ") === true, "the error forbidden", error);
-	tell.is_refused(gateway, `an error, ${text ?? ""}`);
+	tell_refusal(gateway, error, tell);
 
 	// What the server has sent to Romeo before it answers his ping has come.
 	check_result(await romeo.ask(xml("iq", { type: "get", to: host }, xml("ping", { xmlns: "urn:xmpp:ping" }))));
