@@ -772,7 +772,7 @@ local function read_permissions(option, host, prepare, problem)
 	local readable = permissions.roster == "get" or permissions.roster == "both"
 	-- XEP-0356, 7.4: the server must reject it.
 	if permissions.presence == "roster" and not readable then
-		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"')
+		problem("presence", "roster", '"none" or "managed_entity"', nil, 'roster = "get" or "both"')
 		permissions.presence = "none"
 	end
 
@@ -783,7 +783,7 @@ local function read_permissions(option, host, prepare, problem)
 		if type(push) ~= "boolean" then
 			problem("roster_push", push, "true or false")
 		elseif push == true and not readable then
-			problem("roster_push", push, 'roster = "get" or "both" beside it, or false')
+			problem("roster_push", push, "false", nil, 'roster = "get" or "both"')
 		end
 	end
 
@@ -823,8 +823,9 @@ local function read_configuration(option, prepare, host)
 	local entities = option
 	for _, key in ipairs(sorted_keys(entities)) do
 		local name = tostring(key)
-		local function problem(option_name, value, allowed, meant)
-			problems[#problems + 1] = { entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant }
+		local function problem(option_name, value, allowed, meant, needs)
+			problems[#problems + 1] =
+				{ entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant, needs = needs }
 		end
 		local value = entities[key]
 		local entity = type(key) == "string" and prepare(name) or nil
@@ -844,18 +845,12 @@ end
 --- A problem as a sentence for the log.
 local function describe_problem(host, problem)
 	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
+	local beginning = 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
+	if problem.needs ~= nil then
+		return beginning .. " needs " .. problem.needs
+	end
 	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
-	return 'VirtualHost "'
-		.. host
-		.. '":'
-		.. where
-		.. " "
-		.. problem.option
-		.. " = "
-		.. problem.value
-		.. " grants nothing, allowed is "
-		.. problem.allowed
-		.. meant
+	return beginning .. " grants nothing, allowed is " .. problem.allowed .. meant
 end
 
 -- ==== src/grants/users.ts ====
@@ -1478,6 +1473,103 @@ local function create_authorization(host, users)
 	return { roster_refusal = roster_refusal, iq_refusal = iq_refusal, message_refusal = message_refusal }
 end
 
+-- ==== src/entities/covered_count.ts ====
+
+--- Counts the users whom each grant covers that is limited to those who opted in.
+local function create_covered_count(service)
+	local counts = {}
+
+	--- How many users the grant of an entity covers; nil where that is not counted, or not yet.
+	local function number_of(entity)
+		local count = counts[entity]
+		return count and count.complete and count.number or nil
+	end
+
+	--- Notes whether a grant covers a user.
+	local function note(entity, count, username, is_covered)
+		local was_covered = count.names[username] ~= nil
+		if was_covered ~= is_covered then
+			count.names[username] = is_covered and true or nil
+			count.number = count.number + (is_covered and 1 or -1)
+			if count.complete then
+				service.counted(entity, count.number)
+			end
+		end
+	end
+
+	--- Notes that a grant covers a user from now on, or does not any more.
+	local function changed(entity, username, is_covered)
+		local count = counts[entity.jid]
+		if count then
+			note(entity.jid, count, username, is_covered)
+		end
+	end
+
+	--- Takes out a user whose account is gone.
+	local function forget(username)
+		for entity, count in pairs(counts) do
+			note(entity, count, username, false)
+		end
+	end
+
+	--- Goes through the storage for the counts of several entities, in slices.
+	local function count_all(begun)
+		local names
+		local position = 0
+		in_slices(service.add_timer, function()
+			names = names or service.users.candidates("opted-in") or {}
+			local username = names[position + 1]
+			position = position + 1
+			if username ~= nil then
+				for entity, count in pairs(begun) do
+					note(entity, count, username, service.users.covers(entity, "opted-in", username))
+				end
+				return true
+			end
+			for entity, count in pairs(begun) do
+				-- It may not be limited to them any more.
+				if counts[entity] == count then
+					count.complete = true
+					service.counted(entity, count.number)
+				end
+			end
+			return false
+		end, function()
+			return nil
+		end)
+	end
+
+	--- Counts for the entities that are limited to those who opted in since the configuration was read last.
+	local function configured()
+		local begun = {}
+		local granted = service.entities.all()
+		for name, entity in pairs(granted) do
+			if entity.permissions.users == "opted-in" and counts[name] == nil then
+				begun[name] = { names = {}, number = 0, complete = false }
+			end
+		end
+		local gone = {}
+		for name in pairs(counts) do
+			local entity = granted[name]
+			if not entity or entity.permissions.users ~= "opted-in" then
+				gone[#gone + 1] = name
+			end
+		end
+		for _, name in ipairs(gone) do
+			counts[name] = nil
+			service.counted(name, 0)
+		end
+		if next(begun) ~= nil then
+			for name, count in pairs(begun) do
+				counts[name] = count
+			end
+			count_all(begun)
+		end
+	end
+
+	return { number_of = number_of, changed = changed, forget = forget, configured = configured }
+end
+
 -- ==== src/entities/opting.ts ====
 
 local function is_answer_to(request, id)
@@ -1531,6 +1623,30 @@ local function create_opting(service)
 			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by)
 			service.uncovered(entity, username)
 		end
+	end
+
+	--- Notes that the admin lets an entity act for a user; false where that could not be saved.
+	local function allow(entity, username)
+		unregistering[user_key(entity.jid, username)] = nil
+		if not users.keep(entity.jid, username, { state = "allowed", since = os.time(), by = "the admin" }) then
+			return false
+		end
+		service.log("info", "The admin allowed %s to act for %s@%s", entity.jid, username, host)
+		service.covered(entity, username)
+		return true
+	end
+
+	--- Notes that an entity may not act for a user until the admin allows it; false where that could not be saved.
+	local function revoke(entity, username)
+		local was_covered = users.covers(entity.jid, entity.permissions.users, username)
+		if not users.keep(entity.jid, username, { state = "revoked", since = os.time(), by = "the admin" }) then
+			return false
+		end
+		service.log("info", "The admin forbade %s to act for %s@%s", entity.jid, username, host)
+		if was_covered then
+			service.uncovered(entity, username)
+		end
+		return true
 	end
 
 	--- Whether a session is a client's own stream, and not one that a module made up.
@@ -1673,6 +1789,8 @@ local function create_opting(service)
 		roster_item_removed = roster_item_removed,
 		opt_in = opt_in,
 		finish_all = finish_all,
+		allow = allow,
+		revoke = revoke,
 	}
 end
 
@@ -1855,6 +1973,9 @@ local function create_statistics(api, options)
 		refusals = "Requests of an entity that were refused.",
 	}
 
+	--- What the gauge shows.
+	local covered_help = "Users who opted in to an entity or were allowed by the admin."
+
 	-- Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	local families = {}
 	-- The metrics of each entity, which goes from here by itself.
@@ -1865,6 +1986,15 @@ local function create_statistics(api, options)
 			families[act] = api:metric("counter", act, "", help, { "entity" })
 		elseif api.measure then
 			measures[act] = api:measure(act, "counter")
+		end
+	end
+
+	local covered_family = api.metric and api:metric("gauge", "covered_users", "", covered_help, { "entity" })
+
+	--- Shows how many users a grant covers that is limited to those who opted in.
+	local function covered(entity, number)
+		if covered_family then
+			covered_family:with_labels(entity):set(number)
 		end
 	end
 
@@ -1905,7 +2035,7 @@ local function create_statistics(api, options)
 		end
 	end
 
-	return { announce = announce, count = count, record = record }
+	return { announce = announce, count = count, record = record, covered = covered }
 end
 
 -- ==== src/message/error_filter.ts ====
@@ -4910,8 +5040,64 @@ end
 local has_human_io, human_io_module = pcall(require, "util.human.io")
 local human_io = human_io_module
 
---- Prints a table whose columns are as wide as what stands in them; before Prosody 0.12 a plain one.
-local function print_table(print_line, titles, rows)
+local separator = " | "
+
+--- Whether a byte is within a character of UTF-8, and not its first.
+local function continues_character(text, position)
+	local byte = string.byte(text, position)
+	return byte >= 128 and byte < 192
+end
+
+--- Breaks a text into lines of so many bytes at most, at spaces where there are any.
+local function wrap(text, width)
+	local lines = {}
+	local rest = text
+	while #rest > width do
+		local words = string.match(string.sub(rest, 1, width + 1), "^(.+) ")
+		local line = words
+		if line == nil then
+			local last = width
+			while last > 1 and continues_character(rest, last + 1) do
+				last = last - 1
+			end
+			line = string.sub(rest, 1, last)
+		end
+		lines[#lines + 1] = line
+		rest = string.gsub(string.sub(rest, #line + 1), "^ +", "")
+	end
+	lines[#lines + 1] = rest
+	return lines
+end
+
+--- How wide the columns of a table are: as what stands in them, the widest ones less where the table would be too wide.
+local function column_widths(titles, rows, max_width)
+	local widths = {}
+	local total = -#separator
+	for i = 0, #titles - 1 do
+		local width = #titles[i + 1] + 1
+		for _, row in ipairs(rows) do
+			width = math.max(width, #row[i + 1])
+		end
+		widths[#widths + 1] = width
+		total = total + width + #separator
+	end
+	while total > max_width do
+		local widest = 0
+		for i = 1, #widths - 1 do
+			if widths[i + 1] > widths[widest + 1] then
+				widest = i
+			end
+		end
+		widths[widest + 1] = widths[widest + 1] - 1
+		total = total - 1
+	end
+	return widths
+end
+
+--- Prints a table, before Prosody 0.12 a plain one.
+--
+-- @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
+local function print_table(print_line, titles, rows, max_width)
 	if not has_human_io then
 		print_line(table.concat(titles, "\t"))
 		for _, row in ipairs(rows) do
@@ -4919,331 +5105,732 @@ local function print_table(print_line, titles, rows)
 		end
 		return
 	end
+	local widths = column_widths(titles, rows, max_width)
 	local columns = {}
-	local total = 0
 	for i = 0, #titles - 1 do
-		local width = #titles[i + 1] + 1
-		for _, row in ipairs(rows) do
-			width = math.max(width, #row[i + 1])
-		end
-		columns[#columns + 1] = { title = titles[i + 1], width = width }
-		total = total + width + #" | "
+		columns[#columns + 1] = { title = titles[i + 1], width = widths[i + 1] }
 	end
-	local format_row = human_io.table(columns, total)
+	local format_row = human_io.table(columns, max_width)
 	print_line(format_row())
 	for _, row in ipairs(rows) do
-		print_line(format_row(row))
+		local cells = {}
+		local height = 1
+		for i = 0, #titles - 1 do
+			local lines = wrap(row[i + 1], widths[i + 1])
+			cells[#cells + 1] = lines
+			height = math.max(height, #lines)
+		end
+		for line = 0, height - 1 do
+			local texts = {}
+			for _, lines in ipairs(cells) do
+				texts[#texts + 1] = lines[line + 1] or ""
+			end
+			print_line(format_row(texts))
+		end
 	end
 end
 
--- ==== src/admin/check.ts ====
+-- ==== src/admin/words.ts ====
 
-local option_types = {
-	privileged_entities = "table",
-	privilege_iq_timeout = "number",
-	privilege_probe_rate = "number",
-	privilege_legacy_namespace = "boolean",
-	privilege_log_acts = "boolean",
-}
-
---- What a table has of its own: options and sections that are not there are looked up in the global section.
-local function own(from, key)
-	return rawget(from, key)
-end
-
-local function section_name(host, section)
-	if host == "*" then
-		return "global section"
-	end
-	return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
-end
-
---- `; was "…" meant?`, or nothing.
+--- ` (was "…" meant?)`, or nothing.
 local function question(meant)
 	return meant ~= nil and ' (was "' .. meant .. '" meant?)' or ""
 end
 
---- Whether a list of the configuration, which may be one word too, has a word.
-local function lists(option, word)
-	if type(option) == "table" then
-		for _, listed in pairs(option) do
-			if listed == word then
-				return true
+--- `1 user`, `2 users`.
+local function count_of(number, one, more)
+	return tostring(number) .. " " .. (number == 1 and one or more)
+end
+
+--- Whose accounts a grant covers, in a word: `all`, `opted-in`, `listed: 2`.
+--
+-- @param number of those who opted in, where that is known
+local function describe_users(users, number)
+	if users == "all" or users == "opted-in" then
+		return number ~= nil and users .. ": " .. tostring(number) or users
+	end
+	return "listed: " .. tostring(#sorted_keys(users))
+end
+
+-- ==== src/admin/check.ts ====
+
+--- Checks configurations, for `prosodyctl mod_privilege check` and the log.
+local function create_check()
+	--- The iq namespaces with which an admin changes the server: commands (XEP-0050), password and account (XEP-0077), any chat room (XEP-0045).
+	local powerful_namespaces = {
+		"http://jabber.org/protocol/commands",
+		"jabber:iq:register",
+		"http://jabber.org/protocol/muc#admin",
+		"http://jabber.org/protocol/muc#owner",
+	}
+
+	local option_types = {
+		privileged_entities = "table",
+		privilege_iq_timeout = "number",
+		privilege_probe_rate = "number",
+		privilege_legacy_namespace = "boolean",
+		privilege_log_acts = "boolean",
+	}
+
+	--- What a table has of its own: options and sections that are not there are looked up in the global section.
+	local function own(from, key)
+		return rawget(from, key)
+	end
+
+	local function section_name(host, section)
+		if host == "*" then
+			return "global section"
+		end
+		return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
+	end
+
+	--- Whether a list of the configuration, which may be one word too, has a word.
+	local function lists(option, word)
+		if type(option) == "table" then
+			for _, listed in pairs(option) do
+				if listed == word then
+					return true
+				end
+			end
+		end
+		return option == word
+	end
+
+	local function is_enabled(sections, section)
+		local everywhere = sections["*"]
+		local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
+		return enabled and not lists(section.modules_disabled, "privilege")
+	end
+
+	--- The names of the sections that pass the test, as keys.
+	local function hosts_where(sections, test)
+		local found = {}
+		for host, section in pairs(sections) do
+			if host ~= "*" and test(section) then
+				found[host] = true
+			end
+		end
+		return found
+	end
+
+	--- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
+	local function entity_problem(entity, sections)
+		local node, domain = jid.split(entity)
+		local section = own(sections, domain)
+		if node ~= nil then
+			if section and section.component_module == nil then
+				return nil
+			end
+			local virtual_hosts = hosts_where(sections, function(other)
+				return other.component_module == nil
+			end)
+			return domain .. " is no VirtualHost of this configuration" .. question(suggest(domain, virtual_hosts))
+		end
+		if not section then
+			local components = hosts_where(sections, function(other)
+				return other.component_module == "component"
+			end)
+			return "there is no such Component in this configuration" .. question(suggest(domain, components))
+		end
+		local component_module = section.component_module
+		if component_module == nil then
+			return "it is a VirtualHost, an entity is a Component or a user"
+		end
+		return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
+	end
+
+	local function permission_row(host, entity, permissions)
+		local iqs = {}
+		for _, namespace in ipairs(iq_namespaces(permissions)) do
+			iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
+		end
+		return {
+			host,
+			entity,
+			describe_users(permissions.users),
+			permissions.roster,
+			permissions.push and "yes" or "no",
+			permissions.message,
+			permissions.presence,
+			#iqs > 0 and table.concat(iqs, " ") or "none",
+		}
+	end
+
+	--- The accounts of a host that the option `admins` names and a grant covers, but for the entity itself.
+	local function covered_admins(host, entity, users, section)
+		local option = section.admins
+		local admins = {}
+		if type(option) == "table" then
+			for _, listed in pairs(option) do
+				local admin = type(listed) == "string" and jid.prep(listed) or nil
+				local username, domain = jid.split(admin)
+				local is_covered = username ~= nil and domain == host and (users == "all" or users ~= "opted-in" and users[username] ~= nil)
+				if is_covered and admin ~= entity then
+					admins[#admins + 1] = admin
+				end
+			end
+		end
+		table.sort(admins)
+		return admins
+	end
+
+	--- What a grant has of what an admin's account can be used for.
+	local function powers(permissions)
+		local found = {}
+		if permissions.message == "outgoing" then
+			found[#found + 1] = "message"
+		end
+		for _, namespace in ipairs(powerful_namespaces) do
+			if allows(permissions.iq[namespace], "set") then
+				found[#found + 1] = 'iq["' .. namespace .. '"]'
+			end
+		end
+		return found
+	end
+
+	--- Warns of a grant that is as good as an admin's.
+	local function check_powers(host, entity, permissions, section, report)
+		local admins = covered_admins(host, entity, permissions.users, section)
+		local found = powers(permissions)
+		if #admins > 0 and #found > 0 then
+			table.insert(
+				report.warnings,
+				string.format(
+					'%s: entity "%s" can act as the admin %s by %s%s',
+					section_name(host, section),
+					entity,
+					table.concat(admins, ", "),
+					table.concat(found, ", "),
+					permissions.users == "all" and '. Limit it by users = "opted-in" or a list of users.' or "."
+				)
+			)
+		end
+	end
+
+	--- Whether the server understands the value of an option as something of that type.
+	local function is_understood(value, wanted)
+		if wanted == "number" then
+			return tonumber(value) ~= nil
+		end
+		local text = tostring(value)
+		return text == "true" or text == "false" or value == 0 or value == 1
+	end
+
+	local function check_options(host, section, problems)
+		for _, option in ipairs(sorted_keys(section)) do
+			local value = section[option]
+			local wanted = option_types[option]
+			if wanted == nil then
+				local meant = suggest(option, option_types)
+				if meant ~= nil then
+					problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
+				end
+			elseif wanted ~= "table" and not is_understood(value, wanted) then
+				problems[#problems + 1] = section_name(host, section)
+					.. ": "
+					.. option
+					.. " = "
+					.. show_value(value)
+					.. " is not understood, allowed is a "
+					.. wanted
 			end
 		end
 	end
-	return option == word
-end
 
-local function is_enabled(sections, section)
-	local everywhere = sections["*"]
-	local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
-	return enabled and not lists(section.modules_disabled, "privilege")
-end
-
---- The names of the sections that pass the test, as keys.
-local function hosts_where(sections, test)
-	local found = {}
-	for host, section in pairs(sections) do
-		if host ~= "*" and test(section) then
-			found[host] = true
+	local function check_host(host, sections, report)
+		local section = sections[host]
+		local own_option = own(section, "privileged_entities")
+		local option = own_option
+		if option == nil then
+			option = sections["*"].privileged_entities
+		end
+		if option == nil then
+			return
+		end
+		local name = section_name(host, section)
+		if section.component_module ~= nil then
+			if own_option ~= nil then
+				table.insert(report.problems, name .. ": privileged_entities grants nothing here, it belongs to a VirtualHost")
+			end
+			return
+		end
+		if not is_enabled(sections, section) then
+			if own_option ~= nil then
+				table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
+			end
+			return
+		end
+		local configuration = read_configuration(option, jid.prep, host)
+		for _, problem in ipairs(configuration.problems) do
+			table.insert(report.problems, describe_problem(host, problem))
+		end
+		for _, entity in ipairs(sorted_keys(configuration.grants)) do
+			local permissions = configuration.grants[entity]
+			table.insert(report.rows, permission_row(host, entity, permissions))
+			check_powers(host, entity, permissions, section, report)
+			local problem = entity_problem(entity, sections)
+			if problem ~= nil then
+				table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
+			end
 		end
 	end
-	return found
-end
 
---- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
-local function entity_problem(entity, sections)
-	local node, domain = jid.split(entity)
-	local section = own(sections, domain)
-	if node ~= nil then
-		if section and section.component_module == nil then
-			return nil
+	--- The first option of a section that was probably meant to be privileged_entities, nil where there is none.
+	local function misspelt_option(section)
+		for _, option in ipairs(sorted_keys(section)) do
+			if option_types[option] == nil and suggest(option, option_types) == "privileged_entities" then
+				return option
+			end
 		end
-		local virtual_hosts = hosts_where(sections, function(other)
-			return other.component_module == nil
-		end)
-		return domain .. " is no VirtualHost of this configuration" .. question(suggest(domain, virtual_hosts))
+		return nil
 	end
-	if not section then
+
+	--- Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log.
+	local function explain_no_grants(host, sections)
+		local everywhere = sections["*"]
+		local section = own(sections, host) or everywhere
+		local beginning = 'VirtualHost "' .. host .. '": mod_privilege is enabled and grants nothing: '
+		if own(section, "privileged_entities") ~= nil or own(everywhere, "privileged_entities") ~= nil then
+			return beginning .. "no entry of privileged_entities grants anything"
+		end
+		for _, name in ipairs({ host, "*" }) do
+			local named = own(sections, name)
+			local misspelt = named and misspelt_option(named)
+			if named and misspelt ~= nil then
+				return beginning .. section_name(name, named) .. " has " .. show_value(misspelt) .. question("privileged_entities")
+			end
+		end
 		local components = hosts_where(sections, function(other)
-			return other.component_module == "component"
+			return other.component_module ~= nil and own(other, "privileged_entities") ~= nil
 		end)
-		return "there is no such Component in this configuration" .. question(suggest(domain, components))
+		local component = sorted_keys(components)[1]
+		if component ~= nil then
+			return beginning
+				.. "privileged_entities stands in the section of Component "
+				.. show_value(component)
+				.. ", it belongs to the VirtualHost's"
+		end
+		return beginning .. "there is no privileged_entities in its section, nor in the global one"
 	end
-	local component_module = section.component_module
-	if component_module == nil then
-		return "it is a VirtualHost, an entity is a Component or a user"
-	end
-	return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
-end
 
-local function permission_row(host, entity, permissions)
-	local iqs = {}
-	for _, namespace in ipairs(iq_namespaces(permissions)) do
-		iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
+	--- Looks through a configuration for what it grants and what is wrong with that.
+	local function check_configuration(sections)
+		local report = { rows = {}, problems = {}, warnings = {} }
+		local hosts_with_it = hosts_where(sections, function(section)
+			return section.component_module == nil and is_enabled(sections, section)
+		end)
+		if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
+			table.insert(
+				report.problems,
+				'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost'
+			)
+		end
+		for _, host in ipairs(sorted_keys(sections)) do
+			check_options(host, sections[host], report.problems)
+			if host ~= "*" then
+				check_host(host, sections, report)
+			end
+		end
+		return report
 	end
+
+	--- Compares the running server with what the configuration wants of it, host by host.
+	--
+	-- @param hosts that grant something
+	-- @param path of this file
+	-- @returns sentences
+	local function compare_running(server, hosts, path)
+		local warnings = {}
+		if server.finds == "" then
+			warnings[#warnings + 1] = "The running server does not find " .. path .. ". Restart it if plugin_paths has changed."
+		elseif server.finds ~= path then
+			warnings[#warnings + 1] = string.format(
+				"The running server finds %s before %s. Remove the one that you do not want, or restart the server if plugin_paths has changed.",
+				server.finds,
+				path
+			)
+		end
+		for _, host in ipairs(hosts) do
+			local beginning = 'VirtualHost "' .. host .. '": the running server '
+			local remedy = ". Run: prosodyctl shell module %s privilege " .. host
+			if server.hosts[host] == nil then
+				warnings[#warnings + 1] = beginning .. "does not have this host. Restart it."
+			else
+				local loaded = server.hosts[host]
+				if loaded.path == "" then
+					warnings[#warnings + 1] = beginning .. "has not loaded the module" .. string.format(remedy, "load")
+				elseif loaded.path ~= path then
+					warnings[#warnings + 1] = beginning .. "has loaded " .. loaded.path .. string.format(remedy, "reload")
+				elseif loaded.version ~= module_version then
+					local version = loaded.version ~= "" and "version " .. loaded.version or "another version"
+					warnings[#warnings + 1] = beginning
+						.. "has loaded "
+						.. version
+						.. ", this is "
+						.. module_version
+						.. string.format(remedy, "reload")
+				end
+			end
+		end
+		return warnings
+	end
+
+	--- The hosts in the rows of a report, each once.
+	local function hosts_of(report)
+		local hosts = {}
+		for _, row in ipairs(report.rows) do
+			if hosts[#hosts] ~= row[1] then
+				hosts[#hosts + 1] = row[1]
+			end
+		end
+		return hosts
+	end
+
+	--- Prints what a check has found.
+	local function print_report(report)
+		if #report.rows > 0 then
+			local titles = { "Host", "Entity", "Users", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }
+			print_table(print, titles, report.rows, math.huge)
+		else
+			print("No entity is granted anything.")
+		end
+		if #report.problems > 0 then
+			print("")
+		elseif #report.rows > 0 then
+			print("")
+			local warned = #report.warnings > 0 and ", " .. count_of(#report.warnings, "warning", "warnings") or ""
+			print("OK: no problems in " .. count_of(#report.rows, "grant", "grants") .. warned)
+		end
+		for _, problem in ipairs(report.problems) do
+			print(problem)
+		end
+		for _, warning in ipairs(report.warnings) do
+			print("Warning: " .. warning)
+		end
+	end
+
+	--- The command `prosodyctl mod_privilege`.
+	--
+	-- @param args the words after that
+	-- @param get_sections gives the configuration
+	-- @param path of this file
+	-- @param ask_server asks the server that runs with this configuration; nil where there is none
+	-- @returns the exit status: 1 where something is wrong
+	local function run_command(args, get_sections, path, ask_server)
+		local command = args[1]
+		local is_known = command == "check" or command == "version"
+		if is_known and args[2] ~= nil then
+			print("prosodyctl mod_privilege " .. command .. " takes no arguments: " .. args[2])
+			return 1
+		end
+		if command == "version" then
+			print("mod_privilege " .. module_version)
+			return 0
+		end
+		if command ~= "check" then
+			print("mod_privilege " .. module_version .. ": XEP-0356 (Privileged Entity) for Prosody")
+			print("")
+			print("Usage: prosodyctl mod_privilege check")
+			print("       prosodyctl mod_privilege version")
+			print("")
+			print("  check    shows what the configuration grants to which entities, and what is wrong with it")
+			print("  version  shows the version of the module")
+			return (command == nil or command == "help" or command == "--help") and 0 or 1
+		end
+		local sections = get_sections()
+		local report = check_configuration(sections)
+		local server = ask_server(sections["*"].admin_socket)
+		if server then
+			for _, warning in ipairs(compare_running(server, hosts_of(report), path)) do
+				table.insert(report.warnings, warning)
+			end
+		end
+		print_report(report)
+		return #report.problems > 0 and 1 or 0
+	end
+
 	return {
-		host,
-		entity,
-		permissions.roster,
-		permissions.push and "yes" or "no",
-		permissions.message,
-		permissions.presence,
-		#iqs > 0 and table.concat(iqs, " ") or "none",
+		explain_no_grants = explain_no_grants,
+		check_configuration = check_configuration,
+		compare_running = compare_running,
+		run_command = run_command,
 	}
 end
 
---- Whether the server understands the value of an option as something of that type.
-local function is_understood(value, wanted)
-	if wanted == "number" then
-		return tonumber(value) ~= nil
-	end
-	local text = tostring(value)
-	return text == "true" or text == "false" or value == 0 or value == 1
-end
+-- ==== src/admin/running_server.ts ====
 
-local function check_options(host, section, problems)
-	for _, option in ipairs(sorted_keys(section)) do
-		local value = section[option]
-		local wanted = option_types[option]
-		if wanted == nil then
-			local meant = suggest(option, option_types)
-			if meant ~= nil then
-				problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
-			end
-		elseif wanted ~= "table" and not is_understood(value, wanted) then
-			problems[#problems + 1] = section_name(host, section)
-				.. ": "
-				.. option
-				.. " = "
-				.. show_value(value)
-				.. " is not understood, allowed is a "
-				.. wanted
-		end
-	end
-end
-
-local function check_host(host, sections, report)
-	local section = sections[host]
-	local own_option = own(section, "privileged_entities")
-	local option = own_option
-	if option == nil then
-		option = sections["*"].privileged_entities
-	end
-	if option == nil then
-		return
-	end
-	local name = section_name(host, section)
-	if section.component_module ~= nil then
-		if own_option ~= nil then
-			table.insert(report.problems, name .. ": privileged_entities grants nothing here, it belongs to a VirtualHost")
-		end
-		return
-	end
-	if not is_enabled(sections, section) then
-		if own_option ~= nil then
-			table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
-		end
-		return
-	end
-	local configuration = read_configuration(option, jid.prep, host)
-	for _, problem in ipairs(configuration.problems) do
-		table.insert(report.problems, describe_problem(host, problem))
-	end
-	for _, entity in ipairs(sorted_keys(configuration.grants)) do
-		table.insert(report.rows, permission_row(host, entity, configuration.grants[entity]))
-		local problem = entity_problem(entity, sections)
-		if problem ~= nil then
-			table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
-		end
-	end
-end
-
---- The first option of a section that was probably meant to be privileged_entities, nil where there is none.
-local function misspelt_option(section)
-	for _, option in ipairs(sorted_keys(section)) do
-		if option_types[option] == nil and suggest(option, option_types) == "privileged_entities" then
-			return option
-		end
-	end
-	return nil
-end
-
---- Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log.
-local function explain_no_grants(host, sections)
-	local everywhere = sections["*"]
-	local section = own(sections, host) or everywhere
-	local beginning = 'VirtualHost "' .. host .. '": mod_privilege is enabled and grants nothing: '
-	if own(section, "privileged_entities") ~= nil or own(everywhere, "privileged_entities") ~= nil then
-		return beginning .. "no entry of privileged_entities grants anything"
-	end
-	for _, name in ipairs({ host, "*" }) do
-		local named = own(sections, name)
-		local misspelt = named and misspelt_option(named)
-		if named and misspelt ~= nil then
-			return beginning .. section_name(name, named) .. " has " .. show_value(misspelt) .. question("privileged_entities")
-		end
-	end
-	local components = hosts_where(sections, function(other)
-		return other.component_module ~= nil and own(other, "privileged_entities") ~= nil
-	end)
-	local component = sorted_keys(components)[1]
-	if component ~= nil then
-		return beginning
-			.. "privileged_entities stands in the section of Component "
-			.. show_value(component)
-			.. ", it belongs to the VirtualHost's"
-	end
-	return beginning .. "there is no privileged_entities in its section, nor in the global one"
-end
-
---- Looks through a configuration for what it grants and what is wrong with that.
-local function check_configuration(sections)
-	local report = { rows = {}, problems = {} }
-	local hosts_with_it = hosts_where(sections, function(section)
-		return section.component_module == nil and is_enabled(sections, section)
-	end)
-	if own(sections["*"], "privileged_entities") ~= nil and next(hosts_with_it) == nil then
-		table.insert(
-			report.problems,
-			'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost'
-		)
-	end
-	for _, host in ipairs(sorted_keys(sections)) do
-		check_options(host, sections[host], report.problems)
-		if host ~= "*" then
-			check_host(host, sections, report)
-		end
-	end
-	return report
-end
-
---- The command `prosodyctl mod_privilege`.
+--- Asks the server that runs with this configuration, if there is one that can be asked (Prosody 0.12 with mod_admin_shell).
 --
--- @param args the words after that
--- @param get_sections gives the configuration
--- @returns the exit status: 1 where something is wrong
-local function run_command(args, get_sections)
-	if args[1] == "version" then
-		print("mod_privilege " .. module_version)
-		return 0
+-- @param option `admin_socket`
+-- @returns nil where there is none, or where it does not answer in time
+local function ask_running_server(option)
+	--- Seconds to wait for it.
+	local console_answer_time = 2
+
+	--- Lua for its console: the file that it would load and, for each host, name, file and status, with tabs between and a line for each.
+	local server_question = table.concat({
+		">(function ()",
+		'local code, found = require "util.pluginloader".load_resource "privilege";',
+		'local lines = { "finds\\t" .. (code and found or "") };',
+		"for name, host in pairs(prosody.hosts) do",
+		"local loaded = host.modules and host.modules.privilege;",
+		"local api = loaded and loaded.module or {};",
+		'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
+		"end",
+		'return table.concat(lines, "\\n");',
+		"end)()",
+	}, " ")
+
+	--- What the console of a server answers to a line; nil where no server runs, or where it does not answer in time.
+	local function ask_console(path, line)
+		local has_unix, unix = pcall(require, "socket.unix")
+		local has_parser, xml_parser = pcall(require, "util.xml")
+		if not has_unix or not has_parser then
+			return nil
+		end
+		-- COMPAT: some versions of LuaSocket have the function alone.
+		local open = type(unix) == "function" and unix or unix.stream
+		local connection = open()
+		connection:settimeout(console_answer_time, "t")
+		local received
+		if connection:connect(path) ~= nil then
+			connection:send(
+				"<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams'>"
+					.. tostring(st.stanza("repl-input"):text(line))
+					.. "</stream:stream>"
+			)
+			local all, _, some = connection:receive("*a")
+			received = all or some
+		end
+		connection:close()
+		local text = string.match(received or "", "<repl%-result.*</repl%-result>")
+		local answer = text ~= nil and xml_parser.parse(text) or nil
+		return answer and answer:get_text()
 	end
-	if args[1] ~= "check" then
-		print("mod_privilege " .. module_version .. ": XEP-0356 (Privileged Entity) for Prosody")
-		print("")
-		print("Usage: prosodyctl mod_privilege check")
-		print("       prosodyctl mod_privilege version")
-		print("")
-		print("  check    shows what the configuration grants to which entities, and what is wrong with it")
-		print("  version  shows the version of the module")
-		return (args[1] == nil or args[1] == "help" or args[1] == "--help") and 0 or 1
+
+	--- Reads what the console has answered.
+	local function read_answer(answer)
+		local finds = string.match(answer, "^Result: finds\t([^\n]*)")
+		if finds == nil then
+			return nil
+		end
+		local hosts = {}
+		for host, path, status in string.gmatch(answer, "\nhost\t([^\t\n]*)\t([^\t\n]*)\t([^\n]*)") do
+			hosts[host] = { path = path, version = string.match(status, "version ([^;]+)") or "" }
+		end
+		return { finds = finds, hosts = hosts }
 	end
-	local report = check_configuration(get_sections())
-	if #report.rows > 0 then
-		print_table(print, { "Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }, report.rows)
-	else
-		print("No entity is granted anything.")
-	end
-	if #report.problems == 0 then
-		return 0
-	end
-	print("")
-	for _, problem in ipairs(report.problems) do
-		print(problem)
-	end
-	return 1
+
+	local name = type(option) == "string" and option or "prosody.sock"
+	local path = string.sub(name, 1, 1) == "/" and name or prosody.paths.data .. "/" .. name
+	local _, answer = pcall(ask_console, path, server_question)
+	return type(answer) == "string" and read_answer(answer) or nil
 end
 
 -- ==== src/admin/shell.ts ====
 
-local titles = {
-	"Host",
-	"Entity",
-	"Connected since",
-	"Messages",
-	"IQs",
-	"Roster gets",
-	"Roster sets",
-	"Pushes",
-	"Presences",
-	"Refused",
-	"Granted",
-}
-
---- When the streams of an entity came, or "no".
-local function connected_since(entity)
-	local times = {}
-	for _, connection in ipairs(entity.connections) do
-		if is_connected(connection) then
-			times[#times + 1] = os.date("%Y-%m-%d %H:%M:%S", connection.since)
-		end
-	end
-	return #times > 0 and table.concat(times, ", ") or "no"
-end
-
-local function entity_row(host, entity)
-	local counts = entity.counts
-	return {
-		host,
-		entity.jid,
-		connected_since(entity),
-		tostring(counts.messages),
-		tostring(counts.iqs),
-		tostring(counts.roster_gets),
-		tostring(counts.roster_sets),
-		tostring(counts.pushes),
-		tostring(counts.presences),
-		tostring(counts.refusals),
-		describe_permissions(entity.permissions),
-	}
-end
-
---- Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the command
--- `privilege:list(HOST)`, in Prosody 13 also `privilege list HOST`. Without a host it lists all.
+--- Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the commands `privilege:list(HOST)`,
+-- `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`; for
+-- `prosodyctl shell` they are `privilege list HOST` and so on. `list` without a host lists all.
 --
 -- The commands that modules of a host may add to the console always want a host, so this goes into its environment.
-local function add_shell_command(api, everywhere)
+local function add_shell_commands(api, everywhere)
+	--- `util.async` can tell whether its caller may wait since Prosody 0.11.
+	local has_async, async_module = pcall(require, "util.async")
+	local async = async_module
+
+	--- With the "| " before each line of a console, it fits into 120 columns.
+	local max_width = 118
+
+	local list_titles = { "Host", "Entity", "Granted", "Users", "Connected since", "Activity" }
+	local activities = {
+		{ "messages", "messages" },
+		{ "iqs", "iqs" },
+		{ "roster_gets", "roster gets" },
+		{ "roster_sets", "roster sets" },
+		{ "pushes", "pushes" },
+		{ "presences", "presences" },
+		{ "refusals", "refused" },
+	}
+
+	local function time_text(time)
+		return os.date("%Y-%m-%d %H:%M:%S", time)
+	end
+
+	--- Why an entity that is not connected cannot connect; "no" where it can.
+	local function absence(entity)
+		local username, domain = jid.split(entity.jid)
+		local host = prosody.hosts[domain]
+		if username ~= nil then
+			if not host or not host.sessions then
+				return "no such host"
+			end
+			return account_exists(username, domain) and "no" or "no such user"
+		end
+		if not host then
+			return "no such component"
+		end
+		return host.modules.component ~= nil and "no" or "no external component"
+	end
+
+	--- When the streams of an entity came, or why there is none.
+	local function connected_since(entity)
+		local times = {}
+		for _, connection in ipairs(entity.connections) do
+			if is_connected(connection) then
+				times[#times + 1] = time_text(connection.since)
+			end
+		end
+		return #times > 0 and table.concat(times, ", ") or absence(entity)
+	end
+
+	--- What an entity did, and how often: `messages 3, refused 1`.
+	local function describe_counts(counts)
+		local parts = {}
+		for _, activity in ipairs(activities) do
+			local number = counts[activity[1]]
+			if number > 0 then
+				parts[#parts + 1] = activity[2] .. " " .. tostring(number)
+			end
+		end
+		return #parts > 0 and table.concat(parts, ", ") or "none"
+	end
+
+	--- How a user came under a grant, or out of it.
+	local function describe_record(record)
+		if record.state == "in" then
+			return "opted in by " .. (record.by or "something")
+		end
+		return record.state .. " by " .. (record.by or "the admin")
+	end
+
+	--- Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go.
+	local function work_through(add_timer, step)
+		-- Lua 5.1 cannot wait within a pcall, which consoles are in.
+		if has_async and _VERSION ~= "Lua 5.1" and async.ready() then
+			local wait, done = async.waiter()
+			local is_left = true
+			in_slices(add_timer, function()
+				is_left = step()
+				return is_left
+			end, function()
+				if not is_left then
+					done()
+				end
+			end)
+			wait()
+			return
+		end
+		local more = true
+		while more do
+			more = step()
+		end
+	end
+
+	--- What a command is about; nil and what is wrong where there is no such host or entity.
+	local function find_subject(usage, host, name)
+		if type(host) ~= "string" or type(name) ~= "string" then
+			return nil, "Usage: privilege " .. usage
+		end
+		local host_name = jid.prep(host) or host
+		if everywhere[host_name] == nil then
+			return nil, "mod_privilege is not loaded on " .. host_name
+		end
+		local served = everywhere[host_name]
+		local entity_name = jid.prep(name) or name
+		local entity = served.entities.get(entity_name)
+		if not entity then
+			local meant = suggest(entity_name, served.entities.all())
+			return nil, host_name .. " grants nothing to " .. entity_name .. question(meant)
+		end
+		return { host = host_name, served = served, entity = entity }, ""
+	end
+
+	--- The name of a user whom the admin may allow or revoke; nil and what is wrong where that is not so.
+	local function find_user(subject, user)
+		local coverage = subject.entity.permissions.users
+		if coverage ~= "opted-in" then
+			return nil,
+				string.format(
+					'The grant of %s covers %s. Users can be allowed and revoked where it has users = "opted-in".',
+					subject.entity.jid,
+					coverage == "all" and "all users" or "the users in a list"
+				)
+		end
+		local is_jid = string.find(user, "@", 1, true) ~= nil
+		local username, host, resource = jid.split(jid.prep(is_jid and user or user .. "@" .. subject.host))
+		if username == nil or host ~= subject.host or resource ~= nil then
+			return nil, user .. " is no user of " .. subject.host
+		end
+		if not account_exists(username, subject.host) then
+			return nil, "There is no user " .. username .. "@" .. subject.host
+		end
+		return username, ""
+	end
+
+	--- Does what `allow` and `revoke` do.
+	local function change(allowed, host, name, user)
+		local usage = (allowed and "allow" or "revoke") .. " HOST ENTITY USER"
+		local subject, problem = find_subject(usage, host, name)
+		if not subject then
+			return nil, problem
+		end
+		if type(user) ~= "string" then
+			return nil, "Usage: privilege " .. usage
+		end
+		local username, user_problem = find_user(subject, user)
+		if username == nil then
+			return nil, user_problem
+		end
+		local entity = subject.entity
+		local record = subject.served.users.record(entity.jid, username)
+		local outcome = string.format("%s %s act for %s@%s", entity.jid, allowed and "may" or "may not", username, subject.host)
+		local was_allowed = record and record.state ~= "revoked"
+		if was_allowed == allowed then
+			return true, outcome .. " already: " .. describe_record(record)
+		end
+		local opting = subject.served.opting
+		local change_record = allowed and opting.allow or opting.revoke
+		if not change_record(entity, username) then
+			return nil, "This could not be saved, see the log"
+		end
+		return true, allowed and outcome or outcome .. " until you allow it"
+	end
+
+	--- Prints the users who are listed in the configuration.
+	local function print_listed(subject, listed, print_line)
+		local rows = {}
+		for _, username in ipairs(sorted_keys(listed)) do
+			rows[#rows + 1] = {
+				username .. "@" .. subject.host,
+				account_exists(username, subject.host) and "listed in the configuration" or "listed, but no such user",
+			}
+		end
+		print_table(print_line, { "User", "How" }, rows, max_width)
+		return #rows
+	end
+
+	--- Prints the users of whom something is kept; gives how many are covered, and how many are revoked.
+	local function print_opted_in(subject, print_line)
+		local names = subject.served.users.candidates("opted-in") or {}
+		table.sort(names)
+		local rows = {}
+		local position = 0
+		local revoked = 0
+		work_through(subject.served.add_timer, function()
+			local username = names[position + 1]
+			local record = username ~= nil and subject.served.users.record(subject.entity.jid, username) or nil
+			if username ~= nil and record then
+				rows[#rows + 1] = { username .. "@" .. subject.host, time_text(record.since), describe_record(record) }
+				revoked = revoked + (record.state == "revoked" and 1 or 0)
+			end
+			position = position + 1
+			return username ~= nil
+		end)
+		print_table(print_line, { "User", "Since", "How" }, rows, max_width)
+		return #rows - revoked, revoked
+	end
+
 	local section = {
 		list = function(self, host)
 			if host ~= nil and everywhere[host] == nil then
@@ -5252,24 +5839,63 @@ local function add_shell_command(api, everywhere)
 			local rows = {}
 			for _, host_name in ipairs(sorted_keys(everywhere)) do
 				if host == nil or host == host_name then
-					local granted = everywhere[host_name].all()
-					for _, entity in ipairs(sorted_keys(granted)) do
-						rows[#rows + 1] = entity_row(host_name, granted[entity])
+					local served = everywhere[host_name]
+					local granted = served.entities.all()
+					for _, name in ipairs(sorted_keys(granted)) do
+						local entity = granted[name]
+						rows[#rows + 1] = {
+							host_name,
+							name,
+							describe_permissions(entity.permissions),
+							describe_users(entity.permissions.users, served.covered_count.number_of(name)),
+							connected_since(entity),
+							describe_counts(entity.counts),
+						}
 					end
 				end
 			end
-			print_table(self.session.print, titles, rows)
-			return true, #rows == 1 and "1 entity" or tostring(#rows) .. " entities"
+			print_table(self.session.print, list_titles, rows, max_width)
+			return true, count_of(#rows, "entity", "entities")
+		end,
+		users = function(self, host, entity)
+			local subject, problem = find_subject("users HOST ENTITY", host, entity)
+			if not subject then
+				return nil, problem
+			end
+			local host_name = subject.host
+			local coverage = subject.entity.permissions.users
+			if coverage == "all" then
+				return true, "The grant covers all users of " .. host_name
+			end
+			if coverage ~= "opted-in" then
+				return true, count_of(print_listed(subject, coverage, self.session.print), "user", "users")
+			end
+			local covered, revoked = print_opted_in(subject, self.session.print)
+			return true, count_of(covered, "user", "users") .. (revoked > 0 and ", and " .. tostring(revoked) .. " revoked" or "")
+		end,
+		allow = function(self, host, entity, user)
+			return change(true, host, entity, user)
+		end,
+		revoke = function(self, host, entity, user)
+			return change(false, host, entity, user)
 		end,
 	}
+
+	--- A command for `help privilege` (Prosody 13).
+	local function command_help(desc, args)
+		local described = {}
+		for _, arg in ipairs(args) do
+			described[#described + 1] = { name = arg, type = "string" }
+		end
+		return { desc = desc, args = described, module = "privilege" }
+	end
 	local help = {
 		desc = "Entities with privileges (XEP-0356)",
 		commands = {
-			list = {
-				desc = "List the privileged entities of a host, or of all",
-				args = { { name = "host", type = "string" } },
-				module = "privilege",
-			},
+			list = command_help("List the privileged entities of a host, or of all", { "host" }),
+			users = command_help("List the users whom the grant of an entity covers", { "host", "entity" }),
+			allow = command_help('Let an entity act for a user, where its grant has users = "opted-in"', { "host", "entity", "user" }),
+			revoke = command_help("Keep an entity from acting for a user until that is allowed again", { "host", "entity", "user" }),
 		},
 	}
 	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
@@ -5278,8 +5904,8 @@ local function add_shell_command(api, everywhere)
 	end
 end
 
---- Takes the command away again.
-local function remove_shell_command(api)
+--- Takes the commands away again.
+local function remove_shell_commands(api)
 	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
 		api:shared("/*/" .. shell .. "/env").privilege = nil
 	end
@@ -5299,7 +5925,8 @@ local function serve_host()
 	-- The entities of all hosts that serve some.
 	local everywhere = module:shared("/*/privilege/entities")
 	everywhere[host] = entities
-	add_shell_command(module, everywhere)
+	-- What the console needs of them.
+	local served_hosts = module:shared("/*/privilege/served_hosts")
 	-- Those that hear of roster changes, by host.
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
@@ -5370,6 +5997,7 @@ local function serve_host()
 		statistics = statistics,
 	})
 	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
+	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 	local opting = create_opting({
 		host = host,
@@ -5377,9 +6005,17 @@ local function serve_host()
 		add_timer = add_timer,
 		entities = entities,
 		users = users,
-		covered = presence.user_covered,
-		uncovered = presence.user_uncovered,
+		covered = function(entity, username)
+			covered_count.changed(entity, username, true)
+			presence.user_covered(entity, username)
+		end,
+		uncovered = function(entity, username)
+			covered_count.changed(entity, username, false)
+			presence.user_uncovered(entity, username)
+		end,
 	})
+	served_hosts[host] = { entities = entities, users = users, opting = opting, covered_count = covered_count, add_timer = add_timer }
+	add_shell_commands(module, served_hosts)
 	local adoption = create_adoption({ host = host, log = log, add_timer = add_timer, entities = entities, opting = opting })
 
 	--- What `prosodyctl shell` shows of the module.
@@ -5423,7 +6059,7 @@ local function serve_host()
 			log("error", "%s", describe_problem(host, problem))
 		end
 		if not grants_something(configuration.grants) then
-			log("warn", "%s", explain_no_grants(host, configmanager.getconfig()))
+			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()))
 		end
 		if not since_0_10 then
 			-- Roster changes cannot be heard of.
@@ -5439,6 +6075,7 @@ local function serve_host()
 			advertisement.advertise_to(entity)
 		end
 		presence.configured()
+		covered_count.configured()
 		adoption.configured()
 		sessions.watch()
 		sessions.find()
@@ -5448,6 +6085,9 @@ local function serve_host()
 
 	--- Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
 	local function account_deleted(event)
+		if event.host == host then
+			covered_count.forget(event.username)
+		end
 		if event.host == host and change_watch.is_watched() then
 			change_watch.compare(event.username, read_roster(event.username, host), nil)
 		end
@@ -5542,9 +6182,10 @@ local function serve_host()
 		opting.finish_all()
 		iq.give_up()
 		everywhere[host] = nil
+		served_hosts[host] = nil
 		roster_listeners[host] = nil
-		if next(everywhere) == nil then
-			remove_shell_command(module)
+		if next(served_hosts) == nil then
+			remove_shell_commands(module)
 		end
 		if not module.reloading then
 			for _, entity in ipairs(entities.grant({})) do
@@ -5557,7 +6198,7 @@ local function serve_host()
 end
 
 module.command = function(args)
-	return run_command(args, configmanager.getconfig)
+	return create_check().run_command(args, configmanager.getconfig, module.path, ask_running_server)
 end
 
 if module:get_host_type() == "local" then

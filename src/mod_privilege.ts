@@ -13,8 +13,9 @@ import type { UserRecords } from "./grants/users";
 import { create_adoption } from "./entities/adoption";
 import { create_advertisement, describe_entities } from "./entities/advertisement";
 import { create_authorization } from "./entities/authorization";
+import { create_covered_count } from "./entities/covered_count";
 import { create_entities } from "./entities/entities";
-import type { Entity } from "./entities/entities";
+import type { Entities, Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refuse } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
@@ -29,9 +30,10 @@ import { create_roster_requests } from "./roster/requests";
 import { create_write_queue } from "./roster/write_queue";
 import { create_presence } from "./presence/presence";
 import type { SavedPresence } from "./presence/presence";
-import { explain_no_grants, run_command } from "./admin/check";
-import { add_shell_command, remove_shell_command } from "./admin/shell";
-import type { EntitiesByHost } from "./admin/shell";
+import { create_check } from "./admin/check";
+import { ask_running_server } from "./admin/running_server";
+import { add_shell_commands, remove_shell_commands } from "./admin/shell";
+import type { ServedHosts } from "./admin/shell";
 
 /** What is kept over a reload of the module; without fields where there was none. */
 interface SavedState {
@@ -49,9 +51,10 @@ function serve_host(): void {
 
 	const entities = create_entities();
 	// The entities of all hosts that serve some.
-	const everywhere = module.shared<EntitiesByHost>("/*/privilege/entities");
+	const everywhere = module.shared<LuaTable<string, Entities>>("/*/privilege/entities");
 	everywhere.set(host, entities);
-	add_shell_command(module, everywhere);
+	// What the console needs of them.
+	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
 	// Those that hear of roster changes, by host.
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
@@ -90,12 +93,21 @@ function serve_host(): void {
 	const message = create_message({ host, options, entities, authorization, acting, refusing, statistics, error_filter });
 	const iq = create_iq({ host, options, entities, is_listed, authorization, acting, settle: write_queue.flush, refusing, add_timer, statistics });
 	const presence = create_presence(module, host, entities, users, options, add_timer, statistics);
+	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({
 		host, log, add_timer, entities, users,
-		covered: presence.user_covered,
-		uncovered: presence.user_uncovered,
+		covered: (entity, username) => {
+			covered_count.changed(entity, username, true);
+			presence.user_covered(entity, username);
+		},
+		uncovered: (entity, username) => {
+			covered_count.changed(entity, username, false);
+			presence.user_uncovered(entity, username);
+		},
 	});
+	served_hosts.set(host, { entities, users, opting, covered_count, add_timer });
+	add_shell_commands(module, served_hosts);
 	const adoption = create_adoption({ host, log, add_timer, entities, opting });
 
 	/** What `prosodyctl shell` shows of the module. */
@@ -139,7 +151,7 @@ function serve_host(): void {
 			log("error", "%s", describe_problem(host, problem));
 		}
 		if (!grants_something(configuration.grants)) {
-			log("warn", "%s", explain_no_grants(host, configmanager.getconfig()));
+			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()));
 		}
 		if (!since_0_10) {
 			// Roster changes cannot be heard of.
@@ -155,6 +167,7 @@ function serve_host(): void {
 			advertisement.advertise_to(entity);
 		}
 		presence.configured();
+		covered_count.configured();
 		adoption.configured();
 		sessions.watch();
 		sessions.find();
@@ -164,6 +177,9 @@ function serve_host(): void {
 
 	/** Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
 	function account_deleted(event: UserEvent): Handled {
+		if (event.host === host) {
+			covered_count.forget(event.username);
+		}
 		if (event.host === host && change_watch.is_watched()) {
 			change_watch.compare(event.username, read_roster(event.username, host), undefined);
 		}
@@ -258,9 +274,10 @@ function serve_host(): void {
 		opting.finish_all();
 		iq.give_up();
 		everywhere.delete(host);
+		served_hosts.delete(host);
 		roster_listeners.delete(host);
-		if (next(everywhere)[0] === undefined) {
-			remove_shell_command(module);
+		if (next(served_hosts)[0] === undefined) {
+			remove_shell_commands(module);
 		}
 		if (!module.reloading) {
 			for (const [, entity] of ipairs(entities.grant(new LuaTable()))) {
@@ -272,7 +289,7 @@ function serve_host(): void {
 	configure();
 }
 
-module.command = (args) => run_command(args, configmanager.getconfig);
+module.command = (args) => create_check().run_command(args, configmanager.getconfig, module.path, ask_running_server);
 
 if (module.get_host_type() === "local") {
 	serve_host();

@@ -6,6 +6,8 @@ interface Module {
 	/** The host that the module is loaded on, "*" for none. */
 	host: string;
 	name: string;
+	/** The file that the module was loaded from. */
+	path: string;
 	/** True while the module is loaded or unloaded as part of a reload. */
 	reloading?: boolean | undefined;
 	_log: Log;
@@ -60,7 +62,7 @@ interface Module {
 	/** A metric; "counter" gives a function that counts on. 0.10 and later. */
 	measure?(name: string, kind: "counter"): (this: void, more: number) => void;
 	/** A family of metrics (OpenMetrics), told apart by labels; that of the host is added. 0.12 and later. */
-	metric?(kind: "counter", name: string, unit: string, help: string, label_keys: string[]): MetricFamily;
+	metric?(kind: "counter" | "gauge", name: string, unit: string, help: string, label_keys: string[]): MetricFamily;
 	/** What `prosodyctl shell module info` and the like show of the module; with `override` also in place of an error. 0.12 and later. */
 	set_status?(level: "error" | "warn" | "info" | "core", text: string, override?: boolean): void;
 	/** Calls back after so many seconds, and again after as many as that returns. Not after the module was unloaded. */

@@ -82,6 +82,8 @@ interface ComponentModule {
 interface Prosody {
 	/** "0.12.3", say. */
 	version: string;
+	/** Folders; that of the data is absolute. */
+	paths: { data: string };
 	hosts: LuaTable<string, Host>;
 	events: Events;
 	/** Clients of all hosts by full JID. */

@@ -4,6 +4,9 @@ local environment = require "spec.support.environment";
 local prosody = require "spec.support.prosody";
 local console = require "spec.support.console";
 
+local lfs = require "lfs";
+local socket = require "socket";
+
 local gateway = [[
 Component "gateway.capulet.lit"
 	component_secret = "secret"
@@ -28,6 +31,29 @@ local good = host_with [[
 	["Romeo@Montague.lit"] = { roster = "get"; roster_push = false; presence = "managed_entity" };
 ]] .. 'modules_enabled = { "privilege" }\nVirtualHost "montague.lit"\n';
 
+-- Reads what the check says: the rows of the table, the problems, the warnings, and the line that says that all is well
+local function read(output)
+	assert.is_nil(output:find("traceback", 1, true), output);
+	local rows, rest = console.read(output);
+	if not rows[1] then
+		rest = {};
+		for line in output:gmatch "[^\n]+" do
+			rest[#rest + 1] = line;
+		end
+	end
+	local problems, warnings, ok = {}, {}, nil;
+	for _, line in ipairs(rest) do
+		if line:find "^Warning: " then
+			warnings[#warnings + 1] = line:sub(#"Warning: " + 1);
+		elseif line:find "^OK" then
+			ok = line;
+		elseif not line:find "^startup" and line ~= "No entity is granted anything." then
+			problems[#problems + 1] = line;
+		end
+	end
+	return rows, problems, warnings, ok;
+end
+
 describe("B10.3 prosodyctl mod_privilege check", function ()
 	local server;
 
@@ -45,20 +71,9 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 		server.options.modules = modules;
 		server:reload_config(config, global);
 		local output, status = server:prosodyctl "mod_privilege check";
-		assert.is_nil(output:find("traceback", 1, true), output);
-		local rows, rest = console.read(output);
-		if not rows[1] then
-			rest = {};
-			for line in output:gmatch "[^\n]+" do
-				rest[#rest + 1] = line;
-			end
-		end
-		local problems = {};
-		for _, line in ipairs(rest) do
-			if not line:find "^startup" and line ~= "No entity is granted anything." then
-				problems[#problems + 1] = line;
-			end
-		end
+		local rows, problems, warnings, ok = read(output);
+		assert.is_same({}, warnings);
+		assert.is_equal(rows[1] and not problems[1] and ("OK: no problems in %d grant%s"):format(#rows, #rows == 1 and "" or "s") or nil, ok);
 		return rows, problems, status, output;
 	end
 
@@ -90,11 +105,11 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 		local rows = assert_fine(good);
 		assert.is_same({
 			{
-				Host = "capulet.lit", Entity = "gateway.capulet.lit", Roster = "both", Pushes = "yes", Message = "outgoing", Presence = "roster",
+				Host = "capulet.lit", Entity = "gateway.capulet.lit", Users = "all", Roster = "both", Pushes = "yes", Message = "outgoing", Presence = "roster",
 				["IQ namespaces"] = "http://jabber.org/protocol/pubsub=set urn:example:a=get";
 			};
 			{
-				Host = "capulet.lit", Entity = "romeo@montague.lit", Roster = "get", Pushes = "no", Message = "none", Presence = "managed_entity",
+				Host = "capulet.lit", Entity = "romeo@montague.lit", Users = "all", Roster = "get", Pushes = "no", Message = "none", Presence = "managed_entity",
 				["IQ namespaces"] = "none";
 			};
 		}, rows);
@@ -197,6 +212,41 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 		assert_fine(granting 'roster = "set"; roster_push = false');
 	end);
 
+	it("B12.6 tells whose accounts each grant covers", function ()
+		local rows = assert_fine(granting 'users = "opted-in"; message = "outgoing"' .. [[
+			VirtualHost "montague.lit"
+			privileged_entities = { ["gateway.capulet.lit"] = { users = { "romeo", "friar@montague.lit" }; message = "outgoing" } }
+		]]);
+		assert.is_equal("opted-in", rows[1].Users);
+		assert.is_equal("listed: 2", rows[2].Users);
+	end);
+
+	it("B12.1 reports users that are not understood, with what may be meant", function ()
+		local rows = assert_problems({ { "gateway.capulet.lit", "users", '"opted_in"', '"all", "opted-in" or a list of users', 'was "opted-in" meant?' } },
+			granting 'users = "opted_in"; message = "outgoing"');
+		assert.is_equal("listed: 0", rows[1].Users);
+	end);
+
+	it("B10.3 warns of grants that are as good as an admin's, which is no problem", function ()
+		local function warnings(config, global)
+			server:reload_config(config, global or "");
+			local output, status = server:prosodyctl "mod_privilege check";
+			local _, problems, found, ok = read(output);
+			assert.is_same({}, problems);
+			assert.is_equal(0, status);
+			assert.is_equal("OK: no problems in 1 grant" .. (found[1] and ", 1 warning" or ""), ok);
+			return found;
+		end
+		local powerful = granting 'message = "outgoing"; iq = { ["http://jabber.org/protocol/commands"] = "set"; ["urn:example"] = "both" }';
+		local expected = { 'VirtualHost "capulet.lit": entity "gateway.capulet.lit" can act as the admin juliet@capulet.lit by message, '
+			.. 'iq["http://jabber.org/protocol/commands"]. Limit it by users = "opted-in" or a list of users.' };
+		assert.is_same({}, warnings(powerful));
+		assert.is_same(expected, warnings(powerful, 'admins = { "juliet@capulet.lit", "romeo@montague.lit" }'));
+		assert.is_same(expected, warnings((powerful:gsub("%s+Component", '\nadmins = { "juliet@capulet.lit" }\n%0'))));
+		assert.is_same({}, warnings(powerful, 'admins = { "romeo@montague.lit" }'));
+		assert.is_same({}, warnings(granting 'users = "opted-in"; message = "outgoing"', 'admins = { "juliet@capulet.lit" }'));
+	end);
+
 	it("B1.3 reports keys that are no JID or have a resource", function ()
 		local entities, problems = { '"gateway.capulet.lit"', '[true] = { message = "outgoing" }' }, {};
 		for i, key in ipairs { "", "@capulet.lit", "juliet@", "juliet@capulet.lit/balcony", "gateway.capulet.lit/", "ju liet@capulet.lit" } do
@@ -297,6 +347,15 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 		assert_fine('VirtualHost "capulet.lit"\nprivilege_legacy_namespace = "false"\nprivilege_log_acts = 1\n', 'privilege_iq_timeout = "60"');
 	end);
 
+	it("B10.3 refuses what it does not know", function ()
+		for _, words in ipairs { "check capulet.lit", "check --verbose", "version please" } do
+			local output, status = server:prosodyctl("mod_privilege " .. words);
+			assert.is_truthy(output:find("prosodyctl mod_privilege " .. words:gsub(" ", " takes no arguments: "), 1, true), output);
+			assert.is_nil(output:find "Host");
+			assert.is_equal(1, status);
+		end
+	end);
+
 	it("B10.3 explains itself, and exits with status 1 for words that it does not know", function ()
 		for words, expected in pairs { [""] = 0, [" chekc"] = 1, [" list capulet.lit"] = 1 } do
 			local output, status = server:prosodyctl("mod_privilege" .. words);
@@ -310,5 +369,106 @@ describe("B10.3 prosodyctl mod_privilege check", function ()
 		local output, status = server:prosodyctl "mod_privilege version";
 		assert.is_equal("mod_privilege " .. environment.module_version(), output:match "mod_privilege [^\n]*");
 		assert.is_equal(0, status);
+	end);
+end);
+
+local since_0_12 = console.specs(console.has_shell, "0.12");
+
+describe("B10.3 prosodyctl mod_privilege check, where the server is running,", function ()
+	local server, folder;
+	local here = lfs.currentdir() .. "/lua-out";
+	local file = here .. "/mod_privilege.lua";
+
+	setup(function ()
+		server = prosody.start { config = good; modules = { "privilege", console.has_shell and "admin_shell" or "admin_telnet" } };
+		folder = server.dir .. "/other";
+		assert(lfs.mkdir(folder));
+	end);
+
+	teardown(function ()
+		server:stop();
+	end);
+
+	-- The warnings and what it says of all, after a check without problems
+	local function check()
+		local output, status = server:prosodyctl "mod_privilege check";
+		local rows, problems, warnings, ok = read(output);
+		assert.is_equal(3, #rows, output);
+		assert.is_same({}, problems);
+		assert.is_equal(0, status);
+		return warnings, ok;
+	end
+
+	local function host(text)
+		return ('VirtualHost "%s": the running server %s'):format("capulet.lit", text);
+	end
+
+	good = good .. 'privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }\n';
+
+	it("B10.3 says nothing where that has this module", function ()
+		local warnings, ok = check();
+		assert.is_same({}, warnings);
+		assert.is_equal("OK: no problems in 3 grants", ok);
+	end);
+
+	since_0_12("B10.3 warns where it has not loaded the module, and says how to", function ()
+		server:unload_module "privilege";
+		local warnings, ok = check();
+		assert.is_same({ host "has not loaded the module. Run: prosodyctl shell module load privilege capulet.lit" }, warnings);
+		assert.is_equal("OK: no problems in 3 grants, 1 warning", ok);
+		local output = server:prosodyctl "shell module load privilege capulet.lit";
+		assert.is_truthy(output:find "OK", output);
+		assert.is_same({}, (check()));
+	end);
+
+	since_0_12("B10.3 warns where it has loaded another version, and says how to change that", function ()
+		server:eval 'local api = prosody.hosts["capulet.lit"].modules.privilege.module; api.status_message = "3 entities, version 0.9"';
+		assert.is_same({
+			host("has loaded version 0.9, this is " .. environment.module_version() .. ". Run: prosodyctl shell module reload privilege capulet.lit");
+		}, (check()));
+		server:prosodyctl "shell module reload privilege capulet.lit";
+		assert.is_same({}, (check()));
+	end);
+
+	since_0_12("B10.3 warns where it has loaded another file, also one that it finds first", function ()
+		local other = folder .. "/mod_privilege.lua";
+		environment.write_file(other, "-- Another one\n");
+		-- The server goes on with the folders that it began with.
+		table.insert(server.plugin_paths, 1, folder);
+		server:reload_config();
+		server:restart();
+		table.remove(server.plugin_paths, 1);
+		server:reload_config();
+		finally(function ()
+			os.remove(other);
+			server:restart();
+		end);
+		local warnings = check();
+		assert.is_same({
+			"The running server finds " .. other .. " before " .. file
+				.. ". Remove the one that you do not want, or restart the server if plugin_paths has changed.";
+			host("has loaded " .. other .. ". Run: prosodyctl shell module reload privilege capulet.lit");
+			(host("has loaded " .. other .. ". Run: prosodyctl shell module reload privilege capulet.lit"):gsub("capulet.lit", "montague.lit"));
+		}, warnings);
+		os.remove(other);
+		assert.is_equal(2, #check());
+		server:prosodyctl "shell module reload privilege";
+		assert.is_same({}, (check()));
+	end);
+
+	it("B10.3 gives up soon where that does not answer", function ()
+		server:signal "STOP";
+		finally(function ()
+			server:signal "CONT";
+		end);
+		local began = socket.gettime();
+		assert.is_same({}, (check()));
+		assert.is_true(socket.gettime() - began < 30);
+	end);
+
+	it("B10.3 says nothing where none is running any more", function ()
+		server:kill();
+		assert.is_same({}, (check()));
+		server:restart();
 	end);
 end);

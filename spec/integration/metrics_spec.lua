@@ -106,11 +106,11 @@ describe("B10.2 metrics", function ()
 			local text = http.request(("http://127.0.0.1:%d/metrics"):format(port));
 			local found = 0;
 			for name, help in text:gmatch "# HELP prosody_mod_privilege_+([%w_]+) ([^\n]*)" do
-				assert.is_true(names[name]);
+				assert.is_true(names[name] or name == "covered_users");
 				assert.is_truthy(help:match "^%u[%a ]+%.$", help);
 				found = found + 1;
 			end
-			assert.is_equal(7, found);
+			assert.is_equal(8, found);
 			server:reload_config((server.config:gsub('%["romeo@montague.lit"%]', '["juliet@capulet.lit"] = { message = "outgoing" }; %0')));
 			local all = count();
 			assert.is_equal(0, all["capulet.lit juliet@capulet.lit messages"]);
@@ -166,5 +166,98 @@ describe("B10.2 without statistics", function ()
 	since_0_12("B10.2 there is nothing to see", function ()
 		local _, status = http.request(("http://127.0.0.1:%d/metrics"):format(port));
 		assert.is_equal(404, status);
+	end);
+end);
+
+describe("B12.6 the metric of users covered", function ()
+	local server, juliet;
+	local config = [[
+		VirtualHost "capulet.lit"
+			privileged_entities = {
+				["gateway.capulet.lit"] = { users = "opted-in"; message = "outgoing" };
+				["other.capulet.lit"] = { users = "opted-in"; message = "outgoing" };
+				["all.capulet.lit"] = { message = "outgoing" };
+				["listed.capulet.lit"] = { users = { "juliet" }; message = "outgoing" };
+			}
+		Component "gateway.capulet.lit" component_secret = "secret"
+		Component "other.capulet.lit" component_secret = "secret"
+	]];
+
+	-- Counts by entity
+	local function covered()
+		local text, status = http.request(("http://127.0.0.1:%d/metrics"):format(port));
+		assert.is_equal(200, status, text);
+		local found = {};
+		for labels, value in text:gmatch "\nprosody_mod_privilege__covered_users(%b{}) (%S+)" do
+			assert.is_equal("capulet.lit", labels:match 'host="([^"]*)"');
+			found[labels:match 'entity="([^"]*)"'] = tonumber(value);
+		end
+		return found;
+	end
+
+	-- Waits until the users are counted, which takes some moments
+	local function assert_covered(expected)
+		local deadline = socket.gettime() + 20;
+		local found;
+		repeat
+			found = covered();
+			local is_equal = true;
+			for entity, number in pairs(expected) do
+				is_equal = is_equal and found[entity] == number;
+			end
+		until is_equal or socket.gettime() > deadline;
+		assert.is_same(expected, found);
+	end
+
+	local function write(to, text)
+		juliet:send(text:format(to)):sync();
+	end
+	local opt_in, opt_out = "<message to='%s'><body>register</body></message>", "<presence type='unsubscribe' to='%s'/>";
+
+	setup(function ()
+		if console.has_shell then
+			server = prosody.start {
+				config = config; modules = { "privilege", "http_openmetrics" };
+				global = 'statistics = "internal"\nstatistics_interval = "manual"\n' .. web;
+				users = { "juliet@capulet.lit", "nurse@capulet.lit" };
+			};
+			juliet = server:client "juliet@capulet.lit/balcony";
+		end
+	end);
+
+	teardown(function ()
+		if server then
+			server:stop();
+		end
+	end);
+
+	since_0_12("B12.6 is there for each entity whose grant is limited to those who opted in, and follows them", function ()
+		assert_covered { ["gateway.capulet.lit"] = 0; ["other.capulet.lit"] = 0 };
+		write("gateway.capulet.lit", opt_in);
+		assert.is_same({ ["gateway.capulet.lit"] = 1; ["other.capulet.lit"] = 0 }, covered());
+		write("gateway.capulet.lit", opt_in);
+		write("other.capulet.lit", opt_in);
+		assert.is_same({ ["gateway.capulet.lit"] = 1; ["other.capulet.lit"] = 1 }, covered());
+		write("gateway.capulet.lit", opt_out);
+		assert.is_same({ ["gateway.capulet.lit"] = 0; ["other.capulet.lit"] = 1 }, covered());
+	end);
+
+	since_0_12("B12.6 is right after a reload of the module and of the configuration, and a restart", function ()
+		local expected = { ["gateway.capulet.lit"] = 0; ["other.capulet.lit"] = 1 };
+		server:reload_module "privilege";
+		assert_covered(expected);
+		server:reload_config((config:gsub('%["gateway.capulet.lit"%] = { users = "opted%-in";', '["gateway.capulet.lit"] = {')));
+		write("gateway.capulet.lit", opt_in);
+		assert_covered(expected);
+		server:reload_config(config);
+		write("gateway.capulet.lit", opt_in);
+		assert_covered { ["gateway.capulet.lit"] = 1; ["other.capulet.lit"] = 1 };
+		server:restart();
+		assert_covered { ["gateway.capulet.lit"] = 1; ["other.capulet.lit"] = 1 };
+	end);
+
+	since_0_12("B12.6 leaves out a user whose account is deleted", function ()
+		server:eval 'assert(require "core.usermanager".delete_user("juliet", "capulet.lit"))';
+		assert_covered { ["gateway.capulet.lit"] = 0; ["other.capulet.lit"] = 0 };
 	end);
 end);

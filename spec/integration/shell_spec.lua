@@ -4,13 +4,15 @@ local socket = require "socket";
 local environment = require "spec.support.environment";
 local prosody = require "spec.support.prosody";
 local acts = require "spec.support.acts";
+local grants = require "spec.support.grants";
 local console = require "spec.support.console";
 
 local gateway, watcher, romeo = "gateway.capulet.lit", "watcher.lit", "romeo@montague.lit";
 
-local titles = {
-	messages = "Messages"; iqs = "IQs"; roster_gets = "Roster gets"; roster_sets = "Roster sets";
-	pushes = "Pushes"; presences = "Presences"; refusals = "Refused";
+-- What the list calls what is counted
+local activities = {
+	["messages"] = "messages"; ["iqs"] = "iqs"; ["roster gets"] = "roster_gets"; ["roster sets"] = "roster_sets";
+	["pushes"] = "pushes"; ["presences"] = "presences"; ["refused"] = "refusals";
 };
 
 local function start()
@@ -44,8 +46,12 @@ end
 local function counts(server)
 	local found = {};
 	for name, row in pairs((list(server))) do
-		for act, title in pairs(titles) do
-			found[name .. " " .. act] = tonumber(row[title]);
+		for _, act in pairs(activities) do
+			found[name .. " " .. act] = 0;
+		end
+		for activity, number in row.Activity:gmatch "(%l[%l ]-) (%d+)" do
+			assert.is_true(number ~= "0");
+			found[name .. " " .. activities[activity]] = tonumber(number);
 		end
 	end
 	return found;
@@ -102,6 +108,8 @@ describe("B10.3 the console's privilege:list()", function ()
 		assert.is_equal("message=outgoing", rows["montague.lit " .. gateway].Granted);
 		for _, row in pairs(rows) do
 			assert.is_equal("no", row["Connected since"]);
+			assert.is_equal("none", row.Activity);
+			assert.is_equal("all", row.Users);
 		end
 	end);
 
@@ -235,6 +243,298 @@ describe("B10.3 the console's privilege:list()", function ()
 end);
 
 local since_0_12 = console.specs(console.has_shell, "0.12");
+
+describe("B10.3 the console's list", function ()
+	local server;
+
+	setup(function ()
+		server = prosody.start(console.options({
+			users = { "juliet@capulet.lit" };
+			config = [[
+				VirtualHost "capulet.lit"
+					privileged_entities = {
+						["telegram.example.org"] = { users = "opted-in"; roster = "both"; message = "outgoing"; iq = {
+							["http://jabber.org/protocol/pubsub"] = "both"; ["http://jabber.org/protocol/pubsub#owner"] = "set";
+						} };
+						["gatway.capulet.lit"] = { message = "outgoing" };
+						["rooms.capulet.lit"] = { message = "outgoing" };
+						["capulet.lit"] = { message = "outgoing" };
+						["juliet@capulet.lit"] = { users = { "juliet" }; message = "outgoing" };
+						["romeo@capulet.lit"] = { message = "outgoing" };
+						["romeo@montague.lit"] = { message = "outgoing" };
+					}
+				Component "telegram.example.org" component_secret = "secret"
+				Component "rooms.capulet.lit" "muc"
+			]];
+		}, prosody.free_port()));
+	end);
+
+	teardown(function ()
+		server:stop();
+	end);
+
+	it("B10.3 marks the entities that cannot connect, with the reason", function ()
+		local found = {};
+		for name, row in pairs((list(server))) do
+			found[name:gsub("^capulet.lit ", "")] = row["Connected since"];
+		end
+		assert.is_same({
+			["telegram.example.org"] = "no"; ["juliet@capulet.lit"] = "no";
+			["gatway.capulet.lit"] = "no such component";
+			["rooms.capulet.lit"] = "no external component"; ["capulet.lit"] = "no external component";
+			["romeo@capulet.lit"] = "no such user"; ["romeo@montague.lit"] = "no such host";
+		}, found);
+	end);
+
+	it("B12.6 tells whose accounts each grant covers", function ()
+		local rows = list(server);
+		assert.is_equal("opted-in: 0", rows["capulet.lit telegram.example.org"].Users);
+		assert.is_equal("listed: 1", rows["capulet.lit juliet@capulet.lit"].Users);
+		assert.is_equal("all", rows["capulet.lit gatway.capulet.lit"].Users);
+	end);
+
+	since_0_12("B10.3 fits into 120 columns, and leaves nothing out", function ()
+		local telegram = server:component "telegram.example.org";
+		for _ = 1, 3 do
+			telegram:iq { type = "get", to = "juliet@capulet.lit", "<query xmlns='jabber:iq:roster'/>" };
+		end
+		for _, line in ipairs { "shell privilege list", { "shell", 'privilege:list("capulet.lit")' } } do
+			local output = server:prosodyctl(line);
+			for text in output:gmatch "[^\n]+" do
+				assert.is_true(#text <= 118, output);
+			end
+			local row = read(output)["capulet.lit telegram.example.org"];
+			assert.is_equal("roster=bothroster_pushmessage=outgoingiq(http://jabber.org/protocol/pubsub)=bothiq(http://jabber.org/protocol/pubsub#owner)=set",
+				(row.Granted:gsub(" ", "")));
+			assert.is_equal("refused 3", row.Activity);
+			assert.is_equal(1, #parse_times(row["Connected since"]));
+		end
+		telegram:close();
+	end);
+end);
+
+describe("B12.6 the console's users, allow and revoke", function ()
+	local server, gateway, juliet;
+	local entity, user = "gateway.capulet.lit", "juliet@capulet.lit";
+
+	setup(function ()
+		server = prosody.start(console.options({
+			users = { user, "nurse@capulet.lit", "peter@capulet.lit", "romeo@montague.lit" };
+			config = [[
+				VirtualHost "capulet.lit"
+					privileged_entities = {
+						["gateway.capulet.lit"] = { users = "opted-in"; roster = "both"; message = "outgoing"; presence = "managed_entity";
+							iq = { ["urn:xmpp:ping"] = "get" } };
+						["listed.capulet.lit"] = { users = { "nurse"; "tybalt" }; message = "outgoing" };
+						["all.capulet.lit"] = { message = "outgoing" };
+					}
+				VirtualHost "montague.lit"
+					modules_disabled = { "privilege" }
+				Component "gateway.capulet.lit" component_secret = "secret"
+				Component "listed.capulet.lit" component_secret = "secret"
+				Component "all.capulet.lit" component_secret = "secret"
+			]];
+		}, prosody.free_port()));
+		gateway = server:component(entity);
+		juliet = server:client(user .. "/balcony");
+		server:drain();
+	end);
+
+	teardown(function ()
+		server:stop();
+	end);
+
+	-- Runs a command with its arguments: what it said, and whether that was an error
+	local function run(command, ...)
+		local arguments = {};
+		for i, argument in ipairs { ... } do
+			arguments[i] = ("%q"):format(argument);
+		end
+		local output = console.run(server, ("privilege:%s(%s)"):format(command, table.concat(arguments, ", ")));
+		return output, output:find "^Error: " ~= nil or output:find "^Command completed with a problem" ~= nil;
+	end
+
+	local function assert_done(text, command, ...)
+		local output, is_error = run(command, ...);
+		assert.is_equal("OK: " .. text .. "\n", output);
+		assert.is_false(is_error);
+	end
+
+	local function assert_refused(text, command, ...)
+		local output, is_error = run(command, ...);
+		assert.is_truthy(output:find(text, 1, true), output);
+		assert.is_true(is_error, output);
+	end
+
+	-- The users of the entity by name, and how many there are in words
+	local function users(output)
+		local found, rows, rest = {}, console.read(output or run("users", "capulet.lit", entity), "User");
+		for _, row in ipairs(rows) do
+			assert.is_equal(1, #parse_times(row.Since));
+			assert.is_true(math.abs(parse_times(row.Since)[1] - os.time()) < 600);
+			found[row.User] = row.How;
+		end
+		return found, rest[1];
+	end
+
+	local function attempts(name)
+		local outcomes = grants.attempt(gateway, name);
+		server:drain();
+		return outcomes;
+	end
+
+	local function opt_in()
+		juliet:send("<message to='" .. entity .. "'><body>register</body></message>"):sync();
+	end
+
+	it("B12.6 list nobody at first", function ()
+		local found, count = users();
+		assert.is_same({}, found);
+		assert.is_equal("OK: 0 users", count);
+	end);
+
+	it("B12.6 allow a user who has not opted in, at once", function ()
+		local mark = server:mark();
+		assert_done(entity .. " may act for " .. user, "allow", "capulet.lit", entity, "Juliet");
+		gateway:expect { name = "presence", from = juliet.jid };
+		assert.is_same(grants.all "result", attempts(user));
+		assert.is_same(grants.all "forbidden", attempts "nurse@capulet.lit");
+		assert.is_same({ [user] = "allowed by the admin" }, (users()));
+		assert.is_same({ "The admin allowed gateway.capulet.lit to act for juliet@capulet.lit" },
+			grants.logged(server:log_since(mark), "info", "The admin"));
+		assert_done(entity .. " may act for " .. user .. " already: allowed by the admin", "allow", "capulet.lit", entity, user);
+		assert.is_equal("opted-in: 1", list(server)["capulet.lit " .. entity].Users);
+	end);
+
+	it("B12.6 revoke a user at once, who does not come back without being allowed", function ()
+		local mark = server:mark();
+		assert_done(entity .. " may not act for " .. user .. " until you allow it", "revoke", "Capulet.lit", "Gateway.capulet.lit", "JULIET@capulet.lit");
+		gateway:expect { name = "presence", from = juliet.jid, type = "unavailable" };
+		assert.is_same(grants.all "forbidden", attempts(user));
+		opt_in();
+		server:reload_module "privilege";
+		opt_in();
+		server:drain();
+		assert.is_same(grants.all "forbidden", attempts(user));
+		local found, count = users();
+		assert.is_same({ [user] = "revoked by the admin" }, found);
+		assert.is_equal("OK: 0 users, and 1 revoked", count);
+		assert.is_same({ "The admin forbade gateway.capulet.lit to act for juliet@capulet.lit" },
+			grants.logged(server:log_since(mark), "info", "The admin"));
+		assert_done(entity .. " may not act for " .. user .. " already: revoked by the admin", "revoke", "capulet.lit", entity, user);
+		-- nor by opting out
+		juliet:send("<presence type='unsubscribe' to='" .. entity .. "'/>"):sync();
+		opt_in();
+		assert.is_same(grants.all "forbidden", attempts(user));
+
+		assert_done(entity .. " may act for " .. user, "allow", "capulet.lit", entity, user);
+		assert.is_same(grants.all "result", attempts(user));
+	end);
+
+	it("B12.6 keep a user from opting in who never did", function ()
+		assert_done(entity .. " may not act for nurse@capulet.lit until you allow it", "revoke", "capulet.lit", entity, "nurse");
+		local nurse = server:client "nurse@capulet.lit/kitchen";
+		nurse:send("<message to='" .. entity .. "'><body>register</body></message>"):sync();
+		assert.is_same(grants.all "forbidden", attempts "nurse@capulet.lit");
+		nurse:close();
+	end);
+
+	it("B12.6 list how users came to it, and leave those who opted in to themselves", function ()
+		juliet:send("<presence type='unsubscribe' to='" .. entity .. "'/>"):sync();
+		assert.is_nil(users()[user]);
+		opt_in();
+		local found, count = users();
+		assert.is_same({ [user] = "opted in by a message", ["nurse@capulet.lit"] = "revoked by the admin" }, found);
+		assert.is_equal("OK: 1 user, and 1 revoked", count);
+		assert_done(entity .. " may act for " .. user .. " already: opted in by a message", "allow", "capulet.lit", entity, user);
+	end);
+
+	it("B12.6 say so of grants that cover all users or listed ones", function ()
+		assert_done("The grant covers all users of capulet.lit", "users", "capulet.lit", "all.capulet.lit");
+		local rows, rest = console.read(run("users", "capulet.lit", "listed.capulet.lit"), "User");
+		assert.is_same({
+			{ User = "nurse@capulet.lit", How = "listed in the configuration" }, { User = "tybalt@capulet.lit", How = "listed, but no such user" },
+		}, rows);
+		assert.is_equal("OK: 2 users", rest[1]);
+		for name, what in pairs { all = "all users", listed = "the users in a list" } do
+			local text = ('The grant of %s.capulet.lit covers %s. Users can be allowed and revoked where it has users = "opted-in".'):format(name, what);
+			for _, command in ipairs { "allow", "revoke" } do
+				assert_refused(text, command, "capulet.lit", name .. ".capulet.lit", "nurse");
+			end
+		end
+	end);
+
+	it("B12.6 refuse hosts, entities and users that there are not, and change nothing", function ()
+		local before = users();
+		for _, command in ipairs { "users", "allow", "revoke" } do
+			for _, host in ipairs { "verona.lit", "montague.lit", "" } do
+				assert_refused("mod_privilege is not loaded on " .. host, command, host, entity, user);
+			end
+			assert_refused('capulet.lit grants nothing to gatewy.capulet.lit (was "gateway.capulet.lit" meant?)', command, "capulet.lit", "gatewy.capulet.lit", user);
+			assert_refused("capulet.lit grants nothing to " .. user, command, "capulet.lit", user, user);
+			assert_refused("Usage: privilege " .. command .. " HOST ENTITY", command, "capulet.lit");
+			assert_refused("Usage: privilege " .. command .. " HOST ENTITY", command);
+		end
+		for _, command in ipairs { "allow", "revoke" } do
+			assert_refused("Usage: privilege " .. command .. " HOST ENTITY USER", command, "capulet.lit", entity);
+			assert_refused("There is no user tybalt@capulet.lit", command, "capulet.lit", entity, "tybalt");
+			for _, name in ipairs { "romeo@montague.lit", "juliet@capulet.lit/balcony", "", "@", "ju liet", "capulet.lit@", "juliet@" } do
+				assert_refused(name .. " is no user of capulet.lit", command, "capulet.lit", entity, name);
+			end
+		end
+		assert.is_same(before, (users()));
+	end);
+
+	since_0_12("B12.6 are commands of prosodyctl shell", function ()
+		for _, case in ipairs {
+			{ "privilege users capulet.lit gateway.capulet.lit", "OK: 1 user" };
+			{ "privilege allow capulet.lit gateway.capulet.lit peter", "OK: gateway.capulet.lit may act for peter@capulet.lit" };
+			{ [['privilege:users("capulet.lit", "gateway.capulet.lit")']], "OK: 2 users" };
+			{ [['privilege:revoke("capulet.lit", "gateway.capulet.lit", "peter")']], "OK: gateway.capulet.lit may not act for peter@capulet.lit" };
+			{ "privilege users capulet.lit gateway.capulet.lit", "OK: 1 user, and 2 revoked" };
+		} do
+			local output, status = server:prosodyctl("shell " .. case[1]);
+			assert.is_truthy(output:find(case[2], 1, true), output);
+			assert.is_equal(0, status);
+		end
+		local output, status = server:prosodyctl "shell privilege allow capulet.lit gateway.capulet.lit tybalt";
+		assert.is_truthy(output:find("There is no user tybalt@capulet.lit", 1, true), output);
+		assert.is_equal(1, status);
+	end);
+
+	it("B12.6 say so where it cannot be saved, and nothing changes", function ()
+		server:eval [[
+			local store = getmetatable(require "core.storagemanager".open(module.host, "privilege", "keyval")).__index;
+			store.spec_set = store.set;
+			store.set = function () return nil, "the disk is full"; end
+		]];
+		assert_refused("This could not be saved, see the log", "revoke", "capulet.lit", entity, user);
+		assert.is_same(grants.all("result", { roster_set = "internal-server-error" }).iq, attempts(user).iq);
+		server:eval [[
+			local store = getmetatable(require "core.storagemanager".open(module.host, "privilege", "keyval")).__index;
+			store.set, store.spec_set = store.spec_set, nil;
+		]];
+		assert_done(entity .. " may not act for " .. user .. " until you allow it", "revoke", "capulet.lit", entity, user);
+	end);
+
+	it("B12.6 list many users without keeping the server busy, sorted", function ()
+		server:eval [[
+			local store = require "core.storagemanager".open(module.host, "privilege", "keyval");
+			for i = 1, 2000 do
+				assert(store:set(("user%04d"):format(i), { ["gateway.capulet.lit"] = { state = "in", since = os.time(), by = "registration" } }));
+			end
+		]];
+		local output = run("users", "capulet.lit", entity);
+		local rows, rest = console.read(output, "User");
+		assert.is_truthy(rest[1]:find "^OK: 200%d users");
+		local previous = "";
+		for _, row in ipairs(rows) do
+			assert.is_true(previous < row.User);
+			previous = row.User;
+		end
+	end);
+end);
+
 local since_13 = console.specs(console.has_help, "13");
 
 describe("B10.3 prosodyctl shell", function ()
@@ -272,6 +572,9 @@ describe("B10.3 prosodyctl shell", function ()
 	since_13("B10.3 explains the command with `help privilege`", function ()
 		local output = server:prosodyctl { "shell", "help privilege" };
 		assert.is_truthy(output:find "privilege[ :]list.*host", output);
+		assert.is_truthy(output:find "privilege[ :]users.*host.*entity", output);
+		assert.is_truthy(output:find "privilege[ :]allow.*host.*entity.*user", output);
+		assert.is_truthy(output:find "privilege[ :]revoke.*host.*entity.*user", output);
 		assert.is_truthy(console.run(server, "help"):find "\nprivile");
 	end);
 

@@ -84,22 +84,34 @@ local function split(line)
 	return cells;
 end
 
---- Reads the table in an output, which begins with the title "Host".
+-- Adds the further lines of a row that stands in several
+local function add_line(row, titles, cells)
+	for i, title in ipairs(titles) do
+		row[title] = cells[i] == "" and row[title] or row[title] .. " " .. cells[i];
+	end
+end
+
+--- Reads the table in an output.
 -- @param output the text
+-- @param first the title of the first column, default "Host"
 -- @return the rows, each with its cells by title, and what stands after the table, a list of lines
-function console.read(output)
+function console.read(output, first)
 	local titles, rows, rest;
 	for line in (output .. "\n"):gmatch "(.-)\n" do
 		local cells = split(line);
 		if not titles then
-			titles = cells[1] == "Host" and cells or nil;
+			titles = cells[1] == (first or "Host") and cells or nil;
 		elseif not rest and #cells == #titles then
-			local row = {};
-			for i, title in ipairs(titles) do
-				row[title] = cells[i];
-			end
 			rows = rows or {};
-			table.insert(rows, row);
+			if cells[1] == "" and rows[1] then
+				add_line(rows[#rows], titles, cells);
+			else
+				local row = {};
+				for i, title in ipairs(titles) do
+					row[title] = cells[i];
+				end
+				table.insert(rows, row);
+			end
 		elseif line ~= "" then
 			rest = rest or {};
 			table.insert(rest, line);

@@ -5,6 +5,7 @@ local support = require "spec.unit.support";
 
 local equal = luaunit.assertEquals;
 local parts = support.parts;
+local checks = parts.create_check();
 local test = support.suite "command";
 
 --- Makes sections as Prosody has them: what one has not is looked up in the global one, "*".
@@ -29,11 +30,12 @@ local function granting(option)
 	return { modules_enabled = { "disco", "privilege" }, privileged_entities = option or { ["pubsub.capulet.lit"] = { roster = "get" } } };
 end
 
-local row = { "capulet.lit", "pubsub.capulet.lit", "get", "yes", "none", "none", "none" };
+local row = { "capulet.lit", "pubsub.capulet.lit", "all", "get", "yes", "none", "none", "none" };
 
-local function check(given, rows, problems)
-	local report = parts.check_configuration(sections(given));
+local function check(given, rows, problems, warnings)
+	local report = checks.check_configuration(sections(given));
 	equal(report.problems, problems or {});
+	equal(report.warnings, warnings or {});
 	equal(report.rows, rows);
 end
 
@@ -52,9 +54,9 @@ test("B10.3 shows what is granted, sorted", function ()
 		},
 		["pubsub.capulet.lit"] = component(),
 	}, {
-		{ "capulet.lit", "pubsub.capulet.lit", "both", "no", "none", "roster", "urn:a=set urn:b=get" },
-		{ "capulet.lit", "romeo@montaigu.lit", "none", "no", "none", "none", "none" },
-		{ "montaigu.lit", "juliet@capulet.lit", "none", "no", "outgoing", "none", "none" },
+		{ "capulet.lit", "pubsub.capulet.lit", "all", "both", "no", "none", "roster", "urn:a=set urn:b=get" },
+		{ "capulet.lit", "romeo@montaigu.lit", "all", "none", "no", "none", "none", "none" },
+		{ "montaigu.lit", "juliet@capulet.lit", "all", "none", "no", "outgoing", "none", "none" },
 	});
 end);
 
@@ -74,7 +76,7 @@ test("B1.5 the global section serves the hosts that have none of their own", fun
 	check({
 		["*"] = granting(), ["capulet.lit"] = {}, ["montaigu.lit"] = { privileged_entities = other }, ["verona.lit"] = { privileged_entities = {} },
 		["pubsub.capulet.lit"] = component(),
-	}, { row, { "montaigu.lit", "pubsub.capulet.lit", "none", "no", "outgoing", "none", "none" } });
+	}, { row, { "montaigu.lit", "pubsub.capulet.lit", "all", "none", "no", "outgoing", "none", "none" } });
 end);
 
 test("B10.3 finds the module where the server does", function ()
@@ -111,7 +113,7 @@ test("B10.3 says where there is no such entity", function ()
 		check({
 			["capulet.lit"] = granting { [entity] = { roster = "get" } }, ["montaigu.lit"] = {},
 			["pubsub.capulet.lit"] = component(), ["muc.capulet.lit"] = component { component_module = "muc" },
-		}, { { "capulet.lit", entity, "get", "yes", "none", "none", "none" } }, problem and {
+		}, { { "capulet.lit", entity, "all", "get", "yes", "none", "none", "none" } }, problem and {
 			'VirtualHost "capulet.lit": entity "' .. entity .. '": ' .. problem,
 		});
 	end
@@ -149,22 +151,99 @@ test("B10.3 looks at the further options, in every section", function ()
 	end
 end);
 
+test("B12.6 tells whose accounts a grant covers", function ()
+	for users, expected in pairs { all = "all", ["opted-in"] = "opted-in" } do
+		local shown = { row[1], row[2], expected, row[4], row[5], row[6], row[7], row[8] };
+		check({ ["capulet.lit"] = granting { ["pubsub.capulet.lit"] = { roster = "get", users = users } }, ["pubsub.capulet.lit"] = component() }, { shown });
+	end
+	equal(parts.describe_users { juliet = true, nurse = true }, "listed: 2");
+	equal(parts.describe_users({}, nil), "listed: 0");
+	equal(parts.describe_users("opted-in", 0), "opted-in: 0");
+end);
+
+test("B1.4 says what presences and pushes need", function ()
+	local report = checks.check_configuration(sections {
+		["capulet.lit"] = granting { ["pubsub.capulet.lit"] = { roster = "set", presence = "roster", roster_push = true } },
+		["pubsub.capulet.lit"] = component(),
+	});
+	equal(report.problems, {
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": presence = "roster" needs roster = "get" or "both"',
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": roster_push = true needs roster = "get" or "both"',
+	});
+end);
+
+test("B10.3 warns of grants that are as good as an admin's", function ()
+	local commands, register, pubsub = "http://jabber.org/protocol/commands", "jabber:iq:register", "http://jabber.org/protocol/pubsub";
+	local function warnings(permissions, admins, entity)
+		entity = entity or "pubsub.capulet.lit";
+		local host = granting { [entity] = permissions };
+		host.admins = admins;
+		local report = checks.check_configuration(sections { ["capulet.lit"] = host, ["pubsub.capulet.lit"] = component() });
+		equal(report.problems, {});
+		return report.warnings;
+	end
+	local admins = { "Juliet@Capulet.lit", "romeo@montaigu.lit", 5 };
+	local beginning = 'VirtualHost "capulet.lit": entity "pubsub.capulet.lit" can act as the admin ';
+	local limit = '. Limit it by users = "opted-in" or a list of users.';
+	equal(warnings({ message = "outgoing" }, admins), { beginning .. "juliet@capulet.lit by message" .. limit });
+	equal(warnings({ message = "outgoing" }, { "juliet@capulet.lit", "friar@capulet.lit" }), {
+		beginning .. "friar@capulet.lit, juliet@capulet.lit by message" .. limit,
+	});
+	equal(warnings({ iq = { [commands] = "both", [register] = "set", [pubsub] = "both" } }, admins), {
+		beginning .. 'juliet@capulet.lit by iq["' .. commands .. '"], iq["' .. register .. '"]' .. limit,
+	});
+	equal(warnings({ message = "outgoing", users = { "juliet" } }, admins), { beginning .. "juliet@capulet.lit by message." });
+	for _, harmless in ipairs {
+		{ { message = "outgoing", users = "opted-in" }, admins }, { { message = "outgoing", users = { "nurse" } }, admins },
+		{ { roster = "both", presence = "roster", iq = { [pubsub] = "both", [commands] = "get" } }, admins },
+		{ { message = "outgoing" }, { "romeo@montaigu.lit" } }, { { message = "outgoing" } }, { { message = "outgoing" }, "juliet@capulet.lit" },
+		{ { message = "outgoing" }, admins, "juliet@capulet.lit" },
+	} do
+		equal(warnings(harmless[1], harmless[2], harmless[3]), {});
+	end
+end);
+
+test("B10.3 compares the running server with the configuration", function ()
+	local this, other, version = "/local/mod_privilege.lua", "/other/mod_privilege.lua", parts.module_version;
+	local function compare(loaded, finds)
+		return checks.compare_running({ finds = finds or this, hosts = { ["capulet.lit"] = loaded } }, { "capulet.lit" }, this);
+	end
+	local host, run = 'VirtualHost "capulet.lit": the running server ', ". Run: prosodyctl shell module %s privilege capulet.lit";
+	equal(compare { path = this, version = version }, {});
+	equal(compare(nil), { host .. "does not have this host. Restart it." });
+	equal(compare { path = "", version = "" }, { host .. "has not loaded the module" .. run:format "load" });
+	equal(compare { path = other, version = version }, { host .. "has loaded " .. other .. run:format "reload" });
+	equal(compare { path = this, version = "0.1" }, { host .. "has loaded version 0.1, this is " .. version .. run:format "reload" });
+	equal(compare { path = this, version = "" }, { host .. "has loaded another version, this is " .. version .. run:format "reload" });
+	equal(compare({ path = this, version = version }, other), {
+		"The running server finds " .. other .. " before " .. this .. ". Remove the one that you do not want, or restart the server if plugin_paths has changed.",
+	});
+	equal(compare({ path = this, version = version }, ""), { "The running server does not find " .. this .. ". Restart it if plugin_paths has changed." });
+end);
+
 --- Runs the command; its exit status, and what it prints.
-local function run(args, given)
+local function run(args, given, server)
 	local lines = {};
 	local loaded = support.load { print = function (line) table.insert(lines, line); end };
-	local status = loaded.run_command(args, function () return sections(given); end);
+	local status = loaded.create_check().run_command(args, function () return sections(given); end, "/mod_privilege.lua", function () return server; end);
 	return status, table.concat(lines, "\n");
 end
 
+local titles = "Host\tEntity\tUsers\tRoster\tPushes\tMessage\tPresence\tIQ namespaces\n";
+
 test("B10.3 the exit status says whether anything is wrong", function ()
-	local status, text = run({ "check" }, { ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component() });
+	local good = { ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component() };
+	local status, text = run({ "check" }, good);
 	equal(status, 0);
-	equal(text, "Host\tEntity\tRoster\tPushes\tMessage\tPresence\tIQ namespaces\n" .. table.concat(row, "\t"));
+	equal(text, titles .. table.concat(row, "\t") .. "\n\nOK: no problems in 1 grant");
 	status, text = run({ "check" }, { ["capulet.lit"] = granting() });
 	equal(status, 1);
 	luaunit.assertStrContains(text, table.concat(row, "\t") .. '\n\nVirtualHost "capulet.lit": entity "pubsub.capulet.lit": there is no such Component');
+	luaunit.assertNotStrContains(text, "OK");
 	equal({ run({ "check" }, {}) }, { 0, "No entity is granted anything." });
+	status, text = run({ "check" }, good, { finds = "/mod_privilege.lua", hosts = {} });
+	equal(status, 0);
+	luaunit.assertStrContains(text, '\n\nOK: no problems in 1 grant, 1 warning\nWarning: VirtualHost "capulet.lit": the running server does not have this host. Restart it.');
 end);
 
 test("B10.3 other words get help, and an error where help was not asked for", function ()
@@ -172,5 +251,11 @@ test("B10.3 other words get help, and an error where help was not asked for", fu
 		local status, text = run({ word or nil }, {});
 		equal(status, expected);
 		luaunit.assertStrContains(text, "Usage: prosodyctl mod_privilege check");
+	end
+end);
+
+test("B10.3 what is not known after the command is an error", function ()
+	for _, word in ipairs { "check", "version" } do
+		equal({ run({ word, "capulet.lit" }, {}) }, { 1, "prosodyctl mod_privilege " .. word .. " takes no arguments: capulet.lit" });
 	end
 end);

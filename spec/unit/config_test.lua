@@ -20,6 +20,13 @@ local function problem(option, value, allowed, meant, of)
 	return { entity = of or entity, option = option, value = value, allowed = allowed, meant = meant };
 end
 
+--- A problem that comes of what is not granted besides.
+local function lacks(option, value, allowed)
+	local lacking = problem(option, value, allowed);
+	lacking.needs = 'roster = "get" or "both"';
+	return lacking;
+end
+
 --- Checks what an entity is granted, and what is wrong with that; a list of problems.
 local function grants(option, permissions, problems)
 	local configuration = read { [entity] = option };
@@ -171,13 +178,13 @@ end);
 test("B1.3 pushes without reading", function ()
 	for _, roster in ipairs { "none", "set" } do
 		grants({ roster = roster, roster_push = true }, { roster = roster },
-			{ problem("roster_push", "true", 'roster = "get" or "both" beside it, or false') });
+			{ lacks("roster_push", "true", "false") });
 		grants({ roster = roster, roster_push = 1 }, { roster = roster }, { problem("roster_push", "1", "true or false") });
 	end
 end);
 
 test("B1.4 presences of contacts want reading", function ()
-	local refused = problem("presence", '"roster"', 'roster = "get" or "both" beside it, or "managed_entity"');
+	local refused = lacks("presence", '"roster"', '"none" or "managed_entity"');
 	grants({ presence = "roster" }, {}, { refused });
 	grants({ presence = "roster", roster = "none" }, {}, { refused });
 	grants({ presence = "roster", roster = "set", message = "outgoing" }, { roster = "set", message = "outgoing" }, { refused });

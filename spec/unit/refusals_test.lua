@@ -143,7 +143,7 @@ local function setup_acts(log_acts, has_metrics)
 	if has_metrics == "labels" then
 		local metrics = {};
 		api.metric = function (_, kind, name, unit, help, keys)
-			equal({ kind, unit, keys }, { "counter", "", { "entity" } });
+			equal({ kind, unit, keys }, { name == "covered_users" and "gauge" or "counter", "", { "entity" } });
 			luaunit.assertStrMatches(help, "%u[%a ]+%.");
 			return { with_labels = function (_, entity)
 				local label = name .. " " .. entity;
@@ -186,6 +186,9 @@ test("B10.2 acts are counted for each entity where metrics have labels", functio
 	made.acts.announce(made.entity);
 	equal(made.measured["pushes a.lit"], 2);
 	equal(made.measured.pushes, nil);
+	made.acts.covered("a.lit", 5);
+	made.acts.covered("a.lit", 4);
+	equal(made.measured["covered_users a.lit"], 4);
 end);
 
 test("B10.1 acts are logged where that is wanted, and an id makes up no lines", function ()

@@ -104,7 +104,7 @@ local parts = {
 	"strip_client_namespace", "is_client_stanza", "encapsulated_iq", "forwarded_message",
 	"create_recent", "create_users",
 	"create_refuse", "refusals", "about", "in_slices", "create_error_filter",
-	"check_configuration", "run_command",
+	"create_check", "describe_users", "module_version", "create_covered_count",
 };
 
 local path = (arg[0]:match "^(.*)spec/unit/run%.lua$" or "") .. "lua-out/mod_privilege.lua";

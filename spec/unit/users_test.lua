@@ -97,3 +97,79 @@ test("B12.7 a user is looked up in the storage once in a while only", function (
 	users.covers(gateway, "opted-in", "juliet");
 	equal(store.reads, 2);
 end);
+
+--- Entities with the users of their grants, what is counted of them, and timers.
+local function make_count(users, coverages)
+	local add_timer, go_off, timers = support.timers();
+	local counted, all = {}, {};
+	local entities = { all = function () return all; end };
+	local count = support.parts.create_covered_count {
+		users = users, entities = entities, add_timer = add_timer,
+		counted = function (entity, number) table.insert(counted, entity .. " " .. number); end,
+	};
+	local function configure(given)
+		all = {};
+		for jid, coverage in pairs(given) do
+			all[jid] = { jid = jid, permissions = { users = coverage } };
+		end
+		count.configured();
+	end
+	local function finish()
+		while timers[1] do
+			go_off();
+		end
+		local said = table.concat(counted, ", ");
+		counted = {};
+		return said;
+	end
+	configure(coverages);
+	return count, configure, finish, function (jid) return all[jid]; end;
+end
+
+test("B12.6 those whom a grant covers are counted after a while, and no others", function ()
+	local users = make();
+	users.keep(gateway, "juliet", record "in");
+	users.keep(gateway, "nurse", record "allowed");
+	users.keep(gateway, "peter", record "revoked");
+	users.keep(other, "friar", record "in");
+	local count, _, finish = make_count(users, { [gateway] = "opted-in", [other] = "all", ["listed.lit"] = { juliet = true } });
+	equal(count.number_of(gateway), nil);
+	equal(finish(), gateway .. " 2");
+	equal(count.number_of(gateway), 2);
+	equal(count.number_of(other), nil);
+	equal(count.number_of "listed.lit", nil);
+end);
+
+test("B12.6 the number follows who comes and goes, each once", function ()
+	local users = make();
+	users.keep(gateway, "juliet", record "in");
+	local count, configure, finish, entity = make_count(users, { [gateway] = "opted-in" });
+	-- also while they are counted
+	count.changed(entity(gateway), "nurse", true);
+	users.keep(gateway, "nurse", record "in");
+	count.changed(entity(gateway), "nurse", true);
+	equal(finish(), gateway .. " 2");
+	count.changed(entity(gateway), "nurse", true);
+	count.changed(entity(gateway), "friar", true);
+	count.changed(entity(gateway), "juliet", false);
+	count.changed(entity(gateway), "juliet", false);
+	count.forget "friar";
+	count.forget "nobody";
+	equal(finish(), gateway .. " 3, " .. gateway .. " 2, " .. gateway .. " 1");
+	-- when the configuration is read again, it is counted anew only for who is new
+	configure { [gateway] = "opted-in", [other] = "opted-in" };
+	equal(finish(), other .. " 0");
+	equal(count.number_of(gateway), 1);
+	configure { [other] = "opted-in" };
+	equal(finish(), gateway .. " 0");
+	equal(count.number_of(gateway), nil);
+end);
+
+test("B12.6 a grant that is widened while its users are counted is not counted any more", function ()
+	local users = make();
+	users.keep(gateway, "juliet", record "in");
+	local count, configure, finish = make_count(users, { [gateway] = "opted-in" });
+	configure { [gateway] = "all" };
+	equal(finish(), gateway .. " 0");
+	equal(count.number_of(gateway), nil);
+end);

@@ -1,9 +1,11 @@
 import * as jid from "util.jid";
 import { describe_problem, read_configuration, show_value, sorted_keys } from "../grants/configuration";
-import { iq_namespaces } from "../grants/permissions";
-import type { Permissions } from "../grants/permissions";
+import { allows, iq_namespaces } from "../grants/permissions";
+import type { Coverage, Permissions } from "../grants/permissions";
 import { suggest } from "../grants/suggestion";
 import { print_table } from "./print_table";
+import type { RunningServer } from "./running_server";
+import { count_of, describe_users, question } from "./words";
 
 type Section = LuaTable<string, unknown>;
 /** The sections of a configuration by host, "*" for the global one. */
@@ -11,242 +13,369 @@ export type Sections = LuaTable<string, Section>;
 
 /** What a check has found. */
 export interface Report {
-	/** Host, entity, roster, pushes, message, presence, iq namespaces. */
+	/** Host, entity, users, roster, pushes, message, presence, iq namespaces. */
 	rows: string[][];
 	/** Sentences. */
 	problems: string[];
+	/** Sentences about what is no mistake, and may surprise. */
+	warnings: string[];
 }
 
-const option_types: Record<string, string> = {
-	privileged_entities: "table",
-	privilege_iq_timeout: "number",
-	privilege_probe_rate: "number",
-	privilege_legacy_namespace: "boolean",
-	privilege_log_acts: "boolean",
-};
-
-/** What a table has of its own: options and sections that are not there are looked up in the global section. */
-function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
-	return rawget(from as unknown as Record<string, V>, key);
-}
-
-function section_name(host: string, section: Section): string {
-	if (host === "*") {
-		return "global section";
-	}
-	return (section.has("component_module") ? 'Component "' : 'VirtualHost "') + host + '"';
-}
-
-/** `; was "…" meant?`, or nothing. */
-function question(meant: string | undefined): string {
-	return meant !== undefined ? ' (was "' + meant + '" meant?)' : "";
-}
-
-/** Whether a list of the configuration, which may be one word too, has a word. */
-function lists(option: unknown, word: string): boolean {
-	if (type(option) === "table") {
-		for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
-			if (listed === word) {
-				return true;
-			}
-		}
-	}
-	return option === word;
-}
-
-function is_enabled(sections: Sections, section: Section): boolean {
-	const everywhere = sections.get("*");
-	const enabled = lists(own(section, "modules_enabled"), "privilege") || lists(everywhere.get("modules_enabled"), "privilege");
-	return enabled && !lists(section.get("modules_disabled"), "privilege");
-}
-
-/** The names of the sections that pass the test, as keys. */
-function hosts_where(sections: Sections, test: (this: void, section: Section) => boolean): Record<string, true> {
-	const found: Record<string, true> = {};
-	for (const [host, section] of pairs(sections)) {
-		if (host !== "*" && test(section)) {
-			found[host] = true;
-		}
-	}
-	return found;
-}
-
-/** What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing. */
-function entity_problem(entity: string, sections: Sections): string | undefined {
-	const [node, domain] = jid.split(entity);
-	const section = own(sections, domain!);
-	if (node !== undefined) {
-		if (section && !section.has("component_module")) {
-			return undefined;
-		}
-		const virtual_hosts = hosts_where(sections, (other) => !other.has("component_module"));
-		return domain! + " is no VirtualHost of this configuration" + question(suggest(domain!, virtual_hosts));
-	}
-	if (!section) {
-		const components = hosts_where(sections, (other) => other.get("component_module") === "component");
-		return "there is no such Component in this configuration" + question(suggest(domain!, components));
-	}
-	const component_module = section.get("component_module");
-	if (component_module === undefined) {
-		return "it is a VirtualHost, an entity is a Component or a user";
-	}
-	return component_module !== "component" ? "it is part of the server itself, an entity is an external Component" : undefined;
-}
-
-function permission_row(host: string, entity: string, permissions: Permissions): string[] {
-	const iqs: string[] = [];
-	for (const [, namespace] of ipairs(iq_namespaces(permissions))) {
-		iqs.push(namespace + "=" + permissions.iq.get(namespace));
-	}
-	return [
-		host, entity, permissions.roster, permissions.push ? "yes" : "no", permissions.message, permissions.presence,
-		iqs.length > 0 ? table.concat(iqs, " ") : "none",
+/** Checks configurations, for `prosodyctl mod_privilege check` and the log. */
+export function create_check() {
+	/** The iq namespaces with which an admin changes the server: commands (XEP-0050), password and account (XEP-0077), any chat room (XEP-0045). */
+	const powerful_namespaces = [
+		"http://jabber.org/protocol/commands", "jabber:iq:register", "http://jabber.org/protocol/muc#admin", "http://jabber.org/protocol/muc#owner",
 	];
-}
 
-/** Whether the server understands the value of an option as something of that type. */
-function is_understood(value: unknown, wanted: string): boolean {
-	if (wanted === "number") {
-		return tonumber(value) !== undefined;
+	const option_types: Record<string, string> = {
+		privileged_entities: "table",
+		privilege_iq_timeout: "number",
+		privilege_probe_rate: "number",
+		privilege_legacy_namespace: "boolean",
+		privilege_log_acts: "boolean",
+	};
+
+	/** What a table has of its own: options and sections that are not there are looked up in the global section. */
+	function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
+		return rawget(from as unknown as Record<string, V>, key);
 	}
-	const text = tostring(value);
-	return text === "true" || text === "false" || value === 0 || value === 1;
-}
 
-function check_options(host: string, section: Section, problems: string[]): void {
-	for (const [, option] of ipairs(sorted_keys(section))) {
-		const value = section.get(option);
-		const wanted = option_types[option];
-		if (wanted === undefined) {
-			const meant = suggest(option, option_types);
-			if (meant !== undefined) {
-				problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
+	function section_name(host: string, section: Section): string {
+		if (host === "*") {
+			return "global section";
+		}
+		return (section.has("component_module") ? 'Component "' : 'VirtualHost "') + host + '"';
+	}
+
+	/** Whether a list of the configuration, which may be one word too, has a word. */
+	function lists(option: unknown, word: string): boolean {
+		if (type(option) === "table") {
+			for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
+				if (listed === word) {
+					return true;
+				}
 			}
-		} else if (wanted !== "table" && !is_understood(value, wanted)) {
-			problems.push(section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted);
 		}
+		return option === word;
 	}
-}
 
-function check_host(host: string, sections: Sections, report: Report): void {
-	const section = sections.get(host);
-	const own_option = own(section, "privileged_entities");
-	let option = own_option;
-	if (option === undefined) {
-		option = sections.get("*").get("privileged_entities");
+	function is_enabled(sections: Sections, section: Section): boolean {
+		const everywhere = sections.get("*");
+		const enabled = lists(own(section, "modules_enabled"), "privilege") || lists(everywhere.get("modules_enabled"), "privilege");
+		return enabled && !lists(section.get("modules_disabled"), "privilege");
 	}
-	if (option === undefined) {
-		return;
-	}
-	const name = section_name(host, section);
-	if (section.has("component_module")) {
-		if (own_option !== undefined) {
-			report.problems.push(name + ": privileged_entities grants nothing here, it belongs to a VirtualHost");
-		}
-		return;
-	}
-	if (!is_enabled(sections, section)) {
-		if (own_option !== undefined) {
-			report.problems.push(name + ': privileged_entities grants nothing, "privilege" is not in modules_enabled');
-		}
-		return;
-	}
-	const configuration = read_configuration(option, jid.prep, host);
-	for (const [, problem] of ipairs(configuration.problems)) {
-		report.problems.push(describe_problem(host, problem));
-	}
-	for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
-		report.rows.push(permission_row(host, entity, configuration.grants.get(entity)));
-		const problem = entity_problem(entity, sections);
-		if (problem !== undefined) {
-			report.problems.push(name + ': entity "' + entity + '": ' + problem);
-		}
-	}
-}
 
-/** The first option of a section that was probably meant to be privileged_entities, nil where there is none. */
-function misspelt_option(section: Section): string | undefined {
-	for (const [, option] of ipairs(sorted_keys(section))) {
-		if (option_types[option] === undefined && suggest(option, option_types) === "privileged_entities") {
-			return option;
+	/** The names of the sections that pass the test, as keys. */
+	function hosts_where(sections: Sections, test: (this: void, section: Section) => boolean): Record<string, true> {
+		const found: Record<string, true> = {};
+		for (const [host, section] of pairs(sections)) {
+			if (host !== "*" && test(section)) {
+				found[host] = true;
+			}
+		}
+		return found;
+	}
+
+	/** What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing. */
+	function entity_problem(entity: string, sections: Sections): string | undefined {
+		const [node, domain] = jid.split(entity);
+		const section = own(sections, domain!);
+		if (node !== undefined) {
+			if (section && !section.has("component_module")) {
+				return undefined;
+			}
+			const virtual_hosts = hosts_where(sections, (other) => !other.has("component_module"));
+			return domain! + " is no VirtualHost of this configuration" + question(suggest(domain!, virtual_hosts));
+		}
+		if (!section) {
+			const components = hosts_where(sections, (other) => other.get("component_module") === "component");
+			return "there is no such Component in this configuration" + question(suggest(domain!, components));
+		}
+		const component_module = section.get("component_module");
+		if (component_module === undefined) {
+			return "it is a VirtualHost, an entity is a Component or a user";
+		}
+		return component_module !== "component" ? "it is part of the server itself, an entity is an external Component" : undefined;
+	}
+
+	function permission_row(host: string, entity: string, permissions: Permissions): string[] {
+		const iqs: string[] = [];
+		for (const [, namespace] of ipairs(iq_namespaces(permissions))) {
+			iqs.push(namespace + "=" + permissions.iq.get(namespace));
+		}
+		return [
+			host, entity, describe_users(permissions.users), permissions.roster, permissions.push ? "yes" : "no", permissions.message, permissions.presence,
+			iqs.length > 0 ? table.concat(iqs, " ") : "none",
+		];
+	}
+
+	/** The accounts of a host that the option `admins` names and a grant covers, but for the entity itself. */
+	function covered_admins(host: string, entity: string, users: Coverage, section: Section): string[] {
+		const option = section.get("admins");
+		const admins: string[] = [];
+		if (type(option) === "table") {
+			for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
+				const admin = type(listed) === "string" ? jid.prep(listed as string) : undefined;
+				const [username, domain] = jid.split(admin);
+				const is_covered = username !== undefined && domain === host && (users === "all" || (users !== "opted-in" && users.has(username)));
+				if (is_covered && admin !== entity) {
+					admins.push(admin!);
+				}
+			}
+		}
+		table.sort(admins);
+		return admins;
+	}
+
+	/** What a grant has of what an admin's account can be used for. */
+	function powers(permissions: Permissions): string[] {
+		const found: string[] = [];
+		if (permissions.message === "outgoing") {
+			found.push("message");
+		}
+		for (const [, namespace] of ipairs(powerful_namespaces)) {
+			if (allows(permissions.iq.get(namespace), "set")) {
+				found.push('iq["' + namespace + '"]');
+			}
+		}
+		return found;
+	}
+
+	/** Warns of a grant that is as good as an admin's. */
+	function check_powers(host: string, entity: string, permissions: Permissions, section: Section, report: Report): void {
+		const admins = covered_admins(host, entity, permissions.users, section);
+		const found = powers(permissions);
+		if (admins.length > 0 && found.length > 0) {
+			report.warnings.push(string.format('%s: entity "%s" can act as the admin %s by %s%s', section_name(host, section), entity,
+				table.concat(admins, ", "), table.concat(found, ", "),
+				permissions.users === "all" ? '. Limit it by users = "opted-in" or a list of users.' : "."));
 		}
 	}
-	return undefined;
-}
 
-/** Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log. */
-export function explain_no_grants(host: string, sections: Sections): string {
-	const everywhere = sections.get("*");
-	const section = own(sections, host) ?? everywhere;
-	const beginning = 'VirtualHost "' + host + '": mod_privilege is enabled and grants nothing: ';
-	if (own(section, "privileged_entities") !== undefined || own(everywhere, "privileged_entities") !== undefined) {
-		return beginning + "no entry of privileged_entities grants anything";
+	/** Whether the server understands the value of an option as something of that type. */
+	function is_understood(value: unknown, wanted: string): boolean {
+		if (wanted === "number") {
+			return tonumber(value) !== undefined;
+		}
+		const text = tostring(value);
+		return text === "true" || text === "false" || value === 0 || value === 1;
 	}
-	for (const [, name] of ipairs([host, "*"])) {
-		const named = own(sections, name);
-		const misspelt = named && misspelt_option(named);
-		if (named && misspelt !== undefined) {
-			return beginning + section_name(name, named) + " has " + show_value(misspelt) + question("privileged_entities");
+
+	function check_options(host: string, section: Section, problems: string[]): void {
+		for (const [, option] of ipairs(sorted_keys(section))) {
+			const value = section.get(option);
+			const wanted = option_types[option];
+			if (wanted === undefined) {
+				const meant = suggest(option, option_types);
+				if (meant !== undefined) {
+					problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
+				}
+			} else if (wanted !== "table" && !is_understood(value, wanted)) {
+				problems.push(section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted);
+			}
 		}
 	}
-	const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);
-	const component = sorted_keys(components as unknown as Sections)[0];
-	if (component !== undefined) {
-		return beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's";
-	}
-	return beginning + "there is no privileged_entities in its section, nor in the global one";
-}
 
-/** Looks through a configuration for what it grants and what is wrong with that. */
-export function check_configuration(sections: Sections): Report {
-	const report: Report = { rows: [], problems: [] };
-	const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
-	if (own(sections.get("*"), "privileged_entities") !== undefined && next(hosts_with_it)[0] === undefined) {
-		report.problems.push('global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost');
-	}
-	for (const [, host] of ipairs(sorted_keys(sections))) {
-		check_options(host, sections.get(host), report.problems);
-		if (host !== "*") {
-			check_host(host, sections, report);
+	function check_host(host: string, sections: Sections, report: Report): void {
+		const section = sections.get(host);
+		const own_option = own(section, "privileged_entities");
+		let option = own_option;
+		if (option === undefined) {
+			option = sections.get("*").get("privileged_entities");
+		}
+		if (option === undefined) {
+			return;
+		}
+		const name = section_name(host, section);
+		if (section.has("component_module")) {
+			if (own_option !== undefined) {
+				report.problems.push(name + ": privileged_entities grants nothing here, it belongs to a VirtualHost");
+			}
+			return;
+		}
+		if (!is_enabled(sections, section)) {
+			if (own_option !== undefined) {
+				report.problems.push(name + ': privileged_entities grants nothing, "privilege" is not in modules_enabled');
+			}
+			return;
+		}
+		const configuration = read_configuration(option, jid.prep, host);
+		for (const [, problem] of ipairs(configuration.problems)) {
+			report.problems.push(describe_problem(host, problem));
+		}
+		for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
+			const permissions = configuration.grants.get(entity);
+			report.rows.push(permission_row(host, entity, permissions));
+			check_powers(host, entity, permissions, section, report);
+			const problem = entity_problem(entity, sections);
+			if (problem !== undefined) {
+				report.problems.push(name + ': entity "' + entity + '": ' + problem);
+			}
 		}
 	}
-	return report;
-}
 
-/**
- * The command `prosodyctl mod_privilege`.
- *
- * @param args the words after that
- * @param get_sections gives the configuration
- * @returns the exit status: 1 where something is wrong
- */
-export function run_command(args: string[], get_sections: (this: void) => Sections): number {
-	if (args[0] === "version") {
-		print("mod_privilege " + module_version);
-		return 0;
+	/** The first option of a section that was probably meant to be privileged_entities, nil where there is none. */
+	function misspelt_option(section: Section): string | undefined {
+		for (const [, option] of ipairs(sorted_keys(section))) {
+			if (option_types[option] === undefined && suggest(option, option_types) === "privileged_entities") {
+				return option;
+			}
+		}
+		return undefined;
 	}
-	if (args[0] !== "check") {
-		print("mod_privilege " + module_version + ": XEP-0356 (Privileged Entity) for Prosody");
-		print("");
-		print("Usage: prosodyctl mod_privilege check");
-		print("       prosodyctl mod_privilege version");
-		print("");
-		print("  check    shows what the configuration grants to which entities, and what is wrong with it");
-		print("  version  shows the version of the module");
-		return args[0] === undefined || args[0] === "help" || args[0] === "--help" ? 0 : 1;
+
+	/** Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log. */
+	function explain_no_grants(host: string, sections: Sections): string {
+		const everywhere = sections.get("*");
+		const section = own(sections, host) ?? everywhere;
+		const beginning = 'VirtualHost "' + host + '": mod_privilege is enabled and grants nothing: ';
+		if (own(section, "privileged_entities") !== undefined || own(everywhere, "privileged_entities") !== undefined) {
+			return beginning + "no entry of privileged_entities grants anything";
+		}
+		for (const [, name] of ipairs([host, "*"])) {
+			const named = own(sections, name);
+			const misspelt = named && misspelt_option(named);
+			if (named && misspelt !== undefined) {
+				return beginning + section_name(name, named) + " has " + show_value(misspelt) + question("privileged_entities");
+			}
+		}
+		const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);
+		const component = sorted_keys(components as unknown as Sections)[0];
+		if (component !== undefined) {
+			return beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's";
+		}
+		return beginning + "there is no privileged_entities in its section, nor in the global one";
 	}
-	const report = check_configuration(get_sections());
-	if (report.rows.length > 0) {
-		print_table(print, ["Host", "Entity", "Roster", "Pushes", "Message", "Presence", "IQ namespaces"], report.rows);
-	} else {
-		print("No entity is granted anything.");
+
+	/** Looks through a configuration for what it grants and what is wrong with that. */
+	function check_configuration(sections: Sections): Report {
+		const report: Report = { rows: [], problems: [], warnings: [] };
+		const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
+		if (own(sections.get("*"), "privileged_entities") !== undefined && next(hosts_with_it)[0] === undefined) {
+			report.problems.push('global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost');
+		}
+		for (const [, host] of ipairs(sorted_keys(sections))) {
+			check_options(host, sections.get(host), report.problems);
+			if (host !== "*") {
+				check_host(host, sections, report);
+			}
+		}
+		return report;
 	}
-	if (report.problems.length === 0) {
-		return 0;
+
+	/**
+	 * Compares the running server with what the configuration wants of it, host by host.
+	 *
+	 * @param hosts that grant something
+	 * @param path of this file
+	 * @returns sentences
+	 */
+	function compare_running(server: RunningServer, hosts: string[], path: string): string[] {
+		const warnings: string[] = [];
+		if (server.finds === "") {
+			warnings.push("The running server does not find " + path + ". Restart it if plugin_paths has changed.");
+		} else if (server.finds !== path) {
+			warnings.push(string.format("The running server finds %s before %s. Remove the one that you do not want, or restart the server if plugin_paths has changed.",
+				server.finds, path));
+		}
+		for (const [, host] of ipairs(hosts)) {
+			const beginning = 'VirtualHost "' + host + '": the running server ';
+			const remedy = ". Run: prosodyctl shell module %s privilege " + host;
+			if (!server.hosts.has(host)) {
+				warnings.push(beginning + "does not have this host. Restart it.");
+			} else {
+				const loaded = server.hosts.get(host);
+				if (loaded.path === "") {
+					warnings.push(beginning + "has not loaded the module" + string.format(remedy, "load"));
+				} else if (loaded.path !== path) {
+					warnings.push(beginning + "has loaded " + loaded.path + string.format(remedy, "reload"));
+				} else if (loaded.version !== module_version) {
+					const version = loaded.version !== "" ? "version " + loaded.version : "another version";
+					warnings.push(beginning + "has loaded " + version + ", this is " + module_version + string.format(remedy, "reload"));
+				}
+			}
+		}
+		return warnings;
 	}
-	print("");
-	for (const [, problem] of ipairs(report.problems)) {
-		print(problem);
+
+	/** The hosts in the rows of a report, each once. */
+	function hosts_of(report: Report): string[] {
+		const hosts: string[] = [];
+		for (const [, row] of ipairs(report.rows)) {
+			if (hosts[hosts.length - 1] !== row[0]) {
+				hosts.push(row[0]!);
+			}
+		}
+		return hosts;
 	}
-	return 1;
+
+	/** Prints what a check has found. */
+	function print_report(report: Report): void {
+		if (report.rows.length > 0) {
+			const titles = ["Host", "Entity", "Users", "Roster", "Pushes", "Message", "Presence", "IQ namespaces"];
+			print_table(print, titles, report.rows, math.huge);
+		} else {
+			print("No entity is granted anything.");
+		}
+		if (report.problems.length > 0) {
+			print("");
+		} else if (report.rows.length > 0) {
+			print("");
+			const warned = report.warnings.length > 0 ? ", " + count_of(report.warnings.length, "warning", "warnings") : "";
+			print("OK: no problems in " + count_of(report.rows.length, "grant", "grants") + warned);
+		}
+		for (const [, problem] of ipairs(report.problems)) {
+			print(problem);
+		}
+		for (const [, warning] of ipairs(report.warnings)) {
+			print("Warning: " + warning);
+		}
+	}
+
+	/**
+	 * The command `prosodyctl mod_privilege`.
+	 *
+	 * @param args the words after that
+	 * @param get_sections gives the configuration
+	 * @param path of this file
+	 * @param ask_server asks the server that runs with this configuration; nil where there is none
+	 * @returns the exit status: 1 where something is wrong
+	 */
+	function run_command(
+		args: string[], get_sections: (this: void) => Sections, path: string, ask_server: (this: void, option: unknown) => RunningServer | undefined,
+	): number {
+		const command = args[0];
+		const is_known = command === "check" || command === "version";
+		if (is_known && args[1] !== undefined) {
+			print('prosodyctl mod_privilege ' + command + " takes no arguments: " + args[1]);
+			return 1;
+		}
+		if (command === "version") {
+			print("mod_privilege " + module_version);
+			return 0;
+		}
+		if (command !== "check") {
+			print("mod_privilege " + module_version + ": XEP-0356 (Privileged Entity) for Prosody");
+			print("");
+			print("Usage: prosodyctl mod_privilege check");
+			print("       prosodyctl mod_privilege version");
+			print("");
+			print("  check    shows what the configuration grants to which entities, and what is wrong with it");
+			print("  version  shows the version of the module");
+			return command === undefined || command === "help" || command === "--help" ? 0 : 1;
+		}
+		const sections = get_sections();
+		const report = check_configuration(sections);
+		const server = ask_server(sections.get("*").get("admin_socket"));
+		if (server) {
+			for (const [, warning] of ipairs(compare_running(server, hosts_of(report), path))) {
+				report.warnings.push(warning);
+			}
+		}
+		print_report(report);
+		return report.problems.length > 0 ? 1 : 0;
+	}
+
+	return { explain_no_grants, check_configuration, compare_running, run_command };
 }

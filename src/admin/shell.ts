@@ -1,53 +1,244 @@
+import * as jid from "util.jid";
+import { account_exists } from "../prosody/accounts";
+import { in_slices } from "../prosody/timers";
+import type { AddTimer } from "../prosody/timers";
 import { sorted_keys } from "../grants/configuration";
 import { describe_permissions } from "../grants/permissions";
+import { suggest } from "../grants/suggestion";
+import type { UserRecord, Users } from "../grants/users";
+import type { CoveredCount } from "../entities/covered_count";
 import { is_connected } from "../entities/entities";
-import type { Entities, Entity } from "../entities/entities";
+import type { Counts, Entities, Entity } from "../entities/entities";
+import type { Opting } from "../entities/opting";
 import { print_table } from "./print_table";
+import { count_of, describe_users, question } from "./words";
 
-/** The entities of each host that serves some. */
-export type EntitiesByHost = LuaTable<string, Entities>;
+/** What the commands need of a host. */
+interface ServedHost {
+	entities: Entities;
+	users: Users;
+	opting: Opting;
+	covered_count: CoveredCount;
+	add_timer: AddTimer;
+}
+
+/** The hosts of the server that serve entities. */
+export type ServedHosts = LuaTable<string, ServedHost>;
 
 /** The console of the running server, as its commands see it. */
 interface Shell {
 	session: { print: (this: void, line: string) => void };
 }
 
+/** What a command answers: true and a sentence, or nil and what is wrong. */
+type Answer = LuaMultiReturn<[boolean | undefined, string]>;
+
 interface ShellSection {
-	list: (this: Shell, host?: string) => LuaMultiReturn<[boolean | undefined, string]>;
+	list: (this: Shell, host?: string) => Answer;
+	users: (this: Shell, host?: string, entity?: string) => Answer;
+	allow: (this: Shell, host?: string, entity?: string, user?: string) => Answer;
+	revoke: (this: Shell, host?: string, entity?: string, user?: string) => Answer;
 }
 
-const titles = [
-	"Host", "Entity", "Connected since", "Messages", "IQs", "Roster gets", "Roster sets", "Pushes", "Presences", "Refused", "Granted",
-];
-
-/** When the streams of an entity came, or "no". */
-function connected_since(entity: Entity): string {
-	const times: string[] = [];
-	for (const [, connection] of ipairs(entity.connections)) {
-		if (is_connected(connection)) {
-			times.push(os.date("%Y-%m-%d %H:%M:%S", connection.since));
-		}
-	}
-	return times.length > 0 ? table.concat(times, ", ") : "no";
-}
-
-function entity_row(host: string, entity: Entity): string[] {
-	const counts = entity.counts;
-	return [
-		host, entity.jid, connected_since(entity),
-		tostring(counts.messages), tostring(counts.iqs), tostring(counts.roster_gets), tostring(counts.roster_sets),
-		tostring(counts.pushes), tostring(counts.presences), tostring(counts.refusals),
-		describe_permissions(entity.permissions),
-	];
+/** What a command is about. */
+interface Subject {
+	host: string;
+	served: ServedHost;
+	entity: Entity;
 }
 
 /**
- * Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the command
- * `privilege:list(HOST)`, in Prosody 13 also `privilege list HOST`. Without a host it lists all.
+ * Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the commands `privilege:list(HOST)`,
+ * `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`; for
+ * `prosodyctl shell` they are `privilege list HOST` and so on. `list` without a host lists all.
  *
  * The commands that modules of a host may add to the console always want a host, so this goes into its environment.
  */
-export function add_shell_command(api: Module, everywhere: EntitiesByHost): void {
+export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
+	/** `util.async` can tell whether its caller may wait since Prosody 0.11. */
+	const [has_async, async_module] = pcall(require, "util.async");
+	const async = async_module as typeof import("util.async");
+
+	/** With the "| " before each line of a console, it fits into 120 columns. */
+	const max_width = 118;
+
+	const list_titles = ["Host", "Entity", "Granted", "Users", "Connected since", "Activity"];
+	const activities: Array<[keyof Counts, string]> = [
+		["messages", "messages"], ["iqs", "iqs"], ["roster_gets", "roster gets"], ["roster_sets", "roster sets"],
+		["pushes", "pushes"], ["presences", "presences"], ["refusals", "refused"],
+	];
+
+	function time_text(time: number): string {
+		return os.date("%Y-%m-%d %H:%M:%S", time);
+	}
+
+	/** Why an entity that is not connected cannot connect; "no" where it can. */
+	function absence(entity: Entity): string {
+		const [username, domain] = jid.split(entity.jid);
+		const host = prosody.hosts.get(domain!) as Host | undefined;
+		if (username !== undefined) {
+			if (!host || !host.sessions) {
+				return "no such host";
+			}
+			return account_exists(username, domain!) ? "no" : "no such user";
+		}
+		if (!host) {
+			return "no such component";
+		}
+		return host.modules.has("component") ? "no" : "no external component";
+	}
+
+	/** When the streams of an entity came, or why there is none. */
+	function connected_since(entity: Entity): string {
+		const times: string[] = [];
+		for (const [, connection] of ipairs(entity.connections)) {
+			if (is_connected(connection)) {
+				times.push(time_text(connection.since));
+			}
+		}
+		return times.length > 0 ? table.concat(times, ", ") : absence(entity);
+	}
+
+	/** What an entity did, and how often: `messages 3, refused 1`. */
+	function describe_counts(counts: Counts): string {
+		const parts: string[] = [];
+		for (const [, activity] of ipairs(activities)) {
+			const number = counts[activity[0]];
+			if (number > 0) {
+				parts.push(activity[1] + " " + number);
+			}
+		}
+		return parts.length > 0 ? table.concat(parts, ", ") : "none";
+	}
+
+	/** How a user came under a grant, or out of it. */
+	function describe_record(record: UserRecord): string {
+		if (record.state === "in") {
+			return "opted in by " + (record.by ?? "something");
+		}
+		return record.state + " by " + (record.by ?? "the admin");
+	}
+
+	/** Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go. */
+	function work_through(add_timer: AddTimer, step: (this: void) => boolean): void {
+		// Lua 5.1 cannot wait within a pcall, which consoles are in.
+		if (has_async && _VERSION !== "Lua 5.1" && async.ready()) {
+			const [wait, done] = async.waiter();
+			let is_left = true;
+			in_slices(add_timer, () => {
+				is_left = step();
+				return is_left;
+			}, () => {
+				if (!is_left) {
+					done();
+				}
+			});
+			wait();
+			return;
+		}
+		let more = true;
+		while (more) {
+			more = step();
+		}
+	}
+
+	/** What a command is about; nil and what is wrong where there is no such host or entity. */
+	function find_subject(usage: string, host: string | undefined, name: string | undefined): LuaMultiReturn<[Subject | undefined, string]> {
+		if (type(host) !== "string" || type(name) !== "string") {
+			return $multi(undefined, "Usage: privilege " + usage);
+		}
+		const host_name = jid.prep(host!) ?? host!;
+		if (!everywhere.has(host_name)) {
+			return $multi(undefined, "mod_privilege is not loaded on " + host_name);
+		}
+		const served = everywhere.get(host_name);
+		const entity_name = jid.prep(name!) ?? name!;
+		const entity = served.entities.get(entity_name);
+		if (!entity) {
+			const meant = suggest(entity_name, served.entities.all() as unknown as Record<string, unknown>);
+			return $multi(undefined, host_name + " grants nothing to " + entity_name + question(meant));
+		}
+		return $multi({ host: host_name, served: served, entity: entity }, "");
+	}
+
+	/** The name of a user whom the admin may allow or revoke; nil and what is wrong where that is not so. */
+	function find_user(subject: Subject, user: string): LuaMultiReturn<[string | undefined, string]> {
+		const coverage = subject.entity.permissions.users;
+		if (coverage !== "opted-in") {
+			return $multi(undefined, string.format('The grant of %s covers %s. Users can be allowed and revoked where it has users = "opted-in".',
+				subject.entity.jid, coverage === "all" ? "all users" : "the users in a list"));
+		}
+		const is_jid = string.find(user, "@", 1, true)[0] !== undefined;
+		const [username, host, resource] = jid.split(jid.prep(is_jid ? user : user + "@" + subject.host));
+		if (username === undefined || host !== subject.host || resource !== undefined) {
+			return $multi(undefined, user + " is no user of " + subject.host);
+		}
+		if (!account_exists(username, subject.host)) {
+			return $multi(undefined, "There is no user " + username + "@" + subject.host);
+		}
+		return $multi(username, "");
+	}
+
+	/** Does what `allow` and `revoke` do. */
+	function change(allowed: boolean, host?: string, name?: string, user?: string): Answer {
+		const usage = (allowed ? "allow" : "revoke") + " HOST ENTITY USER";
+		const [subject, problem] = find_subject(usage, host, name);
+		if (!subject) {
+			return $multi(undefined, problem);
+		}
+		if (type(user) !== "string") {
+			return $multi(undefined, "Usage: privilege " + usage);
+		}
+		const [username, user_problem] = find_user(subject, user!);
+		if (username === undefined) {
+			return $multi(undefined, user_problem);
+		}
+		const entity = subject.entity;
+		const record = subject.served.users.record(entity.jid, username);
+		const outcome = string.format("%s %s act for %s@%s", entity.jid, allowed ? "may" : "may not", username, subject.host);
+		const was_allowed = record && record.state !== "revoked";
+		if (was_allowed === allowed) {
+			return $multi(true, outcome + " already: " + describe_record(record!));
+		}
+		const opting = subject.served.opting;
+		const change_record = allowed ? opting.allow : opting.revoke;
+		if (!change_record(entity, username)) {
+			return $multi(undefined, "This could not be saved, see the log");
+		}
+		return $multi(true, allowed ? outcome : outcome + " until you allow it");
+	}
+
+	/** Prints the users who are listed in the configuration. */
+	function print_listed(subject: Subject, listed: LuaTable<string, true>, print_line: (this: void, line: string) => void): number {
+		const rows: string[][] = [];
+		for (const [, username] of ipairs(sorted_keys(listed))) {
+			rows.push([username + "@" + subject.host, account_exists(username, subject.host) ? "listed in the configuration" : "listed, but no such user"]);
+		}
+		print_table(print_line, ["User", "How"], rows, max_width);
+		return rows.length;
+	}
+
+	/** Prints the users of whom something is kept; gives how many are covered, and how many are revoked. */
+	function print_opted_in(subject: Subject, print_line: (this: void, line: string) => void): LuaMultiReturn<[number, number]> {
+		const names = subject.served.users.candidates("opted-in") ?? [];
+		table.sort(names);
+		const rows: string[][] = [];
+		let position = 0;
+		let revoked = 0;
+		work_through(subject.served.add_timer, () => {
+			const username = names[position];
+			const record = username !== undefined ? subject.served.users.record(subject.entity.jid, username) : undefined;
+			if (username !== undefined && record) {
+				rows.push([username + "@" + subject.host, time_text(record.since), describe_record(record)]);
+				revoked = revoked + (record.state === "revoked" ? 1 : 0);
+			}
+			position = position + 1;
+			return username !== undefined;
+		});
+		print_table(print_line, ["User", "Since", "How"], rows, max_width);
+		return $multi(rows.length - revoked, revoked);
+	}
+
 	const section: ShellSection = {
 		list(host?: string) {
 			if (host !== undefined && !everywhere.has(host)) {
@@ -56,19 +247,61 @@ export function add_shell_command(api: Module, everywhere: EntitiesByHost): void
 			const rows: string[][] = [];
 			for (const [, host_name] of ipairs(sorted_keys(everywhere))) {
 				if (host === undefined || host === host_name) {
-					const granted = everywhere.get(host_name).all();
-					for (const [, entity] of ipairs(sorted_keys(granted))) {
-						rows.push(entity_row(host_name, granted.get(entity)));
+					const served = everywhere.get(host_name);
+					const granted = served.entities.all();
+					for (const [, name] of ipairs(sorted_keys(granted))) {
+						const entity = granted.get(name);
+						rows.push([
+							host_name, name, describe_permissions(entity.permissions),
+							describe_users(entity.permissions.users, served.covered_count.number_of(name)),
+							connected_since(entity), describe_counts(entity.counts),
+						]);
 					}
 				}
 			}
-			print_table(this.session.print, titles, rows);
-			return $multi(true, rows.length === 1 ? "1 entity" : tostring(rows.length) + " entities");
+			print_table(this.session.print, list_titles, rows, max_width);
+			return $multi(true, count_of(rows.length, "entity", "entities"));
+		},
+		users(host?: string, entity?: string) {
+			const [subject, problem] = find_subject("users HOST ENTITY", host, entity);
+			if (!subject) {
+				return $multi(undefined, problem);
+			}
+			const host_name = subject.host;
+			const coverage = subject.entity.permissions.users;
+			if (coverage === "all") {
+				return $multi(true, "The grant covers all users of " + host_name);
+			}
+			if (coverage !== "opted-in") {
+				return $multi(true, count_of(print_listed(subject, coverage, this.session.print), "user", "users"));
+			}
+			const [covered, revoked] = print_opted_in(subject, this.session.print);
+			return $multi(true, count_of(covered, "user", "users") + (revoked > 0 ? ", and " + revoked + " revoked" : ""));
+		},
+		allow(host?: string, entity?: string, user?: string) {
+			return change(true, host, entity, user);
+		},
+		revoke(host?: string, entity?: string, user?: string) {
+			return change(false, host, entity, user);
 		},
 	};
+
+	/** A command for `help privilege` (Prosody 13). */
+	function command_help(desc: string, args: string[]): object {
+		const described: object[] = [];
+		for (const [, arg] of ipairs(args)) {
+			described.push({ name: arg, type: "string" });
+		}
+		return { desc: desc, args: described, module: "privilege" };
+	}
 	const help = {
 		desc: "Entities with privileges (XEP-0356)",
-		commands: { list: { desc: "List the privileged entities of a host, or of all", args: [{ name: "host", type: "string" }], module: "privilege" } },
+		commands: {
+			list: command_help("List the privileged entities of a host, or of all", ["host"]),
+			users: command_help("List the users whom the grant of an entity covers", ["host", "entity"]),
+			allow: command_help('Let an entity act for a user, where its grant has users = "opted-in"', ["host", "entity", "user"]),
+			revoke: command_help("Keep an entity from acting for a user until that is allowed again", ["host", "entity", "user"]),
+		},
 	};
 	for (const [, shell] of ipairs(["admin_shell", "admin_telnet"])) {
 		const environment = api.shared<LuaTable<string, ShellSection | undefined>>("/*/" + shell + "/env");
@@ -76,8 +309,8 @@ export function add_shell_command(api: Module, everywhere: EntitiesByHost): void
 	}
 }
 
-/** Takes the command away again. */
-export function remove_shell_command(api: Module): void {
+/** Takes the commands away again. */
+export function remove_shell_commands(api: Module): void {
 	for (const [, shell] of ipairs(["admin_shell", "admin_telnet"])) {
 		api.shared<LuaTable<string, ShellSection | undefined>>("/*/" + shell + "/env").delete("privilege");
 	}

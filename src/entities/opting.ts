@@ -81,6 +81,30 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
+	/** Notes that the admin lets an entity act for a user; false where that could not be saved. */
+	function allow(entity: Entity, username: string): boolean {
+		unregistering.delete(user_key(entity.jid, username));
+		if (!users.keep(entity.jid, username, { state: "allowed", since: os.time(), by: "the admin" })) {
+			return false;
+		}
+		service.log("info", "The admin allowed %s to act for %s@%s", entity.jid, username, host);
+		service.covered(entity, username);
+		return true;
+	}
+
+	/** Notes that an entity may not act for a user until the admin allows it; false where that could not be saved. */
+	function revoke(entity: Entity, username: string): boolean {
+		const was_covered = users.covers(entity.jid, entity.permissions.users, username);
+		if (!users.keep(entity.jid, username, { state: "revoked", since: os.time(), by: "the admin" })) {
+			return false;
+		}
+		service.log("info", "The admin forbade %s to act for %s@%s", entity.jid, username, host);
+		if (was_covered) {
+			service.uncovered(entity, username);
+		}
+		return true;
+	}
+
 	/** Whether a session is a client's own stream, and not one that a module made up. */
 	function is_own_stream(session: Session): boolean {
 		return session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session;
@@ -215,6 +239,6 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, finish_all };
+	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, finish_all, allow, revoke };
 }
 export type Opting = ReturnType<typeof create_opting>;

@@ -15,6 +15,9 @@ export function create_statistics(api: Module, options: Options) {
 		refusals: "Requests of an entity that were refused.",
 	};
 
+	/** What the gauge shows. */
+	const covered_help = "Users who opted in to an entity or were allowed by the admin.";
+
 	// Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
 	const families = new LuaTable<Statistic, MetricFamily>();
 	// The metrics of each entity, which goes from here by itself.
@@ -25,6 +28,15 @@ export function create_statistics(api: Module, options: Options) {
 			families.set(act, api.metric("counter", act, "", help, ["entity"]));
 		} else if (api.measure) {
 			measures.set(act, api.measure(act, "counter"));
+		}
+	}
+
+	const covered_family = api.metric && api.metric("gauge", "covered_users", "", covered_help, ["entity"]);
+
+	/** Shows how many users a grant covers that is limited to those who opted in. */
+	function covered(entity: string, number: number): void {
+		if (covered_family) {
+			covered_family.with_labels(entity).set(number);
 		}
 	}
 
@@ -67,6 +79,6 @@ export function create_statistics(api: Module, options: Options) {
 		}
 	}
 
-	return { announce: announce, count: count, record: record };
+	return { announce: announce, count: count, record: record, covered: covered };
 }
 export type Statistics = ReturnType<typeof create_statistics>;

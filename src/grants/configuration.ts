@@ -14,6 +14,8 @@ export interface Problem {
 	allowed: string;
 	/** What was probably meant, nil where that is not clear. */
 	meant: string | undefined;
+	/** What the entity needs besides, where the value is one of those allowed. */
+	needs?: string | undefined;
 }
 
 /** The option `privileged_entities`, read. */
@@ -37,7 +39,7 @@ export interface Options {
 
 type Choices<T extends string> = Record<T, true>;
 type Prepare = (this: void, jid: string) => string | undefined;
-type ProblemSink = (this: void, option: string, value: unknown, allowed: string, meant?: string) => void;
+type ProblemSink = (this: void, option: string, value: unknown, allowed: string, meant?: string, needs?: string) => void;
 
 const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
 const access_allowed = '"none", "get", "set" or "both"';
@@ -147,7 +149,7 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, host: string, pr
 	const readable = permissions.roster === "get" || permissions.roster === "both";
 	// XEP-0356, 7.4: the server must reject it.
 	if (permissions.presence === "roster" && !readable) {
-		problem("presence", "roster", 'roster = "get" or "both" beside it, or "managed_entity"');
+		problem("presence", "roster", '"none" or "managed_entity"', undefined, 'roster = "get" or "both"');
 		permissions.presence = "none";
 	}
 
@@ -158,7 +160,7 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, host: string, pr
 		if (type(push) !== "boolean") {
 			problem("roster_push", push, "true or false");
 		} else if (push === true && !readable) {
-			problem("roster_push", push, 'roster = "get" or "both" beside it, or false');
+			problem("roster_push", push, "false", undefined, 'roster = "get" or "both"');
 		}
 	}
 
@@ -197,8 +199,8 @@ export function read_configuration(option: unknown, prepare: Prepare, host: stri
 	const entities = option as LuaTable<AnyNotNil, unknown>;
 	for (const [, key] of ipairs(sorted_keys(entities))) {
 		const name = tostring(key);
-		const problem: ProblemSink = (option_name, value, allowed, meant) => {
-			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed, meant: meant });
+		const problem: ProblemSink = (option_name, value, allowed, meant, needs) => {
+			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed, meant: meant, needs: needs });
 		};
 		const value = entities.get(key);
 		const entity = type(key) === "string" ? prepare(name) : undefined;
@@ -218,7 +220,10 @@ export function read_configuration(option: unknown, prepare: Prepare, host: stri
 /** A problem as a sentence for the log. */
 export function describe_problem(host: string, problem: Problem): string {
 	const where = problem.entity !== undefined ? ' entity "' + problem.entity + '":' : "";
+	const beginning = 'VirtualHost "' + host + '":' + where + " " + problem.option + " = " + problem.value;
+	if (problem.needs !== undefined) {
+		return beginning + " needs " + problem.needs;
+	}
 	const meant = problem.meant !== undefined ? ' (was "' + problem.meant + '" meant?)' : "";
-	return 'VirtualHost "' + host + '":' + where + " " + problem.option + " = " + problem.value
-		+ " grants nothing, allowed is " + problem.allowed + meant;
+	return beginning + " grants nothing, allowed is " + problem.allowed + meant;
 }

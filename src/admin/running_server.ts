@@ -1,0 +1,76 @@
+import * as st from "util.stanza";
+
+/** What a running server says of the module. */
+export interface RunningServer {
+	/** The file that it would load now, "" for none. */
+	finds: string;
+	/** Its hosts, with the file that is loaded there and its version; both "" where none is, and the latter where another mod_privilege is. */
+	hosts: LuaTable<string, { path: string; version: string }>;
+}
+
+/**
+ * Asks the server that runs with this configuration, if there is one that can be asked (Prosody 0.12 with mod_admin_shell).
+ *
+ * @param option `admin_socket`
+ * @returns nil where there is none, or where it does not answer in time
+ */
+export function ask_running_server(option: unknown): RunningServer | undefined {
+	/** Seconds to wait for it. */
+	const console_answer_time = 2;
+
+	/** Lua for its console: the file that it would load and, for each host, name, file and status, with tabs between and a line for each. */
+	const server_question = table.concat([
+		">(function ()",
+		'local code, found = require "util.pluginloader".load_resource "privilege";',
+		'local lines = { "finds\\t" .. (code and found or "") };',
+		"for name, host in pairs(prosody.hosts) do",
+		"local loaded = host.modules and host.modules.privilege;",
+		"local api = loaded and loaded.module or {};",
+		'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
+		"end",
+		'return table.concat(lines, "\\n");',
+		"end)()",
+	], " ");
+
+	/** What the console of a server answers to a line; nil where no server runs, or where it does not answer in time. */
+	function ask_console(path: string, line: string): string | undefined {
+		const [has_unix, unix] = pcall(require, "socket.unix");
+		const [has_parser, xml_parser] = pcall(require, "util.xml");
+		if (!has_unix || !has_parser) {
+			return undefined;
+		}
+		// COMPAT: some versions of LuaSocket have the function alone.
+		const open = type(unix) === "function" ? unix as () => import("socket.unix").UnixSocket : (unix as typeof import("socket.unix")).stream;
+		const connection = open();
+		connection.settimeout(console_answer_time, "t");
+		let received: string | undefined;
+		if (connection.connect(path)[0] !== undefined) {
+			connection.send("<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams'>"
+				+ tostring(st.stanza("repl-input").text(line)) + "</stream:stream>");
+			const [all, , some] = connection.receive("*a");
+			received = all ?? some;
+		}
+		connection.close();
+		const [text] = string.match(received ?? "", "<repl%-result.*</repl%-result>");
+		const answer = text !== undefined ? (xml_parser as typeof import("util.xml")).parse(text) : undefined;
+		return answer && answer.get_text();
+	}
+
+	/** Reads what the console has answered. */
+	function read_answer(answer: string): RunningServer | undefined {
+		const [finds] = string.match(answer, "^Result: finds\t([^\n]*)");
+		if (finds === undefined) {
+			return undefined;
+		}
+		const hosts: RunningServer["hosts"] = new LuaTable();
+		for (const [host, path, status] of string.gmatch(answer, "\nhost\t([^\t\n]*)\t([^\t\n]*)\t([^\n]*)")) {
+			hosts.set(host!, { path: path!, version: string.match(status!, "version ([^;]+)")[0] ?? "" });
+		}
+		return { finds: finds, hosts: hosts };
+	}
+
+	const name = type(option) === "string" ? option as string : "prosody.sock";
+	const path = string.sub(name, 1, 1) === "/" ? name : prosody.paths.data + "/" + name;
+	const [, answer] = pcall(ask_console, path, server_question);
+	return type(answer) === "string" ? read_answer(answer as string) : undefined;
+}
