@@ -174,11 +174,12 @@ end);
 
 test("B10.3 warns of grants that are as good as an admin's", function ()
 	local commands, register, pubsub = "http://jabber.org/protocol/commands", "jabber:iq:register", "http://jabber.org/protocol/pubsub";
+	local server;
 	local function warnings(permissions, admins, entity)
 		entity = entity or "pubsub.capulet.lit";
 		local host = granting { [entity] = permissions };
 		host.admins = admins;
-		local report = checks.check_configuration(sections { ["capulet.lit"] = host, ["pubsub.capulet.lit"] = component() });
+		local report = checks.check_configuration(sections { ["capulet.lit"] = host, ["pubsub.capulet.lit"] = component() }, server);
 		equal(report.problems, {});
 		return report.warnings;
 	end
@@ -201,23 +202,32 @@ test("B10.3 warns of grants that are as good as an admin's", function ()
 	} do
 		equal(warnings(harmless[1], harmless[2], harmless[3]), {});
 	end
+	-- a server knows of those who are admins by their role
+	server = { admins = { ["juliet@capulet.lit"] = true, ["nurse@capulet.lit"] = true, ["romeo@montaigu.lit"] = true } };
+	equal(warnings({ message = "outgoing" }, admins), { beginning .. "juliet@capulet.lit, nurse@capulet.lit by message" .. limit });
+	equal(warnings({ message = "outgoing", users = { "nurse" } }), { beginning .. "nurse@capulet.lit by message." });
 end);
 
 test("B10.3 compares the running server with the configuration", function ()
 	local this, other, version = "/local/mod_privilege.lua", "/other/mod_privilege.lua", parts.module_version;
 	local function compare(loaded, finds)
-		return checks.compare_running({ finds = finds or this, hosts = { ["capulet.lit"] = loaded } }, { "capulet.lit" }, this);
+		return checks.compare_running({ finds = finds or this, hosts = { ["capulet.lit"] = loaded }, admins = {} }, { "capulet.lit" }, this);
 	end
 	local host, run = 'VirtualHost "capulet.lit": the running server ', ". Run: prosodyctl shell module %s privilege capulet.lit";
 	equal(compare { path = this, version = version }, {});
 	equal(compare(nil), { host .. "does not have this host. Restart it." });
-	equal(compare { path = "", version = "" }, { host .. "has not loaded the module" .. run:format "load" });
+	equal(compare { path = "", version = "" }, {
+		host .. "has not loaded the module. Run: prosodyctl shell config reload && prosodyctl shell module load privilege capulet.lit",
+	});
 	equal(compare { path = other, version = version }, { host .. "has loaded " .. other .. run:format "reload" });
 	equal(compare { path = this, version = "0.1" }, { host .. "has loaded version 0.1, this is " .. version .. run:format "reload" });
 	equal(compare { path = this, version = "" }, { host .. "has loaded another version, this is " .. version .. run:format "reload" });
 	equal(compare({ path = this, version = version }, other), {
 		"The running server finds " .. other .. " before " .. this .. ". Remove the one that you do not want, or restart the server if plugin_paths has changed.",
 	});
+	-- reloading would not help then
+	equal(#compare({ path = other, version = "" }, other), 2);
+	equal(compare({ path = other, version = "" }, other)[2], host .. "has loaded " .. other .. ".");
 	equal(compare({ path = this, version = version }, ""), { "The running server does not find " .. this .. ". Restart it if plugin_paths has changed." });
 end);
 
@@ -241,7 +251,7 @@ test("B10.3 the exit status says whether anything is wrong", function ()
 	luaunit.assertStrContains(text, table.concat(row, "\t") .. '\n\nVirtualHost "capulet.lit": entity "pubsub.capulet.lit": there is no such Component');
 	luaunit.assertNotStrContains(text, "OK");
 	equal({ run({ "check" }, {}) }, { 0, "No entity is granted anything." });
-	status, text = run({ "check" }, good, { finds = "/mod_privilege.lua", hosts = {} });
+	status, text = run({ "check" }, good, { finds = "/mod_privilege.lua", hosts = {}, admins = {} });
 	equal(status, 0);
 	luaunit.assertStrContains(text, '\n\nOK: no problems in 1 grant, 1 warning\nWarning: VirtualHost "capulet.lit": the running server does not have this host. Restart it.');
 end);

@@ -110,22 +110,30 @@ export function create_check() {
 		];
 	}
 
-	/** The accounts of a host that the option `admins` names and a grant covers, but for the entity itself. */
-	function covered_admins(host: string, entity: string, users: Coverage, section: Section): string[] {
+	/** The bare JIDs of those who are admins on a host, by the option `admins` or, where a server is running, by their role there. */
+	function admins_of(section: Section, server: RunningServer | undefined): string[] {
+		const admins = new LuaTable<string, true>();
 		const option = section.get("admins");
-		const admins: string[] = [];
 		if (type(option) === "table") {
 			for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
 				const admin = type(listed) === "string" ? jid.prep(listed as string) : undefined;
-				const [username, domain] = jid.split(admin);
-				const is_covered = username !== undefined && domain === host && (users === "all" || (users !== "opted-in" && users.has(username)));
-				if (is_covered && admin !== entity) {
-					admins.push(admin!);
+				if (admin !== undefined) {
+					admins.set(admin, true);
 				}
 			}
 		}
-		table.sort(admins);
-		return admins;
+		if (server) {
+			for (const [admin] of pairs(server.admins)) {
+				admins.set(admin, true);
+			}
+		}
+		return sorted_keys(admins);
+	}
+
+	/** Whether a grant of a host covers the account of a bare JID, as far as the configuration says. */
+	function covers_account(host: string, users: Coverage, account: string): boolean {
+		const [username, domain] = jid.split(account);
+		return username !== undefined && domain === host && (users === "all" || (users !== "opted-in" && users.has(username)));
 	}
 
 	/** What a grant has of what an admin's account can be used for. */
@@ -143,13 +151,18 @@ export function create_check() {
 	}
 
 	/** Warns of a grant that is as good as an admin's. */
-	function check_powers(host: string, entity: string, permissions: Permissions, section: Section, report: Report): void {
-		const admins = covered_admins(host, entity, permissions.users, section);
+	function check_powers(host: string, entity: string, permissions: Permissions, admins: string[], report: Report): void {
+		const covered: string[] = [];
+		for (const [, admin] of ipairs(admins)) {
+			if (admin !== entity && covers_account(host, permissions.users, admin)) {
+				covered.push(admin);
+			}
+		}
 		const found = powers(permissions);
-		if (admins.length > 0 && found.length > 0) {
-			report.warnings.push(string.format('%s: entity "%s" can act as the admin %s by %s%s', section_name(host, section), entity,
-				table.concat(admins, ", "), table.concat(found, ", "),
-				permissions.users === "all" ? '. Limit it by users = "opted-in" or a list of users.' : "."));
+		if (covered.length > 0 && found.length > 0) {
+			report.warnings.push(string.format('VirtualHost "%s": entity "%s" can act as the admin %s by %s.%s', host, entity,
+				table.concat(covered, ", "), table.concat(found, ", "),
+				permissions.users === "all" ? ' Limit it by users = "opted-in" or a list of users.' : ""));
 		}
 	}
 
@@ -177,7 +190,7 @@ export function create_check() {
 		}
 	}
 
-	function check_host(host: string, sections: Sections, report: Report): void {
+	function check_host(host: string, sections: Sections, server: RunningServer | undefined, report: Report): void {
 		const section = sections.get(host);
 		const own_option = own(section, "privileged_entities");
 		let option = own_option;
@@ -204,10 +217,11 @@ export function create_check() {
 		for (const [, problem] of ipairs(configuration.problems)) {
 			report.problems.push(describe_problem(host, problem));
 		}
+		const admins = admins_of(section, server);
 		for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
 			const permissions = configuration.grants.get(entity);
 			report.rows.push(permission_row(host, entity, permissions));
-			check_powers(host, entity, permissions, section, report);
+			check_powers(host, entity, permissions, admins, report);
 			const problem = entity_problem(entity, sections);
 			if (problem !== undefined) {
 				report.problems.push(name + ': entity "' + entity + '": ' + problem);
@@ -248,8 +262,8 @@ export function create_check() {
 		return beginning + "there is no privileged_entities in its section, nor in the global one";
 	}
 
-	/** Looks through a configuration for what it grants and what is wrong with that. */
-	function check_configuration(sections: Sections): Report {
+	/** Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin. */
+	function check_configuration(sections: Sections, server?: RunningServer): Report {
 		const report: Report = { rows: [], problems: [], warnings: [] };
 		const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
 		if (own(sections.get("*"), "privileged_entities") !== undefined && next(hosts_with_it)[0] === undefined) {
@@ -258,10 +272,24 @@ export function create_check() {
 		for (const [, host] of ipairs(sorted_keys(sections))) {
 			check_options(host, sections.get(host), report.problems);
 			if (host !== "*") {
-				check_host(host, sections, report);
+				check_host(host, sections, server, report);
 			}
 		}
 		return report;
+	}
+
+	/** What is wrong with what a host has loaded, and the command that mends it; nothing where it is this file in this version. */
+	function check_loaded(loaded: { path: string; version: string }, path: string): LuaMultiReturn<[string | undefined, string]> {
+		if (loaded.path === "") {
+			return $multi("has not loaded the module", "config reload && prosodyctl shell module load");
+		}
+		if (loaded.path !== path) {
+			return $multi("has loaded " + loaded.path, "module reload");
+		}
+		if (loaded.version !== module_version) {
+			return $multi("has loaded " + (loaded.version !== "" ? "version " + loaded.version : "another version") + ", this is " + module_version, "module reload");
+		}
+		return $multi(undefined, "");
 	}
 
 	/**
@@ -276,24 +304,20 @@ export function create_check() {
 		if (server.finds === "") {
 			warnings.push("The running server does not find " + path + ". Restart it if plugin_paths has changed.");
 		} else if (server.finds !== path) {
-			warnings.push(string.format("The running server finds %s before %s. Remove the one that you do not want, or restart the server if plugin_paths has changed.",
-				server.finds, path));
+			warnings.push("The running server finds " + server.finds + " before " + path
+				+ ". Remove the one that you do not want, or restart the server if plugin_paths has changed.");
 		}
 		for (const [, host] of ipairs(hosts)) {
 			const beginning = 'VirtualHost "' + host + '": the running server ';
-			const remedy = ". Run: prosodyctl shell module %s privilege " + host;
-			if (!server.hosts.has(host)) {
-				warnings.push(beginning + "does not have this host. Restart it.");
-			} else {
-				const loaded = server.hosts.get(host);
-				if (loaded.path === "") {
-					warnings.push(beginning + "has not loaded the module" + string.format(remedy, "load"));
-				} else if (loaded.path !== path) {
-					warnings.push(beginning + "has loaded " + loaded.path + string.format(remedy, "reload"));
-				} else if (loaded.version !== module_version) {
-					const version = loaded.version !== "" ? "version " + loaded.version : "another version";
-					warnings.push(beginning + "has loaded " + version + ", this is " + module_version + string.format(remedy, "reload"));
+			if (server.hosts.has(host)) {
+				const [problem, command] = check_loaded(server.hosts.get(host), path);
+				if (problem !== undefined) {
+					// While it finds another file, that would not help.
+					const remedy = server.finds === path ? " Run: prosodyctl shell " + command + " privilege " + host : "";
+					warnings.push(beginning + problem + "." + remedy);
 				}
+			} else {
+				warnings.push(beginning + "does not have this host. Restart it.");
 			}
 		}
 		return warnings;
@@ -366,8 +390,8 @@ export function create_check() {
 			return command === undefined || command === "help" || command === "--help" ? 0 : 1;
 		}
 		const sections = get_sections();
-		const report = check_configuration(sections);
 		const server = ask_server(sections.get("*").get("admin_socket"));
+		const report = check_configuration(sections, server);
 		if (server) {
 			for (const [, warning] of ipairs(compare_running(server, hosts_of(report), path))) {
 				report.warnings.push(warning);

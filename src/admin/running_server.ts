@@ -6,6 +6,8 @@ export interface RunningServer {
 	finds: string;
 	/** Its hosts, with the file that is loaded there and its version; both "" where none is, and the latter where another mod_privilege is. */
 	hosts: LuaTable<string, { path: string; version: string }>;
+	/** Bare JIDs of the users who are admins, by the option `admins` or by their role. */
+	admins: LuaTable<string, true>;
 }
 
 /**
@@ -18,15 +20,25 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 	/** Seconds to wait for it. */
 	const console_answer_time = 2;
 
-	/** Lua for its console: the file that it would load and, for each host, name, file and status, with tabs between and a line for each. */
+	/**
+	 * Lua for its console, which gives a line for each thing with tabs in it: the file that it would load, each host with the file
+	 * and the status of the module, and each admin.
+	 */
 	const server_question = table.concat([
 		">(function ()",
 		'local code, found = require "util.pluginloader".load_resource "privilege";',
 		'local lines = { "finds\\t" .. (code and found or "") };',
+		'local get_users = require "core.usermanager".get_users_with_role;',
 		"for name, host in pairs(prosody.hosts) do",
 		"local loaded = host.modules and host.modules.privilege;",
 		"local api = loaded and loaded.module or {};",
 		'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
+		'for _, role in ipairs { "prosody:admin", "prosody:operator" } do',
+		"local ok, users = pcall(get_users, role, name);",
+		'for _, user in ipairs(ok and host.type == "local" and users or {}) do',
+		'lines[#lines + 1] = "admin\\t" .. user .. "@" .. name;',
+		"end",
+		"end",
 		"end",
 		'return table.concat(lines, "\\n");',
 		"end)()",
@@ -66,7 +78,11 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 		for (const [host, path, status] of string.gmatch(answer, "\nhost\t([^\t\n]*)\t([^\t\n]*)\t([^\n]*)")) {
 			hosts.set(host!, { path: path!, version: string.match(status!, "version ([^;]+)")[0] ?? "" });
 		}
-		return { finds: finds, hosts: hosts };
+		const admins: RunningServer["admins"] = new LuaTable();
+		for (const [admin] of string.gmatch(answer, "\nadmin\t([^\n]*)")) {
+			admins.set(admin!, true);
+		}
+		return { finds: finds, hosts: hosts, admins: admins };
 	}
 
 	const name = type(option) === "string" ? option as string : "prosody.sock";
