@@ -314,7 +314,7 @@ describe("B10.3 the console's list", function ()
 end);
 
 describe("B12.6 the console's users, allow and revoke", function ()
-	local server, gateway, juliet;
+	local server, component, juliet;
 	local entity, user = "gateway.capulet.lit", "juliet@capulet.lit";
 
 	setup(function ()
@@ -335,7 +335,7 @@ describe("B12.6 the console's users, allow and revoke", function ()
 				Component "all.capulet.lit" component_secret = "secret"
 			]];
 		}, prosody.free_port()));
-		gateway = server:component(entity);
+		component = server:component(entity);
 		juliet = server:client(user .. "/balcony");
 		server:drain();
 	end);
@@ -378,7 +378,7 @@ describe("B12.6 the console's users, allow and revoke", function ()
 	end
 
 	local function attempts(name)
-		local outcomes = grants.attempt(gateway, name);
+		local outcomes = grants.attempt(component, name);
 		server:drain();
 		return outcomes;
 	end
@@ -396,7 +396,7 @@ describe("B12.6 the console's users, allow and revoke", function ()
 	it("B12.6 allow a user who has not opted in, at once", function ()
 		local mark = server:mark();
 		assert_done(entity .. " may act for " .. user, "allow", "capulet.lit", entity, "Juliet");
-		gateway:expect { name = "presence", from = juliet.jid };
+		component:expect { name = "presence", from = juliet.jid };
 		assert.is_same(grants.all "result", attempts(user));
 		assert.is_same(grants.all "forbidden", attempts "nurse@capulet.lit");
 		assert.is_same({ [user] = "allowed by the admin" }, (users()));
@@ -409,7 +409,7 @@ describe("B12.6 the console's users, allow and revoke", function ()
 	it("B12.6 revoke a user at once, who does not come back without being allowed", function ()
 		local mark = server:mark();
 		assert_done(entity .. " may not act for " .. user .. " until you allow it", "revoke", "Capulet.lit", "Gateway.capulet.lit", "JULIET@capulet.lit");
-		gateway:expect { name = "presence", from = juliet.jid, type = "unavailable" };
+		component:expect { name = "presence", from = juliet.jid, type = "unavailable" };
 		assert.is_same(grants.all "forbidden", attempts(user));
 		opt_in();
 		server:reload_module "privilege";
