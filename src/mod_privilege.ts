@@ -175,13 +175,13 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
+	/** Counts the user of a deleted account no more, and tells of the roster, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
 	function account_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
 			covered_count.forget(event.username);
-		}
-		if (event.host === host && change_watch.is_watched()) {
-			change_watch.compare(event.username, read_roster(event.username, host), undefined);
+			if (change_watch.is_watched()) {
+				change_watch.compare(event.username, read_roster(event.username, host), undefined);
+			}
 		}
 		return undefined;
 	}

@@ -517,21 +517,51 @@ describe("B12.6 the console's users, allow and revoke", function ()
 		assert_done(entity .. " may not act for " .. user .. " until you allow it", "revoke", "capulet.lit", entity, user);
 	end);
 
-	it("B12.6 list many users without keeping the server busy, sorted", function ()
+	it("B12.6 list many users, sorted", function ()
 		server:eval [[
 			local store = require "core.storagemanager".open(module.host, "privilege", "keyval");
-			for i = 1, 2000 do
+			for i = 1, 500 do
 				assert(store:set(("user%04d"):format(i), { ["gateway.capulet.lit"] = { state = "in", since = os.time(), by = "registration" } }));
 			end
 		]];
-		local output = run("users", "capulet.lit", entity);
-		local rows, rest = console.read(output, "User");
-		assert.is_truthy(rest[1]:find "^OK: 200%d users");
+		local rows, rest = console.read(run("users", "capulet.lit", entity), "User");
+		assert.is_truthy(rest[1]:find "^OK: 50%d users");
 		local previous = "";
 		for _, row in ipairs(rows) do
 			assert.is_true(previous < row.User);
 			previous = row.User;
 		end
+	end);
+
+	since_0_12("B12.6 do not keep the server busy where the storage is slow", function ()
+		server:eval [[
+			local now = require "util.time".now;
+			local store = getmetatable(require "core.storagemanager".open(module.host, "privilege", "keyval")).__index;
+			local get = store.get;
+			function store.get(...)
+				local till = now() + 0.002;
+				while now() < till do
+				end
+				return get(...);
+			end
+			local last = now();
+			prosody.spec_gap = 0;
+			module:add_timer(0.001, function ()
+				prosody.spec_gap = math.max(prosody.spec_gap, now() - last);
+				last = now();
+				if prosody.spec_gap_end then
+					store.get = get;
+					return nil;
+				end
+				return 0.001;
+			end);
+		]];
+		server:reload_module "privilege"; -- forgets what it has in memory
+		local _, rest = console.read(run("users", "capulet.lit", entity), "User");
+		assert.is_truthy(rest[1]:find "^OK: 50%d users");
+		local gap = server:eval "prosody.spec_gap_end = true; return prosody.spec_gap";
+		-- All of them take a second.
+		assert.is_true(gap < 0.5, "nothing else was done for " .. gap .. " seconds");
 	end);
 end);
 
