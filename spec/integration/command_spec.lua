@@ -463,8 +463,8 @@ describe("B10.3 prosodyctl mod_privilege check, where the server is running,", f
 		end);
 		local warnings = check();
 		assert.is_same({
-			"The running server finds " .. other .. " before " .. file
-				.. ". Remove the one that you do not want, or restart the server if plugin_paths has changed.";
+			"The running server finds " .. other .. ", not " .. file
+				.. ". Restart it if plugin_paths has changed, or remove the file that you do not want.";
 			host("has loaded " .. other .. ".");
 			(host("has loaded " .. other .. "."):gsub("capulet.lit", "montague.lit"));
 		}, warnings);

@@ -223,7 +223,7 @@ test("B10.3 compares the running server with the configuration", function ()
 	equal(compare { path = this, version = "0.1" }, { host .. "has loaded version 0.1, this is " .. version .. run:format "reload" });
 	equal(compare { path = this, version = "" }, { host .. "has loaded another version, this is " .. version .. run:format "reload" });
 	equal(compare({ path = this, version = version }, other), {
-		"The running server finds " .. other .. " before " .. this .. ". Remove the one that you do not want, or restart the server if plugin_paths has changed.",
+		"The running server finds " .. other .. ", not " .. this .. ". Restart it if plugin_paths has changed, or remove the file that you do not want.",
 	});
 	-- reloading would not help then
 	equal(#compare({ path = other, version = "" }, other), 2);

@@ -304,8 +304,8 @@ export function create_check() {
 		if (server.finds === "") {
 			warnings.push("The running server does not find " + path + ". Restart it if plugin_paths has changed.");
 		} else if (server.finds !== path) {
-			warnings.push("The running server finds " + server.finds + " before " + path
-				+ ". Remove the one that you do not want, or restart the server if plugin_paths has changed.");
+			warnings.push("The running server finds " + server.finds + ", not " + path
+				+ ". Restart it if plugin_paths has changed, or remove the file that you do not want.");
 		}
 		for (const [, host] of ipairs(hosts)) {
 			const beginning = 'VirtualHost "' + host + '": the running server ';
@@ -385,7 +385,7 @@ export function create_check() {
 			print("Usage: prosodyctl mod_privilege check");
 			print("       prosodyctl mod_privilege version");
 			print("");
-			print("  check    shows what the configuration grants to which entities, and what is wrong with it");
+			print("  check    shows what the configuration grants to which entities, what is wrong with it, and whether the server runs with it");
 			print("  version  shows the version of the module");
 			return command === undefined || command === "help" || command === "--help" ? 0 : 1;
 		}
