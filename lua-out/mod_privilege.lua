@@ -250,7 +250,7 @@ local function create_act_as(host, log)
 		})
 		-- Where the user logs in meanwhile, the entry is that of a user who is online.
 		setmetatable(user.sessions, {
-			__newindex = function(sessions, resource, client)
+			__newindex = function(_, sessions, resource, client)
 				rawset(sessions, resource, client)
 				prosody.bare_sessions[session.full_jid] = user
 			end,
@@ -5256,22 +5256,30 @@ local function create_check()
 		}
 	end
 
-	--- The accounts of a host that the option `admins` names and a grant covers, but for the entity itself.
-	local function covered_admins(host, entity, users, section)
-		local option = section.admins
+	--- The bare JIDs of those who are admins on a host, by the option `admins` or, where a server is running, by their role there.
+	local function admins_of(section, server)
 		local admins = {}
+		local option = section.admins
 		if type(option) == "table" then
 			for _, listed in pairs(option) do
 				local admin = type(listed) == "string" and jid.prep(listed) or nil
-				local username, domain = jid.split(admin)
-				local is_covered = username ~= nil and domain == host and (users == "all" or users ~= "opted-in" and users[username] ~= nil)
-				if is_covered and admin ~= entity then
-					admins[#admins + 1] = admin
+				if admin ~= nil then
+					admins[admin] = true
 				end
 			end
 		end
-		table.sort(admins)
-		return admins
+		if server then
+			for admin in pairs(server.admins) do
+				admins[admin] = true
+			end
+		end
+		return sorted_keys(admins)
+	end
+
+	--- Whether a grant of a host covers the account of a bare JID, as far as the configuration says.
+	local function covers_account(host, users, account)
+		local username, domain = jid.split(account)
+		return username ~= nil and domain == host and (users == "all" or users ~= "opted-in" and users[username] ~= nil)
 	end
 
 	--- What a grant has of what an admin's account can be used for.
@@ -5289,19 +5297,24 @@ local function create_check()
 	end
 
 	--- Warns of a grant that is as good as an admin's.
-	local function check_powers(host, entity, permissions, section, report)
-		local admins = covered_admins(host, entity, permissions.users, section)
+	local function check_powers(host, entity, permissions, admins, report)
+		local covered = {}
+		for _, admin in ipairs(admins) do
+			if admin ~= entity and covers_account(host, permissions.users, admin) then
+				covered[#covered + 1] = admin
+			end
+		end
 		local found = powers(permissions)
-		if #admins > 0 and #found > 0 then
+		if #covered > 0 and #found > 0 then
 			table.insert(
 				report.warnings,
 				string.format(
-					'%s: entity "%s" can act as the admin %s by %s%s',
-					section_name(host, section),
+					'VirtualHost "%s": entity "%s" can act as the admin %s by %s.%s',
+					host,
 					entity,
-					table.concat(admins, ", "),
+					table.concat(covered, ", "),
 					table.concat(found, ", "),
-					permissions.users == "all" and '. Limit it by users = "opted-in" or a list of users.' or "."
+					permissions.users == "all" and ' Limit it by users = "opted-in" or a list of users.' or ""
 				)
 			)
 		end
@@ -5337,7 +5350,7 @@ local function create_check()
 		end
 	end
 
-	local function check_host(host, sections, report)
+	local function check_host(host, sections, server, report)
 		local section = sections[host]
 		local own_option = own(section, "privileged_entities")
 		local option = own_option
@@ -5364,10 +5377,11 @@ local function create_check()
 		for _, problem in ipairs(configuration.problems) do
 			table.insert(report.problems, describe_problem(host, problem))
 		end
+		local admins = admins_of(section, server)
 		for _, entity in ipairs(sorted_keys(configuration.grants)) do
 			local permissions = configuration.grants[entity]
 			table.insert(report.rows, permission_row(host, entity, permissions))
-			check_powers(host, entity, permissions, section, report)
+			check_powers(host, entity, permissions, admins, report)
 			local problem = entity_problem(entity, sections)
 			if problem ~= nil then
 				table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
@@ -5413,8 +5427,8 @@ local function create_check()
 		return beginning .. "there is no privileged_entities in its section, nor in the global one"
 	end
 
-	--- Looks through a configuration for what it grants and what is wrong with that.
-	local function check_configuration(sections)
+	--- Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin.
+	local function check_configuration(sections, server)
 		local report = { rows = {}, problems = {}, warnings = {} }
 		local hosts_with_it = hosts_where(sections, function(section)
 			return section.component_module == nil and is_enabled(sections, section)
@@ -5428,10 +5442,28 @@ local function create_check()
 		for _, host in ipairs(sorted_keys(sections)) do
 			check_options(host, sections[host], report.problems)
 			if host ~= "*" then
-				check_host(host, sections, report)
+				check_host(host, sections, server, report)
 			end
 		end
 		return report
+	end
+
+	--- What is wrong with what a host has loaded, and the command that mends it; nothing where it is this file in this version.
+	local function check_loaded(loaded, path)
+		if loaded.path == "" then
+			return "has not loaded the module", "config reload && prosodyctl shell module load"
+		end
+		if loaded.path ~= path then
+			return "has loaded " .. loaded.path, "module reload"
+		end
+		if loaded.version ~= module_version then
+			return "has loaded "
+				.. (loaded.version ~= "" and "version " .. loaded.version or "another version")
+				.. ", this is "
+				.. module_version,
+				"module reload"
+		end
+		return nil, ""
 	end
 
 	--- Compares the running server with what the configuration wants of it, host by host.
@@ -5444,32 +5476,23 @@ local function create_check()
 		if server.finds == "" then
 			warnings[#warnings + 1] = "The running server does not find " .. path .. ". Restart it if plugin_paths has changed."
 		elseif server.finds ~= path then
-			warnings[#warnings + 1] = string.format(
-				"The running server finds %s before %s. Remove the one that you do not want, or restart the server if plugin_paths has changed.",
-				server.finds,
-				path
-			)
+			warnings[#warnings + 1] = "The running server finds "
+				.. server.finds
+				.. ", not "
+				.. path
+				.. ". Restart it if plugin_paths has changed, or remove the file that you do not want."
 		end
 		for _, host in ipairs(hosts) do
 			local beginning = 'VirtualHost "' .. host .. '": the running server '
-			local remedy = ". Run: prosodyctl shell module %s privilege " .. host
-			if server.hosts[host] == nil then
-				warnings[#warnings + 1] = beginning .. "does not have this host. Restart it."
-			else
-				local loaded = server.hosts[host]
-				if loaded.path == "" then
-					warnings[#warnings + 1] = beginning .. "has not loaded the module" .. string.format(remedy, "load")
-				elseif loaded.path ~= path then
-					warnings[#warnings + 1] = beginning .. "has loaded " .. loaded.path .. string.format(remedy, "reload")
-				elseif loaded.version ~= module_version then
-					local version = loaded.version ~= "" and "version " .. loaded.version or "another version"
-					warnings[#warnings + 1] = beginning
-						.. "has loaded "
-						.. version
-						.. ", this is "
-						.. module_version
-						.. string.format(remedy, "reload")
+			if server.hosts[host] ~= nil then
+				local problem, command = check_loaded(server.hosts[host], path)
+				if problem ~= nil then
+					-- While it finds another file, that would not help.
+					local remedy = server.finds == path and " Run: prosodyctl shell " .. command .. " privilege " .. host or ""
+					warnings[#warnings + 1] = beginning .. problem .. "." .. remedy
 				end
+			else
+				warnings[#warnings + 1] = beginning .. "does not have this host. Restart it."
 			end
 		end
 		return warnings
@@ -5533,13 +5556,15 @@ local function create_check()
 			print("Usage: prosodyctl mod_privilege check")
 			print("       prosodyctl mod_privilege version")
 			print("")
-			print("  check    shows what the configuration grants to which entities, and what is wrong with it")
+			print(
+				"  check    shows what the configuration grants to which entities, what is wrong with it, and whether the server runs with it"
+			)
 			print("  version  shows the version of the module")
 			return (command == nil or command == "help" or command == "--help") and 0 or 1
 		end
 		local sections = get_sections()
-		local report = check_configuration(sections)
 		local server = ask_server(sections["*"].admin_socket)
+		local report = check_configuration(sections, server)
 		if server then
 			for _, warning in ipairs(compare_running(server, hosts_of(report), path)) do
 				table.insert(report.warnings, warning)
@@ -5567,15 +5592,23 @@ local function ask_running_server(option)
 	--- Seconds to wait for it.
 	local console_answer_time = 2
 
-	--- Lua for its console: the file that it would load and, for each host, name, file and status, with tabs between and a line for each.
+	--- Lua for its console, which gives a line for each thing with tabs in it: the file that it would load, each host with the file
+	-- and the status of the module, and each admin.
 	local server_question = table.concat({
 		">(function ()",
 		'local code, found = require "util.pluginloader".load_resource "privilege";',
 		'local lines = { "finds\\t" .. (code and found or "") };',
+		'local get_users = require "core.usermanager".get_users_with_role;',
 		"for name, host in pairs(prosody.hosts) do",
 		"local loaded = host.modules and host.modules.privilege;",
 		"local api = loaded and loaded.module or {};",
 		'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
+		'for _, role in ipairs { "prosody:admin", "prosody:operator" } do',
+		"local ok, users = pcall(get_users, role, name);",
+		'for _, user in ipairs(ok and host.type == "local" and users or {}) do',
+		'lines[#lines + 1] = "admin\\t" .. user .. "@" .. name;',
+		"end",
+		"end",
 		"end",
 		'return table.concat(lines, "\\n");',
 		"end)()",
@@ -5618,7 +5651,11 @@ local function ask_running_server(option)
 		for host, path, status in string.gmatch(answer, "\nhost\t([^\t\n]*)\t([^\t\n]*)\t([^\n]*)") do
 			hosts[host] = { path = path, version = string.match(status, "version ([^;]+)") or "" }
 		end
-		return { finds = finds, hosts = hosts }
+		local admins = {}
+		for admin in string.gmatch(answer, "\nadmin\t([^\n]*)") do
+			admins[admin] = true
+		end
+		return { finds = finds, hosts = hosts, admins = admins }
 	end
 
 	local name = type(option) == "string" and option or "prosody.sock"
@@ -6083,13 +6120,13 @@ local function serve_host()
 		return nil
 	end
 
-	--- Tells of the roster of a deleted account, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
+	--- Counts the user of a deleted account no more, and tells of the roster, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
 	local function account_deleted(event)
 		if event.host == host then
 			covered_count.forget(event.username)
-		end
-		if event.host == host and change_watch.is_watched() then
-			change_watch.compare(event.username, read_roster(event.username, host), nil)
+			if change_watch.is_watched() then
+				change_watch.compare(event.username, read_roster(event.username, host), nil)
+			end
 		end
 		return nil
 	end

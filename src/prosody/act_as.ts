@@ -55,7 +55,7 @@ export function create_act_as(host: string, log: Log) {
 				rawset(sessions as never, resource, client as never);
 				prosody.bare_sessions.set(session.full_jid!, user);
 			},
-		} as never);
+		});
 		rawset(prosody.hosts.get(host).sessions as unknown as Record<string, User>, session.username!, user);
 		return user;
 	}
