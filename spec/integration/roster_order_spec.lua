@@ -148,6 +148,33 @@ for _, storage in ipairs { "internal", "sql" } do
 			end);
 		end
 
+		it("B4.3 are each answered where an error is raised while a roster is read", function ()
+			server:allow_log "spec error";
+			server:eval [[
+				prosody.spec_handler = function (event)
+					if event.username == "samson" then
+						error "spec error";
+					end
+				end
+				module:hook("roster-load", prosody.spec_handler);
+			]];
+			gateway:send(set(gateway, 1, "juliet@capulet.lit", "<item jid='read@b'/>") .. set(gateway, 2, "samson@capulet.lit", "<item jid='read@b'/>")
+				.. set(gateway, 3, "peter@capulet.lit", "<item jid='read@b'/>")
+				.. request(gateway, 4, "get", "samson@capulet.lit", "<query xmlns='jabber:iq:roster'/>"));
+			for i, outcome in ipairs { "result", "wait internal-server-error", "result", "wait internal-server-error" } do
+				assert.is_equal(outcome, rosters.outcome(gateway:expect { id = tostring(i) }));
+			end
+			server:eval [[module:unhook("roster-load", prosody.spec_handler)]];
+			assert.is_equal("result", rosters.set(gateway, "samson@capulet.lit", "<item jid='read@b'/>"));
+		end);
+
+		it("B4.3 are there for what comes behind them: a probe of the contact that was set is answered", function ()
+			local contact = "probing" .. storage .. "@gateway.capulet.lit";
+			gateway:send(set(gateway, 1, "juliet@capulet.lit", ("<item jid='%s' subscription='both'/>"):format(contact))
+				.. ("<presence type='probe' from='%s' to='juliet@capulet.lit'/>"):format(contact));
+			gateway:expect { name = "presence", from = juliet.jid, to = contact };
+		end);
+
 		it("B4.3 are refused once where the storage raises an error, and the roster is as before", function ()
 			server:allow_log "spec error";
 			local before = rosters.state(server, "juliet", "peter");

@@ -279,6 +279,42 @@ for _, storage in ipairs { "internal", "sql" } do
 			end);
 		end
 
+		it("B12.2 are not opted in by what the server repeats for them when they log in", function ()
+			act(juliet, opt_in["a subscription request"]);
+			act(juliet, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>");
+			gateway:send "<iq type='result' id='out' from='gateway.capulet.lit' to='juliet@capulet.lit/balcony'/>";
+			gateway:sync();
+			assert.is_same(none, attempts(gateway, "juliet"));
+			juliet:close();
+			juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
+			gateway:expect { type = "subscribe", from = "juliet@capulet.lit" };
+			assert.is_same(none, attempts(gateway, "juliet"));
+			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='gateway.capulet.lit' subscription='remove'/>"));
+		end);
+
+		it("B12.3 are out who were unregistering when the module was reloaded", function ()
+			act(juliet, opt_in["a registration"]);
+			act(juliet, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>");
+			server:reload_module "privilege";
+			assert.is_same(none, attempts(gateway, "juliet"));
+		end);
+
+		it("B12.3 are not covered when the account was deleted and made again by another process, whatever they opt in to", function ()
+			local peter = server:client "peter@capulet.lit/x";
+			act(peter, opt_in["a message"]);
+			peter:close();
+			server:eval [[
+				for _, store in ipairs { "accounts", "roster", "privilege" } do
+					assert(require "core.storagemanager".open(module.host, store, "keyval"):set("peter", nil));
+				end
+				assert(require "core.storagemanager".open(module.host, "accounts", "keyval"):set("peter", { password = "secret" }));
+			]];
+			peter = server:client "peter@capulet.lit/x";
+			act(peter, opt_in["a message"], "friar@capulet.lit");
+			assert.is_nil(server:eval [[return require "core.storagemanager".open(module.host, "privilege", "keyval"):get("peter")["gateway.capulet.lit"] ]]);
+			peter:close();
+		end);
+
 		it("B12.2 opt in to an entity that is a user by what they send to its bare JID", function ()
 			local friar = server:client "friar@capulet.lit/cell";
 			assert.is_same(none, attempts(friar, "juliet"));

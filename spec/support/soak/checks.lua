@@ -153,7 +153,7 @@ end
 -- Tables of the module that hold something when nobody is there: what it is made of, and what the configuration says
 local constants = {
 	"option_types", "metric_help", "families", "access_choices", "message_choices", "presence_choices", "known_options", "coverage_choices",
-	"settable_subscriptions", "refusals", "titles", "service", "service.options", "service.store", "store", "options", "measures", "unreachable", "watched",
+	"settable_subscriptions", "refusals", "titles", "service", "service.options", "service.store", "store", "served_hosts.*", "options", "measures", "unreachable", "watched",
 	"receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
 	-- no more than there are contacts: what was answered in the last hours, what was asked in the last minute
 	"answered", "answered_before", "recent", "earlier", "sent", "sent.*", "unanswered";
