@@ -180,6 +180,54 @@ describe("presence of the users' contacts", function ()
 			assert.is_same(gone, told(pubsub));
 		end);
 
+		-- What an entity believes of a contact that was told such presences
+		local function believed(list)
+			local resources = {};
+			for _, description in ipairs(list) do
+				local from, kind = description:match "^(%S+) ?(.*)$";
+				resources[from] = kind ~= "unavailable" or nil;
+				if kind == "unavailable" and not from:find "/" then
+					resources = {};
+				end
+			end
+			local names = {};
+			for name in pairs(resources) do
+				table.insert(names, name);
+			end
+			table.sort(names);
+			return names;
+		end
+
+		it("B8.3 is told so that none of a contact's resources stays for good, though there are more than are remembered", function ()
+			-- what ends all, or the resources one by one in this or that order
+			local ways = {
+				function (i) return i; end, function (i) return 51 - i; end, function (i) return (i * 7) % 50 + 1; end,
+			};
+			for _, order in ipairs(ways) do
+				for _, error_at in ipairs { 0, 2 } do
+					local all = {};
+					for i = 1, 50 do
+						all[i] = ("benvolio@montague.lit/%02d"):format(i);
+						forge(all[i], "juliet@capulet.lit");
+					end
+					local list = told(pubsub);
+					assert.is_same(all, believed(list));
+					for i = 1, 50 do
+						if error_at ~= 0 and i % error_at == 0 then
+							forge(all[order(i)], "juliet@capulet.lit", "error",
+								"<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>");
+						else
+							forge(all[order(i)], "juliet@capulet.lit", "unavailable");
+						end
+					end
+					for _, description in ipairs(told(pubsub)) do
+						table.insert(list, description);
+					end
+					assert.is_same({}, believed(list));
+				end
+			end
+		end);
+
 		it("B8.3 is told of all resources' end once, where a contact becomes unavailable as a bare JID", function ()
 			forge("benvolio@montague.lit/a", "juliet@capulet.lit");
 			forge("benvolio@montague.lit/b", "juliet@capulet.lit");
@@ -241,6 +289,36 @@ describe("presence of the users' contacts", function ()
 			end
 			forge("montague.lit", "juliet@capulet.lit");
 			assert.is_same({}, told(pubsub));
+		end);
+
+		it("B11 a stranger's presences do not have the roster of an offline user read each time", function ()
+			capulet:eval [[
+				prosody.hosts[module.host].roster_cache = nil;
+				prosody.spec_reads = 0;
+				prosody.spec_fail = { roster_get = function () prosody.spec_reads = prosody.spec_reads + 1; end };
+			]];
+			for _ = 1, 20 do
+				forge("stranger@montague.lit/x", "nurse@capulet.lit");
+			end
+			reach();
+			local reads = capulet:eval "prosody.spec_fail = nil; return prosody.spec_reads";
+			-- before 0.10, the server remembers no rosters
+			assert.is_equal(capulet:eval "return prosody.hosts[module.host].roster_cache == nil" and 20 or 1, reads);
+			assert.is_same({}, told(pubsub));
+		end);
+
+		it("B8.3 is told when a roster could not be read before and can be now", function ()
+			capulet:eval [[
+				prosody.hosts[module.host].roster_cache = nil;
+				prosody.spec_fail = { roster_get = true };
+			]];
+			forge("abram@montague.lit/x", "nurse@capulet.lit");
+			assert.is_same({}, told(pubsub));
+			capulet:eval "prosody.spec_fail = nil";
+			forge("abram@montague.lit/x", "nurse@capulet.lit");
+			assert.is_same({ "abram@montague.lit/x" }, told(pubsub));
+			forge("abram@montague.lit/x", "nurse@capulet.lit", "unavailable");
+			assert.is_same({ "abram@montague.lit/x unavailable" }, told(pubsub));
 		end);
 
 		it("B8.3 is not told of subscription stanzas, probes and errors of contacts", function ()

@@ -226,6 +226,28 @@ describe("contacts who are not there any more", function ()
 		assert.is_same({ "shared@montague.lit/a unavailable" }, told(pubsub));
 	end);
 
+	it("B8.3 an error that says that the server is gone ends the contact for all, one from the contact for the user who gets it", function ()
+		for _, condition in ipairs { "service-unavailable", "item-not-found", "gone" } do
+			for _, from in ipairs { "shared@montague.lit", "shared@montague.lit/a" } do
+				forge("shared@montague.lit/a", "nurse@capulet.lit");
+				forge("shared@montague.lit/a", "juliet@capulet.lit");
+				assert.is_same({ "shared@montague.lit/a" }, told(pubsub));
+				forge(from, "juliet@capulet.lit/balcony", "error", error_of(condition));
+				assert.is_same({}, told(pubsub));
+				assert.is_same({ "shared@montague.lit/a" }, told_at_connection());
+				forge(from, "nurse@capulet.lit", "error", error_of(condition));
+				assert.is_same({ "shared@montague.lit/a unavailable" }, told(pubsub));
+			end
+		end
+		for _, condition in ipairs { "remote-server-not-found", "remote-server-timeout" } do
+			forge("shared@montague.lit/a", "nurse@capulet.lit");
+			forge("shared@montague.lit/a", "juliet@capulet.lit");
+			assert.is_same({ "shared@montague.lit/a" }, told(pubsub));
+			forge("shared@montague.lit", "juliet@capulet.lit/balcony", "error", error_of(condition));
+			assert.is_same({ "shared@montague.lit/a unavailable" }, told(pubsub));
+		end
+	end);
+
 	it("B8.3 those of a component that disconnects are unavailable, also after a reload of the module", function ()
 		for _, reload in ipairs { false, true } do
 			gateway:send "<presence from='gateway.capulet.lit' to='juliet@capulet.lit'/>";

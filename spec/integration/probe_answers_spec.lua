@@ -128,25 +128,27 @@ describe("answers to probes", function ()
 		assert.is_same(before, state());
 	end);
 
-	it("B9 of type unsubscribed to the bare JID, as servers have it, change no roster either", function ()
+	it("B9 of type unsubscribed to the bare JID do what they would do without the module: the contact says that it has ended", function ()
 		connect();
-		local _, list = probed(2);
-		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true, presence = false });
-		local before = state();
-		for _, probe in ipairs(list) do
-			gateway:send(("<presence type='unsubscribed' from='%s' to='%s'/>"):format(probe.attr.to, probe.attr.from:match "^[^/]*"));
-		end
-		gateway:sync();
-		juliet:nothing();
-		assert.is_same(before, state());
-		-- one that answers nothing does
-		gateway:send("<presence type='unsubscribed' from='b@gateway.capulet.lit' to='juliet@capulet.lit'/>"):sync();
-		juliet:expect { name = "iq", type = "set" };
+		probed(2);
+		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
+		juliet:sync():drain();
+		gateway:send("<presence type='unsubscribed' from='a@gateway.capulet.lit' to='juliet@capulet.lit'/>"):sync();
+		juliet:expect { name = "presence", from = "a@gateway.capulet.lit", type = "unsubscribed" };
+		local push = juliet:expect { name = "iq", type = "set" };
+		assert.is_equal("from", push.tags[1].tags[1].attr.subscription);
+		-- of an offline user, too
+		gateway:send("<presence type='unsubscribed' from='a@gateway.capulet.lit' to='nurse@capulet.lit'/>"):sync();
+		assert.is_equal("from", server:eval [[
+			return require "core.rostermanager".load_roster("nurse", "capulet.lit")["a@gateway.capulet.lit"].subscription;
+		]]);
 		server:eval [[
 			local rostermanager = require "core.rostermanager";
-			local roster = rostermanager.load_roster("juliet", "capulet.lit");
-			roster["b@gateway.capulet.lit"].subscription = "to";
-			assert(rostermanager.save_roster("juliet", "capulet.lit", roster, "b@gateway.capulet.lit"));
+			for _, username in ipairs { "juliet", "nurse" } do
+				local roster = rostermanager.load_roster(username, "capulet.lit");
+				roster["a@gateway.capulet.lit"].subscription = "both";
+				assert(rostermanager.save_roster(username, "capulet.lit", roster, "a@gateway.capulet.lit"));
+			end
 		]];
 	end);
 

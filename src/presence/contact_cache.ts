@@ -64,15 +64,6 @@ export function is_seen_by(remembered: Remembered, username: string): boolean {
 	return users.has(username);
 }
 
-/** Bytes that a contact's resources need, about. */
-function kept_bytes(resources: Resources): number {
-	let bytes = 0;
-	for (const [resource, remembered] of pairs(resources)) {
-		bytes = bytes + resource.length + remembered.form.length + resource_cost;
-	}
-	return bytes;
-}
-
 export function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
 	const list: string[] = [];
 	if (names) {
@@ -143,6 +134,15 @@ export function create_contact_cache() {
 		const seen = (users.get(username) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
 		seen.set(contact, true);
 		users.set(username, seen);
+	}
+
+	/** Bytes that a contact's resources need, about. */
+	function kept_bytes(resources: Resources): number {
+		let bytes = 0;
+		for (const [resource, remembered] of pairs(resources)) {
+			bytes = bytes + resource.length + remembered.form.length + resource_cost;
+		}
+		return bytes;
 	}
 
 	/**

@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
-import { read_roster } from "../prosody/accounts";
+import * as st from "util.stanza";
+import { peek_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
@@ -11,13 +12,16 @@ import { sees_contact } from "./delivery";
 import type { Delivery } from "./delivery";
 import type { Probes } from "./probes";
 
-/** Errors that say of a contact that nobody can reach it; others may be about the user who gets them. */
-const unreachable: Record<string, true> = {
-	"gone": true,
-	"item-not-found": true,
-	"remote-server-not-found": true,
-	"remote-server-timeout": true,
-	"service-unavailable": true,
+/**
+ * Errors that say what cannot be reached: a contact's server by anybody, or the contact. If the latter is no domain, that
+ * may only be so for the user who gets the error.
+ */
+const unreachable: Record<string, "server" | "contact"> = {
+	"gone": "contact",
+	"item-not-found": "contact",
+	"remote-server-not-found": "server",
+	"remote-server-timeout": "server",
+	"service-unavailable": "contact",
 };
 
 /** Of how many contacts the end is told at once. */
@@ -76,8 +80,16 @@ export function create_contact_presence(
 		if (since_0_10 && cache.sees(username, contact)) {
 			return true;
 		}
-		const roster = read_roster(username, host);
+		const roster = peek_roster(username, host);
 		return roster !== undefined && sees_contact(roster.get(contact));
+	}
+
+	/** Tells that those resources of a contact are not available any more that are not remembered, when the last one ended that is. */
+	function tell_rest(contact: string, is_crowded: boolean, connections: Connection[] | undefined): void {
+		if (is_crowded && !cache.of(contact)) {
+			// Which of them a connection was told is not known either.
+			delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }), connections);
+		}
 	}
 
 	/**
@@ -90,9 +102,7 @@ export function create_contact_presence(
 		for (const [, resource] of ipairs(resources)) {
 			delivery.tell_contact(contact, full_jid(contact, resource), undefined, connections);
 		}
-		if (is_crowded && !cache.of(contact)) {
-			delivery.tell_contact(contact, contact, undefined, connections);
-		}
+		tell_rest(contact, is_crowded, connections);
 	}
 
 	/** Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources. */
@@ -123,17 +133,25 @@ export function create_contact_presence(
 		return presence.is_answer ? true : undefined;
 	}
 
-	/** Forgets what a presence of type unavailable or error ends. Returns the resources that nobody sees now. */
-	function forget_ended(presence: Received): string[] {
-		const is_error = presence.stanza.attr.type === "error";
+	/** Forgets what an error ends. Returns the resources that nobody sees now. */
+	function forget_failed(presence: Received): string[] {
+		const contact = presence.contact;
 		const resource = presence.resource !== "" ? presence.resource : undefined;
-		if (is_error) {
-			const [, condition] = presence.stanza.get_error();
-			if (condition !== undefined && unreachable[condition]) {
-				probes.forget_answer(presence.contact);
-				return cache.gone(presence.contact, resource, undefined, undefined);
+		const [, condition] = presence.stanza.get_error();
+		const what = condition !== undefined ? unreachable[condition] : undefined;
+		if (what) {
+			probes.forget_answer(contact);
+			const [node] = jid.split(contact);
+			if (what === "server" || node === undefined) {
+				return cache.gone(contact, resource, undefined, undefined);
 			}
 		}
+		return cache.unseen(contact, resource, presence.username);
+	}
+
+	/** Forgets what an unavailable presence ends. Returns the resources that nobody sees now. */
+	function forget_unavailable(presence: Received): string[] {
+		const resource = presence.resource !== "" ? presence.resource : undefined;
 		if (presence.is_answer) {
 			// A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
 			return cache.gone(presence.contact, resource, presence.username, undefined);
@@ -141,17 +159,24 @@ export function create_contact_presence(
 		return cache.unseen(presence.contact, resource, presence.username);
 	}
 
-	function receive_unavailable(presence: Received): void {
+	/** Tells what an unavailable presence or an error ends. */
+	function receive_ending(presence: Received): void {
 		const contact = presence.contact;
 		const resource = presence.resource;
+		const is_error = presence.stanza.attr.type === "error";
 		const resources = cache.of(contact);
 		const is_crowded = cache.is_crowded(contact);
 		// It may be one too many to be remembered, and was told.
-		const may_be_told = is_crowded && !resources!.has(resource) && has_contact(presence.username, contact);
-		const ended = covered.watch(contact, undefined, () => forget_ended(presence));
+		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
+		const ended = covered.watch(contact, undefined, () => is_error ? forget_failed(presence) : forget_unavailable(presence));
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
-		if (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource)) {
+		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
 			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza, undefined);
+			if (!is_whole && ended.length > 0) {
+				tell_rest(contact, is_crowded, undefined);
+			}
+		} else if (may_be_told) {
+			tell_end(contact, [resource], false, undefined);
 		} else {
 			tell_end(contact, ended, is_crowded, undefined);
 		}
@@ -160,8 +185,9 @@ export function create_contact_presence(
 	/**
 	 * Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
 	 *
-	 * What answers a probe ends here. With `unsubscribed`, which comes to the bare JID, it would change
-	 * the roster: that happens when a client of the user's asks.
+	 * What comes to the address of a probe ends here: neither a client nor a roster gets it. What comes to the user's bare
+	 * JID goes on, also `unsubscribed`, as which servers answer a probe that they do not allow. It says that the contact has
+	 * ended the subscription, which is so whoever asks: the next client that the user comes online with would get the same answer.
 	 */
 	function receive_end(event: StanzaEvent): Handled {
 		const presence_type = event.stanza.attr.type;
@@ -174,16 +200,11 @@ export function create_contact_presence(
 		}
 		const contact = presence.contact;
 		const username = presence.username;
-		const is_expected = presence.is_answer || probes.is_unanswered(contact, username);
 		probes.answer(contact, username, presence_type === "error");
-		if (presence_type === "unavailable") {
-			receive_unavailable(presence);
-		} else if (presence_type === "error") {
-			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, covered.watch(contact, undefined, () => forget_ended(presence)), is_crowded, undefined);
-		} else if (is_expected) {
+		if (presence_type !== "unsubscribed") {
+			receive_ending(presence);
+		} else if (presence.is_answer) {
 			unseen(username, contact);
-			return true;
 		}
 		return presence.is_answer ? true : undefined;
 	}

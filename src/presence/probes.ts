@@ -250,7 +250,7 @@ export function create_probes(
 		}
 	}
 
-	return { on_end, is_own_resource, is_unanswered, answer, is_needed, request, cancel, forget_user, forget_answer, forget_answers_at, clear, save, restore };
+	return { on_end, is_own_resource, answer, is_needed, request, cancel, forget_user, forget_answer, forget_answers_at, clear, save, restore };
 }
 
 export type Probes = ReturnType<typeof create_probes>;

@@ -80,3 +80,23 @@ export function read_roster(username: string, host: string): Roster | undefined 
 	const metadata = roster && roster.get(false);
 	return metadata && metadata.broken !== undefined ? undefined : roster;
 }
+
+/**
+ * Looks at a user's roster, as the server does for a probe: of a user who is offline, it may be what the server's cache has, and
+ * it stays there. That costs little, however often it is done and whoever has it done, where `read_roster` reads the storage.
+ *
+ * A roster in the cache may be older than what other processes have stored, and stays when they delete the account. No client gets
+ * such a roster: this module drops it when one logs in, and when an account is made or deleted on this server (mod_privilege.ts).
+ *
+ * @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
+ */
+export function peek_roster(username: string, host: string): Roster | undefined {
+	const [roster] = rostermanager.load_roster(username, host);
+	const metadata = roster.get(false);
+	if (metadata && metadata.broken !== undefined) {
+		// What could not be read is to be read anew.
+		forget_roster(username, host);
+		return undefined;
+	}
+	return roster;
+}
