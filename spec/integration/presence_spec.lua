@@ -163,6 +163,33 @@ describe("presence of a host's users", function ()
 			}, taken(pubsub));
 		end);
 
+		it("B8.1 tells that a user is unavailable who directed presence to the entity and then blocked it, once", function ()
+			local friar = server:client "friar@capulet.lit/cell";
+			for _, to in ipairs { "pubsub.capulet.lit", "friar@capulet.lit/cell", "friar@capulet.lit" } do
+				local entity = to:find "pubsub" and pubsub or friar;
+				for _, cut in ipairs { true, false } do
+					local juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
+					juliet:send(("<presence to='%s'/>"):format(to)):sync();
+					juliet:iq { type = "set", ("<block xmlns='urn:xmpp:blocking'><item jid='%s'/></block>"):format(to:match "^[^/]*") };
+					caught_up(entity);
+					if cut then
+						juliet:cut();
+						repeat until server:eval "return prosody.full_sessions['juliet@capulet.lit/balcony'] == nil";
+					else
+						juliet:send("<presence type='unavailable'/>"):sync();
+					end
+					assert.is_same({ "juliet@capulet.lit/balcony unavailable" }, caught_up(entity));
+					if not cut then
+						juliet:close();
+					end
+					juliet = server:client "juliet@capulet.lit/unblocks";
+					juliet:iq { type = "set", "<unblock xmlns='urn:xmpp:blocking'/>" };
+					juliet:close();
+				end
+			end
+			friar:close();
+		end);
+
 		it("B8.1 tells an entity in the user's roster of each presence once", function ()
 			for _, user in ipairs { "nurse@capulet.lit/x", "peter@capulet.lit/x", "tybalt@capulet.lit/x" } do
 				server:client(user):send(away):send("<presence type='unavailable'/>"):sync():close();

@@ -78,14 +78,13 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	}
 
 	/** Whether a connection is to be told of a presence that a user's client broadcasts. */
-	function may_tell_broadcast(connection: Connection, session: Session, is_unavailable: boolean): boolean {
+	function may_tell_broadcast(connection: Connection, session: Session): boolean {
 		const name = connection.entity.jid;
 		if (!is_connected(connection) || name === session.username! + "@" + host || !covers(connection, session.username!)) {
 			return false;
 		}
-		// The server tells those who see the user, and of its end those who were sent the presence itself.
-		return !is_seen_by_contact(session.roster && session.roster.get(name))
-			&& !(is_unavailable && session.directed !== undefined && (session.directed.has(connection.address) || session.directed.has(name)));
+		// The server tells those who see the user.
+		return !is_seen_by_contact(session.roster && session.roster.get(name));
 	}
 
 	/** Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question. */
@@ -112,11 +111,17 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 
 	/** Tells all who are to be told what a user's client broadcasts. */
 	function tell_broadcast(session: Session, stanza: Stanza): void {
+		const directed = stanza.attr.type === "unavailable" ? session.directed : undefined;
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
-			if (may_tell_broadcast(connection, session, stanza.attr.type === "unavailable")) {
+			if (may_tell_broadcast(connection, session)) {
 				rest = rest ?? presence_rest(stanza);
 				tell(connection, session.full_jid!, rest);
+				// The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
+				if (directed) {
+					directed.delete(connection.address);
+					directed.delete(connection.entity.jid);
+				}
 			}
 		}
 	}
