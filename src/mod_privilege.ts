@@ -256,7 +256,7 @@ function serve_host(): void {
 	module.hook("presence/full", presence.receive_available, 1);
 	module.hook("presence/bare", presence.receive_end, 200);
 	module.hook("presence/full", presence.receive_end, 200);
-	module.hook_global("user-deleted", presence.user_deleted);
+	module.hook_global("user-deleted", presence.user_deleted, 302);
 
 	module.hook_global("config-reloaded", config_reloaded);
 

@@ -294,6 +294,90 @@ describe("contacts who are not there any more", function ()
 		gateway = capulet:component "gateway.capulet.lit";
 	end);
 
+	-- Has 150 contacts of a component there; what ends at once is less
+	local function all_come()
+		for i = 1, 150 do
+			gateway:send(("<presence from='many%03d@gateway.capulet.lit/x' to='juliet@capulet.lit'/>"):format(i));
+		end
+		gateway:sync();
+		assert.is_equal(150, #told(pubsub));
+	end
+
+	it("B8.3 those of a component that disconnects are unavailable, also where the module is reloaded right then", function ()
+		all_come();
+		capulet:eval [[
+			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			require "core.modulemanager".reload("capulet.lit", "privilege");
+		]];
+		settle(capulet, 0.3);
+		assert.is_same({}, told_at_connection());
+		local ended = {};
+		for _, description in ipairs(told(pubsub)) do
+			ended[description] = true;
+		end
+		for i = 1, 150 do
+			assert.is_true(ended[("many%03d@gateway.capulet.lit/x unavailable"):format(i)], i);
+		end
+	end);
+
+	it("B8.3 those of a component that comes back before all have ended are told again", function ()
+		all_come();
+		capulet:eval [[
+			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			for i = 1, 150 do
+				prosody.core_post_stanza(prosody.hosts["gateway.capulet.lit"], require "util.stanza".presence {
+					from = ("many%03d@gateway.capulet.lit/x"):format(i), to = "juliet@capulet.lit",
+				});
+			end
+		]];
+		settle(capulet, 0.3);
+		assert.is_equal(300, #told(pubsub));
+		assert.is_equal(150, #told_at_connection());
+		gateway:close();
+		settle(capulet, 0.3);
+		assert.is_equal(150, #told(pubsub));
+		assert.is_same({}, told_at_connection());
+		gateway = capulet:component "gateway.capulet.lit";
+	end);
+
+	it("B8.3 those of a user who is deleted are unavailable, however many there are, and none is the next account's of the name", function ()
+		capulet:eval [[
+			assert(require "core.usermanager".create_user("many", "secret", module.host));
+			local roster = { [false] = { version = 1, pending = {} } };
+			for i = 1, 150 do
+				roster[("m%03d@montague.lit"):format(i)] = { subscription = "to", groups = {} };
+			end
+			assert(require "core.storagemanager".open(module.host, "roster", "keyval"):set("many", roster));
+			prosody.hosts[module.host].roster_cache = nil;
+		]];
+		local function come(kind)
+			capulet:eval(([[
+				for i = 1, 150 do
+					prosody.core_post_stanza(prosody.hosts["verona.lit"], require "util.stanza".presence {
+						from = ("m%%03d@montague.lit/x"):format(i), to = "many@capulet.lit", type = %s,
+					});
+				end
+			]]):format(kind or "nil"));
+		end
+		come();
+		assert.is_equal(150, #told(pubsub));
+		capulet:eval [[
+			assert(require "core.usermanager".delete_user("many", "capulet.lit"));
+			assert(require "core.usermanager".create_user("many", "secret", "capulet.lit"));
+			for i = 1, 150 do
+				prosody.core_post_stanza(prosody.hosts["verona.lit"], require "util.stanza".presence {
+					from = ("m%03d@montague.lit/x"):format(i), to = "many@capulet.lit",
+				});
+			end
+		]];
+		settle(capulet, 0.3);
+		local list = told(pubsub);
+		assert.is_equal(150, #list);
+		assert.is_equal("m001@montague.lit/x unavailable", list[1]);
+		assert.is_same({}, told_at_connection());
+		capulet:eval [[assert(require "core.usermanager".delete_user("many", "capulet.lit"))]];
+	end);
+
 	it("B8.3 those of a component are not ended by a stream that says to be it", function ()
 		gateway:send "<presence from='1@gateway.capulet.lit/x' to='juliet@capulet.lit'/>":sync();
 		assert.is_same({ "1@gateway.capulet.lit/x" }, told(pubsub));

@@ -2,14 +2,15 @@ import * as jid from "util.jid";
 import * as st from "util.stanza";
 import { peek_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
-import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import type { Connection, Entities } from "../entities/entities";
+import type { Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
 import { full_jid } from "./covered_contacts";
 import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Delivery } from "./delivery";
+import { create_endings } from "./endings";
+import type { Ending } from "./endings";
 import type { Probes } from "./probes";
 
 /**
@@ -23,9 +24,6 @@ const unreachable: Record<string, "server" | "contact"> = {
 	"remote-server-timeout": "server",
 	"service-unavailable": "contact",
 };
-
-/** Of how many contacts the end is told at once. */
-const told_at_once = 100;
 
 /** A presence that a contact sends to a user of the host. */
 interface Received {
@@ -85,10 +83,10 @@ export function create_contact_presence(
 	}
 
 	/** Tells that those resources of a contact are not available any more that are not remembered, when the last one ended that is. */
-	function tell_rest(contact: string, is_crowded: boolean, connections: Connection[] | undefined): void {
+	function tell_rest(contact: string, is_crowded: boolean): void {
 		if (is_crowded && !cache.of(contact)) {
 			// Which of them a connection was told is not known either.
-			delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }), connections);
+			delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }));
 		}
 	}
 
@@ -96,13 +94,12 @@ export function create_contact_presence(
 	 * Tells that resources of a contact are not available any more.
 	 *
 	 * @param is_crowded whether it had more than are remembered
-	 * @param connections whom, nil for those that are there now
 	 */
-	function tell_end(contact: string, resources: string[], is_crowded: boolean, connections: Connection[] | undefined): void {
+	function tell_end(contact: string, resources: string[], is_crowded: boolean): void {
 		for (const [, resource] of ipairs(resources)) {
-			delivery.tell_contact(contact, full_jid(contact, resource), undefined, connections);
+			delivery.tell_contact(contact, full_jid(contact, resource), undefined);
 		}
-		tell_rest(contact, is_crowded, connections);
+		tell_rest(contact, is_crowded);
 	}
 
 	/** Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources. */
@@ -113,8 +110,20 @@ export function create_contact_presence(
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded, undefined);
+		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded);
 	}
+
+	/** Ends all of a contact, or what a user sees of it. */
+	function end_contact(ending: Ending): void {
+		if (ending.viewer !== "") {
+			unseen(ending.viewer, ending.contact);
+		} else {
+			const is_crowded = cache.is_crowded(ending.contact);
+			tell_end(ending.contact, gone(ending.contact, undefined, undefined), is_crowded);
+		}
+	}
+
+	const endings = create_endings(add_timer, end_contact);
 
 	/** Handles an available presence that a user gets. */
 	function receive_available(event: StanzaEvent): Handled {
@@ -124,10 +133,11 @@ export function create_contact_presence(
 		}
 		const contact = presence.contact;
 		const username = presence.username;
+		endings.settle(contact, username);
 		if (has_contact(username, contact)) {
 			probes.answer(contact, username, false);
 			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza))) {
-				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza, undefined);
+				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
 			}
 		}
 		return presence.is_answer ? true : undefined;
@@ -139,7 +149,7 @@ export function create_contact_presence(
 		const resource = presence.resource !== "" ? presence.resource : undefined;
 		const [, condition] = presence.stanza.get_error();
 		const what = condition !== undefined ? unreachable[condition] : undefined;
-		if (what) {
+		if (what !== undefined) {
 			probes.forget_answer(contact);
 			const [node] = jid.split(contact);
 			if (what === "server" || node === undefined) {
@@ -171,14 +181,14 @@ export function create_contact_presence(
 		const ended = covered.watch(contact, undefined, () => is_error ? forget_failed(presence) : forget_unavailable(presence));
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
-			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza, undefined);
+			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);
 			if (!is_whole && ended.length > 0) {
-				tell_rest(contact, is_crowded, undefined);
+				tell_rest(contact, is_crowded);
 			}
 		} else if (may_be_told) {
-			tell_end(contact, [resource], false, undefined);
+			tell_end(contact, [resource], false);
 		} else {
-			tell_end(contact, ended, is_crowded, undefined);
+			tell_end(contact, ended, is_crowded);
 		}
 	}
 
@@ -213,58 +223,25 @@ export function create_contact_presence(
 	function roster_changed(username: string, contact: string, item: RosterItem | undefined): void {
 		if (!sees_contact(item)) {
 			probes.cancel(contact, username);
-			unseen(username, contact);
+			// The roster of an account that is deleted goes contact by contact.
+			if (!endings.is_waiting(contact, username)) {
+				unseen(username, contact);
+			}
 		}
 	}
 
 	/** Tells what follows from a user's not being there any more. */
 	function forget_user(username: string): void {
-		for (const [, contact] of ipairs(cache.contacts_of(username))) {
-			unseen(username, contact);
-		}
+		endings.add(cache.contacts_of(username), username);
 	}
 
-	/** Tells that contacts are not there any more: of some at once, of the rest in slices, since a gateway may have thousands. */
-	function forget_contacts(contacts: string[]): void {
-		const ended: Array<[string, string[], boolean]> = [];
-		for (const [i, contact] of ipairs(contacts)) {
-			const is_crowded = cache.is_crowded(contact);
-			const resources = gone(contact, undefined, undefined);
-			if (i <= told_at_once) {
-				tell_end(contact, resources, is_crowded, undefined);
-			} else {
-				ended.push([contact, resources, is_crowded]);
-			}
-		}
-		if (ended.length === 0) {
-			return;
-		}
-		// Who comes meanwhile was not told that they were there.
-		const connections = entities.receivers("contacts");
-		let position = 0;
-		in_slices(add_timer, () => {
-			const end_of_one = ended[position];
-			if (!end_of_one) {
-				return false;
-			}
-			position = position + 1;
-			// Who has come back meanwhile is there.
-			if (!cache.of(end_of_one[0])) {
-				tell_end(end_of_one[0], end_of_one[1], end_of_one[2], connections);
-			}
-			return true;
-		}, () => undefined);
-	}
-
-	/** Handles the end of an account, of this host or another. */
+	/** Handles the end of an account, of this host or another. Before anything hears of what becomes of its roster. */
 	function user_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
 			probes.forget_user(event.username);
 			forget_user(event.username);
 		} else {
-			const contact = event.username + "@" + event.host;
-			const is_crowded = cache.is_crowded(contact);
-			tell_end(contact, gone(contact, undefined, undefined), is_crowded, undefined);
+			end_contact({ contact: event.username + "@" + event.host, viewer: "" });
 		}
 		return undefined;
 	}
@@ -273,17 +250,20 @@ export function create_contact_presence(
 	function domain_gone(domain: string): void {
 		if (domain !== host) {
 			probes.forget_answers_at(domain);
-			forget_contacts(cache.contacts_at(domain));
+			endings.add(cache.contacts_at(domain), "");
 		}
 	}
 
 	/** Handles the end of a probe: what the user still is to see came again after it. */
 	function probe_ended(contact: string, username: string, sent_at: number): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, gone(contact, username, sent_at), is_crowded, undefined);
+		tell_end(contact, gone(contact, username, sent_at), is_crowded);
 	}
 
-	return { is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended };
+	return {
+		is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended,
+		save: endings.save, restore: endings.restore,
+	};
 }
 
 export type ContactPresence = ReturnType<typeof create_contact_presence>;

@@ -131,11 +131,10 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	 *
 	 * @param from the contact's bare or full JID
 	 * @param stanza the presence, nil for one that is unavailable
-	 * @param connections whom of all; nil for those that are there now
 	 */
-	function tell_contact(contact: string, from: string, stanza: Stanza | undefined, connections: Connection[] | undefined): void {
+	function tell_contact(contact: string, from: string, stanza: Stanza | undefined): void {
 		let rest: string | undefined;
-		for (const [, connection] of ipairs(connections ?? entities.receivers("contacts"))) {
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
 			if (may_tell_contact(connection, contact) && (stanza !== undefined || !heard.is_unaware(connection, from))) {
 				rest = rest ?? (stanza ? presence_rest(stanza) : unavailable_rest(from));
 				tell(connection, from, rest);

@@ -1,0 +1,99 @@
+import { in_slices } from "../prosody/timers";
+import type { AddTimer } from "../prosody/timers";
+
+/** What is to end: all that is known of a contact, or what one user sees of it. */
+export interface Ending {
+	contact: string;
+	/** The user's name, "" for everybody. */
+	viewer: string;
+}
+
+/**
+ * Ends contacts in slices, since a gateway or a user may have thousands.
+ *
+ * @param finish ends one: forgets it and tells so
+ */
+export function create_endings(add_timer: AddTimer, finish: (this: void, ending: Ending) => void) {
+	// Of how many contacts the end is told at once.
+	const at_once = 100;
+	// In the order in which they end.
+	let queue: Ending[] = [];
+	let position = 0;
+	// The contacts that are to end yet, as keys, by viewer.
+	let waiting = new LuaTable<string, LuaTable<string, true>>();
+
+	/** Whether that is to end yet. */
+	function is_waiting(contact: string, viewer: string): boolean {
+		const contacts = waiting.get(viewer) as LuaTable<string, true> | undefined;
+		return contacts !== undefined && contacts.has(contact);
+	}
+
+	/** Ends one if it is to end yet. */
+	function finish_waiting(ending: Ending): void {
+		if (is_waiting(ending.contact, ending.viewer)) {
+			waiting.get(ending.viewer).delete(ending.contact);
+			finish(ending);
+		}
+	}
+
+	/** Ends what is to end yet of a contact, and of what a user sees of it: before it is there again. */
+	function settle(contact: string, username: string): void {
+		finish_waiting({ contact: contact, viewer: "" });
+		finish_waiting({ contact: contact, viewer: username });
+	}
+
+	/** Ends one more in a slice; false when none is left. */
+	function step(): boolean {
+		const ending = queue[position];
+		if (!ending) {
+			queue = [];
+			position = 0;
+			waiting = new LuaTable();
+			return false;
+		}
+		position = position + 1;
+		finish_waiting(ending);
+		return true;
+	}
+
+	/** Has what `save` returned end in slices, or any others. */
+	function restore(endings: Ending[]): void {
+		const is_idle = queue.length === 0;
+		for (const [, ending] of ipairs(endings)) {
+			const contacts = (waiting.get(ending.viewer) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
+			contacts.set(ending.contact, true);
+			waiting.set(ending.viewer, contacts);
+			queue.push(ending);
+		}
+		if (is_idle && queue.length > 0) {
+			in_slices(add_timer, step, () => undefined);
+		}
+	}
+
+	/** Has contacts end for a viewer: some at once, the rest in slices. */
+	function add(contacts: string[], viewer: string): void {
+		const later: Ending[] = [];
+		for (const [i, contact] of ipairs(contacts)) {
+			const ending: Ending = { contact: contact, viewer: viewer };
+			if (i <= at_once) {
+				finish(ending);
+			} else {
+				later.push(ending);
+			}
+		}
+		restore(later);
+	}
+
+	/** What is to end yet, to be restored after a reload. */
+	function save(): Ending[] {
+		const endings: Ending[] = [];
+		for (const [viewer, contacts] of pairs(waiting)) {
+			for (const [contact] of pairs(contacts)) {
+				endings.push({ contact: contact, viewer: viewer });
+			}
+		}
+		return endings;
+	}
+
+	return { is_waiting, settle, add, save, restore };
+}
