@@ -51,6 +51,18 @@ test("B12 whose accounts are covered is told in a few words", function ()
 	equal(parts.describe_coverage {}, "nobody");
 end);
 
+test("B12.8 coverages are the same where the same users are covered", function ()
+	equal(parts.same_coverage("all", "all"), true);
+	equal(parts.same_coverage("all", "opted-in"), false);
+	equal(parts.same_coverage("all", { all = true }), false);
+	equal(parts.same_coverage({ nurse = true, juliet = true }, { juliet = true, nurse = true }), true);
+	equal(parts.same_coverage({ nurse = true }, { juliet = true, nurse = true }), false);
+	equal(parts.same_coverage({ juliet = true, nurse = true }, { nurse = true }), false);
+	-- the names of accounts, which the description has no word for
+	equal(parts.same_coverage({}, { nobody = true }), false);
+	equal(parts.same_coverage({}, {}), true);
+end);
+
 test("namespaces come sorted", function ()
 	equal(parts.iq_namespaces(all), { "urn:a", "urn:b", "urn:c" });
 	equal(parts.iq_namespaces(permissions {}), {});

@@ -97,7 +97,7 @@ support.prep = libraries["util.jid"].prep;
 local parts = {
 	"create_statistics", "no_counts",
 	"read_configuration", "describe_problem", "suggest", "edit_distance",
-	"no_permissions", "allows", "grants_anything", "iq_namespaces", "describe_permissions", "describe_coverage", "same_permissions",
+	"no_permissions", "allows", "grants_anything", "iq_namespaces", "describe_permissions", "describe_coverage", "same_coverage", "same_permissions",
 	"privilege_element", "xmlns_privilege", "xmlns_privilege_legacy",
 	"create_contact_cache", "presence_of", "max_length", "max_kept",
 	"item_text", "is_contact", "roster_version", "set_contact", "updated_item", "same_item",

@@ -69,7 +69,20 @@ export function describe_coverage(users: Coverage): string {
 
 /** Whether two grants cover the same users, as far as the configuration says. */
 export function same_coverage(a: Coverage, b: Coverage): boolean {
-	return a === b || (type(a) === "table" && type(b) === "table" && describe_coverage(a) === describe_coverage(b));
+	if (typeof a === "string" || typeof b === "string") {
+		return a === b;
+	}
+	for (const [username] of pairs(a)) {
+		if (!b.has(username)) {
+			return false;
+		}
+	}
+	for (const [username] of pairs(b)) {
+		if (!a.has(username)) {
+			return false;
+		}
+	}
+	return true;
 }
 
 /** What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */
