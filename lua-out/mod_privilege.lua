@@ -202,6 +202,24 @@ local function read_roster(username, host)
 	return not (metadata and metadata.broken ~= nil) and roster or nil
 end
 
+--- Looks at a user's roster, as the server does for a probe: of a user who is offline, it may be what the server's cache has, and
+-- it stays there. That costs little, however often it is done and whoever has it done, where `read_roster` reads the storage.
+--
+-- A roster in the cache may be older than what other processes have stored, and stays when they delete the account. No client gets
+-- such a roster: this module drops it when one logs in, and when an account is made or deleted on this server (mod_privilege.ts).
+--
+-- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
+local function peek_roster(username, host)
+	local roster = rostermanager.load_roster(username, host)
+	local metadata = roster[false]
+	if metadata and metadata.broken ~= nil then
+		-- What could not be read is to be read anew.
+		forget_roster(username, host)
+		return nil
+	end
+	return roster
+end
+
 -- ==== src/prosody/act_as.ts ====
 
 --- Sends stanzas as clients of the host's users do.
@@ -591,7 +609,20 @@ end
 
 --- Whether two grants cover the same users, as far as the configuration says.
 local function same_coverage(a, b)
-	return a == b or type(a) == "table" and type(b) == "table" and describe_coverage(a) == describe_coverage(b)
+	if type(a) == "string" or type(b) == "string" then
+		return a == b
+	end
+	for username in pairs(a) do
+		if b[username] == nil then
+			return false
+		end
+	end
+	for username in pairs(b) do
+		if a[username] == nil then
+			return false
+		end
+	end
+	return true
 end
 
 --- What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
@@ -3372,15 +3403,6 @@ local function is_seen_by(remembered, username)
 	return users[username] ~= nil
 end
 
---- Bytes that a contact's resources need, about.
-local function kept_bytes(resources)
-	local bytes = 0
-	for resource, remembered in pairs(resources) do
-		bytes = bytes + #resource + #remembered.form + resource_cost
-	end
-	return bytes
-end
-
 local function keys_of(names)
 	local list = {}
 	if names then
@@ -3406,16 +3428,58 @@ local function create_contact_cache()
 	-- Those of the contacts who have more resources than are remembered.
 	local crowded = {}
 
+	--- What a user got who missed two newer ones, which went to others: of a contact that sends each user another, not all are kept.
+	local lost_form = "?></presence>"
+
+	--- What a user got last of a presence that the user sees, in the form that `presence_of` takes; nil where the user does not see it.
+	local function form_seen_by(remembered, username)
+		local viewers = remembered.seen_by
+		if type(viewers) == "string" then
+			return viewers == username and remembered.form or nil
+		end
+		local form = viewers[username]
+		return form and form.text
+	end
+
+	--- Notes what a user got last; who saw it before keeps what they got.
+	local function set_form(remembered, username, text)
+		local viewers = remembered.seen_by
+		if viewers ~= username then
+			local current = remembered.current or { text = remembered.form }
+			if type(viewers) == "string" then
+				local only_viewer = viewers
+				viewers = {}
+				viewers[only_viewer] = current
+				remembered.seen_by = viewers
+			end
+			if current.text ~= text then
+				local before = remembered.previous
+				remembered.previous = current
+				if before and before.text == text then
+					current = before
+				else
+					if before then
+						before.text = lost_form
+					end
+					current = { text = text }
+				end
+			end
+			remembered.current = current
+			viewers[username] = current
+		end
+		remembered.form = text
+	end
+
 	--- The presences of a contact by resource, nil where there are none.
 	local function of(contact)
 		return contacts[contact]
 	end
 
-	--- Whether a user sees a contact's resource.
-	local function is_seen(contact, resource, username)
+	--- What a user got last of a contact's resource, in the form that `presence_of` takes; nil where the user does not see it.
+	local function form_of(contact, resource, username)
 		local resources = of(contact)
 		local remembered = resources and resources[resource]
-		return remembered ~= nil and is_seen_by(remembered, username)
+		return remembered and form_seen_by(remembered, username)
 	end
 
 	--- Whether a user sees any resource of a contact.
@@ -3429,19 +3493,20 @@ local function create_contact_cache()
 		return crowded[contact] ~= nil
 	end
 
-	local function note_user(remembered, contact, username)
-		if not is_seen_by(remembered, username) then
-			local before = remembered.seen_by
-			local names = type(before) == "string" and {} or before
-			if type(before) == "string" then
-				names[before] = true
-			end
-			names[username] = true
-			remembered.seen_by = names
-		end
+	local function note_user(remembered, contact, username, form)
+		set_form(remembered, username, form)
 		local seen = users[username] or {}
 		seen[contact] = true
 		users[username] = seen
+	end
+
+	--- Bytes that a contact's resources need, about.
+	local function kept_bytes(resources)
+		local bytes = 0
+		for resource, remembered in pairs(resources) do
+			bytes = bytes + #resource + #remembered.form + resource_cost
+		end
+		return bytes
 	end
 
 	--- Notes that a user sees an available presence.
@@ -3452,7 +3517,7 @@ local function create_contact_cache()
 		local form = remembered_form(stanza, max_length)
 		if before and before.form == form then
 			before.heard_at = os.time()
-			note_user(before, contact, username)
+			note_user(before, contact, username, before.form)
 			return false
 		end
 		local room = max_kept - kept_bytes(resources)
@@ -3461,9 +3526,8 @@ local function create_contact_cache()
 				form = remembered_form(stanza, 0)
 			end
 			local is_new = before.form ~= form
-			before.form = form
 			before.heard_at = os.time()
-			note_user(before, contact, username)
+			note_user(before, contact, username, form)
 			return is_new
 		end
 		if #resource + #form + resource_cost > room then
@@ -3475,7 +3539,7 @@ local function create_contact_cache()
 		local remembered = { form = form, heard_at = os.time(), seen_by = username }
 		resources[resource] = remembered
 		contacts[contact] = resources
-		note_user(remembered, contact, username)
+		note_user(remembered, contact, username, form)
 		return true
 	end
 
@@ -3587,6 +3651,11 @@ local function create_contact_cache()
 		return list
 	end
 
+	--- All contacts of whom presences are there.
+	local function all_contacts()
+		return keys_of(contacts)
+	end
+
 	--- The users who see anything, as keys.
 	local function watchers()
 		local names = {}
@@ -3615,7 +3684,7 @@ local function create_contact_cache()
 
 	return {
 		of = of,
-		is_seen = is_seen,
+		form_of = form_of,
 		sees = sees,
 		is_crowded = is_crowded,
 		available = available,
@@ -3624,6 +3693,7 @@ local function create_contact_cache()
 		is_older = is_older,
 		contacts_of = contacts_of,
 		contacts_at = contacts_at,
+		all_contacts = all_contacts,
 		watchers = watchers,
 		clear = clear,
 		save = save,
@@ -3664,19 +3734,6 @@ local function create_delivery(host, entities, users, heard, statistics)
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username)
 	end
 
-	--- Whether it covers any of those who see something.
-	local function covers_any(connection, viewers)
-		if type(viewers) == "string" then
-			return covers(connection, viewers)
-		end
-		for username in pairs(viewers) do
-			if covers(connection, username) then
-				return true
-			end
-		end
-		return false
-	end
-
 	--- Whether a privileged user's client gets presences of a JID as that of the user's own contact.
 	local function is_own_contact(connection, contact)
 		local roster = connection.session.roster
@@ -3698,18 +3755,13 @@ local function create_delivery(host, entities, users, heard, statistics)
 	end
 
 	--- Whether a connection is to be told of a presence that a user's client broadcasts.
-	local function may_tell_broadcast(connection, session, is_unavailable)
+	local function may_tell_broadcast(connection, session)
 		local name = connection.entity.jid
 		if not is_connected(connection) or name == session.username .. "@" .. host or not covers(connection, session.username) then
 			return false
 		end
-		-- The server tells those who see the user, and of its end those who were sent the presence itself.
+		-- The server tells those who see the user.
 		return not is_seen_by_contact(session.roster and session.roster[name])
-			and not (
-				is_unavailable
-				and session.directed ~= nil
-				and (session.directed[connection.address] ~= nil or session.directed[name] ~= nil)
-			)
 	end
 
 	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question.
@@ -3730,20 +3782,25 @@ local function create_delivery(host, entities, users, heard, statistics)
 		heard.note(connection, from)
 	end
 
-	--- Tells one connection that a JID is unavailable, unless it was not told yet that it is available.
-	local function tell_end(connection, from)
-		if not heard.is_unaware(connection, from) then
-			tell(connection, from, unavailable_rest(from))
-		end
+	--- Tells one connection that a user's client is unavailable, which it may be told of again in the same catch-up, when the grant covers the user again.
+	local function tell_uncovered(connection, from)
+		tell(connection, from, unavailable_rest(from))
+		heard.drop(connection, from)
 	end
 
 	--- Tells all who are to be told what a user's client broadcasts.
 	local function tell_broadcast(session, stanza)
+		local directed = stanza.attr.type == "unavailable" and session.directed or nil
 		local rest
 		for _, connection in ipairs(entities.receivers("presence")) do
-			if may_tell_broadcast(connection, session, stanza.attr.type == "unavailable") then
+			if may_tell_broadcast(connection, session) then
 				rest = rest or presence_rest(stanza)
 				tell(connection, session.full_jid, rest)
+				-- The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
+				if directed then
+					directed[connection.address] = nil
+					directed[connection.entity.jid] = nil
+				end
 			end
 		end
 	end
@@ -3752,10 +3809,9 @@ local function create_delivery(host, entities, users, heard, statistics)
 	--
 	-- @param from the contact's bare or full JID
 	-- @param stanza the presence, nil for one that is unavailable
-	-- @param connections whom of all; nil for those that are there now
-	local function tell_contact(contact, from, stanza, connections)
+	local function tell_contact(contact, from, stanza)
 		local rest
-		for _, connection in ipairs(connections or entities.receivers("contacts")) do
+		for _, connection in ipairs(entities.receivers("contacts")) do
 			if may_tell_contact(connection, contact) and (stanza ~= nil or not heard.is_unaware(connection, from)) then
 				rest = rest or (stanza and presence_rest(stanza) or unavailable_rest(from))
 				tell(connection, from, rest)
@@ -3763,30 +3819,33 @@ local function create_delivery(host, entities, users, heard, statistics)
 		end
 	end
 
-	--- Makes what tells one connection many presences that are there already, each once.
-	-- `add` takes what `tell` takes; `flush` writes what is left.
+	--- Makes what tells one connection many presences that are there already, which takes what `tell` takes.
+	-- `add` tells of each JID once, `write` whatever it is given; `flush` sends what is left.
 	local function create_collection(connection)
 		local batch = create_batch(connection.session)
 
+		local function write(from, rest)
+			batch.add("<presence" .. connection.to .. rest)
+			statistics.count(connection.entity, "presences")
+			heard.note(connection, from)
+		end
+
 		local function add(from, rest)
 			if not heard.has(connection, from) then
-				batch.add("<presence" .. connection.to .. rest)
-				statistics.count(connection.entity, "presences")
-				heard.note(connection, from)
+				write(from, rest)
 			end
 		end
 
-		return { add = add, flush = batch.flush }
+		return { add = add, write = write, flush = batch.flush }
 	end
 
 	return {
 		covers = covers,
-		covers_any = covers_any,
 		may_tell_of = may_tell_of,
 		may_tell_user = may_tell_user,
 		may_tell_contact = may_tell_contact,
 		tell = tell,
-		tell_end = tell_end,
+		tell_uncovered = tell_uncovered,
 		tell_broadcast = tell_broadcast,
 		tell_contact = tell_contact,
 		create_collection = create_collection,
@@ -4026,7 +4085,6 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 	return {
 		on_end = on_end,
 		is_own_resource = is_own_resource,
-		is_unanswered = is_unanswered,
 		answer = answer,
 		is_needed = is_needed,
 		request = request,
@@ -4047,10 +4105,10 @@ local function online_usernames(host)
 	return keys_of(prosody.hosts[host].sessions)
 end
 
---- Goes through the contacts of users of a host, step by step.
+--- Goes through the contacts of users of a host, step by step. A roster that another module fails to load is one that cannot be read.
 --
 -- @param usernames of the users; nil for all of the host, those who are online first
-local function create_walk(host, visitor, usernames)
+local function create_walk(host, log, visitor, usernames)
 	local online = usernames or online_usernames(host)
 	local was_online = {}
 	local next_online = 0
@@ -4066,7 +4124,9 @@ local function create_walk(host, visitor, usernames)
 		username = name
 		contacts = {}
 		next_contact = 0
-		local roster = read_roster(name, host)
+		local roster = protect(log, "while the roster of %s was read", name, function()
+			return read_roster(name, host)
+		end)
 		if roster then
 			for contact, item in pairs(roster) do
 				if sees_contact(item) then
@@ -4079,12 +4139,16 @@ local function create_walk(host, visitor, usernames)
 
 	--- Goes on with the next account; false after the last one.
 	local function visit_account()
-		accounts = accounts or list_usernames(host)
-		local name = accounts and accounts()
+		local next_account = accounts or list_usernames(host)
+		-- If that fails, not all were met, and it is over.
+		accounts = nil
+		is_over = true
+		local name = next_account and next_account()
+		accounts = next_account
 		if name == nil then
-			is_over = true
 			return false
 		end
+		is_over = false
 		if was_online[name] == nil and visitor.wants(name) then
 			visit(name)
 		end
@@ -4132,7 +4196,7 @@ local function create_heard()
 
 	--- Begins to keep that for a catch-up. Returns what stands for it.
 	local function begin(connection)
-		local heard = of(connection) or { jids = {}, runs = 0 }
+		local heard = of(connection) or { jids = {}, runs = 0, users = {} }
 		heard.runs = heard.runs + 1
 		by_connection[connection] = heard
 		return heard
@@ -4176,6 +4240,13 @@ local function create_heard()
 		end
 	end
 
+	local function drop(connection, from)
+		local heard = of(connection)
+		if heard then
+			heard.jids[from] = nil
+		end
+	end
+
 	local function has(connection, from)
 		local heard = of(connection)
 		return heard ~= nil and heard.jids[from] ~= nil
@@ -4187,12 +4258,14 @@ local function create_heard()
 	end
 
 	return {
+		of = of,
 		begin = begin,
 		is_kept = is_kept,
 		release = release,
 		forget = forget,
 		forget_others = forget_others,
 		note = note,
+		drop = drop,
 		has = has,
 		is_unaware = is_unaware,
 	}
@@ -4208,7 +4281,11 @@ local function create_catch_up(service)
 	local delivery = service.delivery
 
 	--- Adds what a user sees of a contact.
-	local function collect_contact(collection, username, contact)
+	local function collect_contact(connection, collection, username, contact)
+		if connection.entity.permissions.users ~= "all" then
+			service.covered_contacts.show(connection, username, contact, collection.write)
+			return
+		end
 		local resources = cache.of(contact)
 		if resources then
 			for resource, remembered in pairs(resources) do
@@ -4260,7 +4337,7 @@ local function create_catch_up(service)
 	local function create_contacts_step(connection, collection, scope)
 		local is_asked = {}
 		-- Who sees something and was not met yet: after all accounts were, these users do not exist.
-		local missing = cache.watchers()
+		local missing = scope.usernames and {} or cache.watchers()
 		local not_met
 
 		local function visit_user(username, roster)
@@ -4272,17 +4349,18 @@ local function create_catch_up(service)
 			-- Until it can be read again, what was true before is.
 			for _, contact in ipairs(cache.contacts_of(username)) do
 				if delivery.may_tell_contact(connection, contact) then
-					collect_contact(collection, username, contact)
+					collect_contact(connection, collection, username, contact)
 				end
 			end
 		end
 
 		local function visit_contact(username, contact)
 			local _, contact_host = jid.split(contact)
-			if contact_host == host or not delivery.may_tell_contact(connection, contact) then
+			-- The user may have opted out since the roster was read.
+			if contact_host == host or not delivery.may_tell_contact(connection, contact) or not scope.wants(username) then
 				return
 			end
-			collect_contact(collection, username, contact)
+			collect_contact(connection, collection, username, contact)
 			if service.users.asks_contacts(username) then
 				is_asked[contact] = true
 			elseif is_asked[contact] == nil and is_uncertain(username, contact) then
@@ -4290,7 +4368,7 @@ local function create_catch_up(service)
 			end
 		end
 
-		local walk = create_walk(host, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
+		local walk = create_walk(host, service.log, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
 		return function()
 			if walk.step() then
 				return true
@@ -4303,40 +4381,98 @@ local function create_catch_up(service)
 			if username == nil then
 				return false
 			end
-			if walk.is_complete() then
-				service.contacts.forget_user(username)
-			elseif scope.wants(username) then
-				walk.visit(username)
+			-- Who is not wanted was not looked for.
+			if scope.wants(username) then
+				if walk.is_complete() then
+					service.contacts.forget_user(username)
+				else
+					walk.visit(username)
+				end
 			end
 			return true
 		end
 	end
 
-	--- Tells a connection the end of what a user showed it, whom its grant does not cover any more.
-	local function tell_uncovered(connection, username)
-		service.users.tell_uncovered(connection, username)
-		if connection.entity.permissions.presence == "roster" then
-			service.covered_contacts.tell_uncovered(connection, username)
+	--- Makes the step that goes through what users see of contacts, as far as the users are wanted then. Takes the names out of the list.
+	local function create_seen_step(usernames, wants, visit)
+		local username = ""
+		local contacts = {}
+		return function()
+			local contact = table.remove(contacts)
+			if contact ~= nil then
+				if wants(username) then
+					visit(username, contact)
+				end
+				return true
+			end
+			local name = table.remove(usernames)
+			if name == nil then
+				return false
+			end
+			username = name
+			contacts = wants(name) and cache.contacts_of(name) or {}
+			return true
 		end
 	end
 
-	--- Makes the step that does so for all whom the grant covered before.
+	--- Makes the step that tells a connection the end of what only some users showed it of contacts, as far as its grant does not cover these.
+	local function create_hide_step(connection, collection, usernames)
+		return create_seen_step(usernames, function(username)
+			return not delivery.covers(connection, username)
+		end, function(username, contact)
+			service.covered_contacts.hide(connection, username, contact, collection.write)
+		end)
+	end
+
+	--- Makes the step that tells a connection the end of the users whom the grant covered before, and does not any more.
 	local function create_uncovered_step(connection, before)
 		local name = connection.entity.jid
-		local usernames = service.coverage.candidates(before.users) or keys_of(cache.watchers())
-		for _, username in ipairs(before.users == "all" and online_usernames(host) or {}) do
-			usernames[#usernames + 1] = username
-		end
+		local usernames = service.coverage.candidates(before.users) or online_usernames(host)
 		return function()
 			local username = table.remove(usernames)
 			if username == nil then
 				return false
 			end
 			if service.coverage.covers(name, before.users, username) and not delivery.covers(connection, username) then
-				tell_uncovered(connection, username)
+				service.users.tell_uncovered(connection, username)
 			end
 			return true
 		end
+	end
+
+	--- Makes the steps that tell a connection the end of contacts whom no user shows it whom the grant covers now.
+	local function create_narrow_steps(connection, collection, before)
+		local covered_contacts = service.covered_contacts
+		local users = connection.entity.permissions.users
+		local usernames = service.coverage.candidates(users)
+		if not usernames then
+			return {}
+		end
+		if before.users ~= "all" then
+			return { create_hide_step(connection, collection, service.coverage.candidates(before.users)) }
+		end
+		covered_contacts.narrow(connection)
+		local contacts = cache.all_contacts()
+		local keep_step = create_seen_step(usernames, function(username)
+			return delivery.covers(connection, username)
+		end, function(username, contact)
+			if delivery.may_tell_contact(connection, contact) then
+				covered_contacts.keep(connection, username, contact, collection.write)
+			end
+		end)
+		return {
+			keep_step,
+			function()
+				local contact = table.remove(contacts)
+				if contact == nil then
+					return false
+				end
+				if delivery.may_tell_contact(connection, contact) and connection.entity.permissions.users ~= "all" then
+					covered_contacts.end_others(connection, contact, collection.write)
+				end
+				return true
+			end,
+		}
 	end
 
 	--- Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more.
@@ -4351,7 +4487,8 @@ local function create_catch_up(service)
 				return false
 			end
 			while current < #steps do
-				if steps[current + 1]() then
+				-- What fails is left out: the next step goes on behind it.
+				if protect(service.log, "while %s was told presences", connection.address, steps[current + 1]) ~= false then
 					return true
 				end
 				current = current + 1
@@ -4364,6 +4501,9 @@ local function create_catch_up(service)
 	--- Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more.
 	local function start(connection, before)
 		local permissions = connection.entity.permissions
+		if permissions.presence ~= "roster" or permissions.users == "all" or before.presence ~= "roster" then
+			service.covered_contacts.forget(connection)
+		end
 		if permissions.presence == "none" then
 			heard.forget(connection)
 			return
@@ -4394,6 +4534,9 @@ local function create_catch_up(service)
 			}
 			steps[#steps + 1] = create_users_step(connection, collection, gained)
 			if permissions.presence == "roster" and before.presence == "roster" then
+				for _, step in ipairs(create_narrow_steps(connection, collection, before)) do
+					steps[#steps + 1] = step
+				end
 				steps[#steps + 1] = create_contacts_step(connection, collection, gained)
 			end
 		end
@@ -4405,22 +4548,60 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Tells an entity what it may see of a user whom its grant covers from now on.
-	local function user_covered(entity, username)
+	--- Makes the steps that tell a connection what it may see of a user, or the end of what only that user showed it, as the grant is.
+	local function create_user_steps(connection, collection, username)
 		local scope = {
 			usernames = { username },
-			wants = function()
-				return true
+			wants = function(name)
+				return delivery.covers(connection, name)
 			end,
 		}
+		local is_covered = scope.wants(username)
+		local steps = is_covered and { create_users_step(connection, collection, scope) } or {}
+		if connection.entity.permissions.presence == "roster" then
+			steps[#steps + 1] = is_covered and create_contacts_step(connection, collection, scope)
+				or create_hide_step(connection, collection, { username })
+		end
+		return steps
+	end
+
+	--- Tells a connection what follows from a user's being opted in or out. What is under way for that
+	-- user begins anew, so that who changes their mind again and again has nothing done twice at a time.
+	local function catch_up_user(connection, username)
+		local before = heard.of(connection)
+		local under_way = before and before.users[username]
+		if under_way then
+			under_way.is_stale = true
+			return
+		end
+		local user_run = { is_stale = true }
+		local collection = delivery.create_collection(connection)
+		local steps = {}
+		run(connection, collection, {
+			function()
+				if user_run.is_stale then
+					user_run.is_stale = false
+					steps = create_user_steps(connection, collection, username)
+				end
+				local step = steps[1]
+				if not step then
+					heard.of(connection).users[username] = nil
+					return false
+				end
+				if not step() then
+					table.remove(steps, 1)
+				end
+				return true
+			end,
+		})
+		heard.of(connection).users[username] = user_run
+	end
+
+	--- Tells an entity what it may see of a user whom its grant covers from now on.
+	local function user_covered(entity, username)
 		for _, connection in ipairs(entity.connections) do
 			if is_connected(connection) and entity.permissions.presence ~= "none" then
-				local collection = delivery.create_collection(connection)
-				local steps = { create_users_step(connection, collection, scope) }
-				if entity.permissions.presence == "roster" then
-					steps[#steps + 1] = create_contacts_step(connection, collection, scope)
-				end
-				run(connection, collection, steps)
+				catch_up_user(connection, username)
 			end
 		end
 	end
@@ -4428,8 +4609,10 @@ local function create_catch_up(service)
 	--- Tells an entity the end of what only a user showed it, whom its grant does not cover any more.
 	local function user_uncovered(entity, username)
 		for _, connection in ipairs(entity.connections) do
-			if entity.permissions.presence ~= "none" then
-				tell_uncovered(connection, username)
+			if is_connected(connection) and entity.permissions.presence ~= "none" then
+				-- At once: who goes offline meanwhile would stay there for the entity.
+				service.users.tell_uncovered(connection, username)
+				catch_up_user(connection, username)
 			end
 		end
 	end
@@ -4444,91 +4627,323 @@ local function full_jid(contact, resource)
 	return resource ~= "" and contact .. "/" .. resource or contact
 end
 
---- Tells the entities whose grant covers some users (option `users`) of contacts: such an entity sees what any of its users sees.
--- What others see does not reach it, whoever was told first.
+--- Tells the entities whose grant covers some users (option `users`) of contacts: such an entity gets what any of these users gets.
+-- What a contact sends to others does not reach it, whoever was told first.
+--
+-- Each presence costs the same, however many users see the contact.
 local function create_covered_contacts(entities, cache, delivery)
-	--- What a connection sees of a contact now.
-	local function presences_for(connection, contact)
-		local presences = {}
-		local resources = cache.of(contact)
-		if resources and delivery.may_tell_contact(connection, contact) then
-			for resource, remembered in pairs(resources) do
-				if delivery.covers_any(connection, remembered.seen_by) then
-					presences[resource] = remembered.form
-				end
-			end
+	local pictures = setmetatable({}, { __mode = "k" })
+
+	local function picture_of(connection)
+		local picture = pictures[connection]
+		if not picture then
+			picture = { contacts = {}, others = {} }
+			pictures[connection] = picture
 		end
-		return presences
+		return picture
 	end
 
-	--- Tells what is different from what a connection saw before; `stanza` is the presence that made it so, if one did.
-	local function tell_difference(view, contact, stanza)
-		local after = presences_for(view.connection, contact)
-		for resource in pairs(view.presences) do
-			if after[resource] == nil then
-				delivery.tell_end(view.connection, full_jid(contact, resource))
+	--- What a connection was told of a contact, by resource.
+	local function told_of(connection, contact)
+		return picture_of(connection).contacts[contact]
+	end
+
+	--- Makes what sends to a connection at once.
+	local function direct(connection)
+		return function(from, rest)
+			delivery.tell(connection, from, rest)
+		end
+	end
+
+	--- Notes that a connection was told what a user got of a resource.
+	local function note_told(connection, contact, resource, form, username)
+		local contacts = picture_of(connection).contacts
+		local resources = contacts[contact] or {}
+		local told = resources[resource] or { form = form, through = username, viewers = {} }
+		told.form = form
+		told.through = username
+		told.viewers[username] = true
+		resources[resource] = told
+		contacts[contact] = resources
+	end
+
+	--- Tells a connection that a resource that it was told of is not available any more.
+	local function tell_gone(connection, contact, resource, tell)
+		local contacts = picture_of(connection).contacts
+		local resources = contacts[contact]
+		resources[resource] = nil
+		if next(resources) == nil then
+			contacts[contact] = nil
+		end
+		if delivery.may_tell_contact(connection, contact) then
+			local from = full_jid(contact, resource)
+			tell(from, unavailable_rest(from))
+		end
+	end
+
+	--- Takes those off the viewers whom the grant does not cover any more, up to one whom it covers; returns that one.
+	local function covered_viewer(connection, told)
+		for username in pairs(told.viewers) do
+			if delivery.covers(connection, username) then
+				return username
+			end
+			told.viewers[username] = nil
+		end
+		return nil
+	end
+
+	--- Tells what follows from a resource's not being shown by a user any more: the end, or what another user got, if that is not the same.
+	local function remove_viewer(connection, contact, resource, told, username, tell)
+		told.viewers[username] = nil
+		if told.through ~= username and next(told.viewers) ~= nil then
+			return
+		end
+		local other = covered_viewer(connection, told)
+		local form = other ~= nil and cache.form_of(contact, resource, other) or nil
+		if other == nil or form == nil then
+			tell_gone(connection, contact, resource, tell)
+			return
+		end
+		if form ~= told.form and delivery.may_tell_contact(connection, contact) then
+			local from = full_jid(contact, resource)
+			tell(from, attribute("from", from) .. presence_of(form))
+		end
+		note_told(connection, contact, resource, form, other)
+	end
+
+	--- Tells a connection an available presence that a user got, if that is another than it was told.
+	local function tell_available(connection, contact, resource, form, username, stanza)
+		if not delivery.covers(connection, username) or not delivery.may_tell_contact(connection, contact) then
+			return
+		end
+		local resources = told_of(connection, contact)
+		local told = resources and resources[resource]
+		if told and told.form == form then
+			told.viewers[username] = true
+		else
+			note_told(connection, contact, resource, form, username)
+			delivery.tell(connection, stanza.attr.from, presence_rest(stanza))
+		end
+	end
+
+	--- Tells a connection which of a contact's resources ended, for all or for a user.
+	local function tell_ended(connection, contact, ended, username)
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(resources)) do
+			local told = resources[resource]
+			local available = cache.of(contact)
+			if not available or available[resource] == nil then
+				tell_gone(connection, contact, resource, direct(connection))
+			elseif username ~= nil and told.viewers[username] ~= nil and cache.form_of(contact, resource, username) == nil then
+				remove_viewer(connection, contact, resource, told, username, direct(connection))
 			end
 		end
-		for resource, form in pairs(after) do
-			if view.presences[resource] ~= form then
-				local from = full_jid(contact, resource)
-				local rest = stanza and stanza.attr.from == from and presence_rest(stanza) or attribute("from", from) .. presence_of(form)
-				delivery.tell(view.connection, from, rest)
+		if picture_of(connection).others[contact] ~= nil and delivery.may_tell_contact(connection, contact) then
+			for _, resource in ipairs(ended) do
+				if not resources or resources[resource] == nil then
+					local from = full_jid(contact, resource)
+					delivery.tell(connection, from, unavailable_rest(from))
+				end
 			end
 		end
 	end
 
 	--- Calls what changes what the cache has of a contact, and tells what that changes for such entities.
-	local function watch(contact, stanza, change)
-		local views = {}
-		for _, connection in ipairs(entities.receivers("covered_contacts")) do
-			views[#views + 1] = { connection = connection, presences = presences_for(connection, contact) }
-		end
+	--
+	-- @param stanza the available presence that makes the change, nil for the end of some
+	-- @param change returns, of ends, the resources that nobody sees any more
+	-- @param username the user who got that presence, or does not see some any more; nil where they end for all
+	local function watch(contact, stanza, change, username)
 		local result = change()
-		for _, view in ipairs(views) do
-			tell_difference(view, contact, stanza)
+		local connections = entities.receivers("covered_contacts")
+		if not stanza then
+			for _, connection in ipairs(connections) do
+				tell_ended(connection, contact, result, username)
+			end
+			return result
+		end
+		local _, _, part = jid.split(stanza.attr.from)
+		local resource = part or ""
+		local form = cache.form_of(contact, resource, username)
+		if form ~= nil then
+			for _, connection in ipairs(connections) do
+				tell_available(connection, contact, resource, form, username, stanza)
+			end
 		end
 		return result
 	end
 
-	--- Tells a connection the end of what only a user showed it, whom its grant does not cover any more.
-	local function tell_uncovered(connection, username)
-		for _, contact in ipairs(cache.contacts_of(username)) do
-			local resources = cache.of(contact)
-			local presences = {}
-			if resources and delivery.may_tell_contact(connection, contact) then
-				for resource, remembered in pairs(resources) do
-					if cache.is_seen(contact, resource, username) then
-						presences[resource] = remembered.form
-					end
-				end
-			end
-			for resource in pairs(presences_for(connection, contact)) do
-				presences[resource] = nil
-			end
-			for resource in pairs(presences) do
+	--- Tells a connection what a user whom its grant covers sees of a contact, as far as it was told of none of that.
+	local function show(connection, username, contact, tell)
+		for _, resource in ipairs(keys_of(cache.of(contact))) do
+			local form = cache.form_of(contact, resource, username)
+			local resources = told_of(connection, contact)
+			local told = resources and resources[resource]
+			if form ~= nil and told then
+				told.viewers[username] = true
+			elseif form ~= nil then
 				local from = full_jid(contact, resource)
-				delivery.tell(connection, from, unavailable_rest(from))
+				note_told(connection, contact, resource, form, username)
+				tell(from, attribute("from", from) .. presence_of(form))
 			end
 		end
 	end
 
-	return { watch = watch, tell_uncovered = tell_uncovered }
+	--- Tells a connection the end of what only a user showed it of a contact, whom its grant does not cover any more.
+	local function hide(connection, username, contact, tell)
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(resources)) do
+			local told = resources[resource]
+			if told.viewers[username] ~= nil then
+				remove_viewer(connection, contact, resource, told, username, tell)
+			end
+		end
+	end
+
+	--- Begins to tell a connection of covered users' contacts only, after its grant covered all users. To be followed by `keep` and `end_others`.
+	local function narrow(connection)
+		local others = picture_of(connection).others
+		for _, contact in ipairs(cache.all_contacts()) do
+			others[contact] = true
+		end
+	end
+
+	--- Has a connection keep what it was told of a contact whom a covered user sees; tells it what that user got, if that is not the same.
+	local function keep(connection, username, contact, tell)
+		local available = cache.of(contact)
+		for _, resource in ipairs(picture_of(connection).others[contact] ~= nil and keys_of(available) or {}) do
+			local form = available[resource].form
+			local resources = told_of(connection, contact)
+			if form == cache.form_of(contact, resource, username) and not (resources and resources[resource] ~= nil) then
+				note_told(connection, contact, resource, form, username)
+			end
+		end
+		show(connection, username, contact, tell)
+	end
+
+	--- Tells a connection the end of what it was told of a contact while its grant covered all users, and no covered user sees.
+	local function end_others(connection, contact, tell)
+		picture_of(connection).others[contact] = nil
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(cache.of(contact))) do
+			if not (resources and resources[resource] ~= nil) then
+				local from = full_jid(contact, resource)
+				tell(from, unavailable_rest(from))
+			end
+		end
+	end
+
+	--- Forgets what a connection was told.
+	local function forget(connection)
+		pictures[connection] = nil
+	end
+
+	return { watch = watch, show = show, hide = hide, narrow = narrow, keep = keep, end_others = end_others, forget = forget }
+end
+
+-- ==== src/presence/endings.ts ====
+
+--- Ends contacts in slices, since a gateway or a user may have thousands.
+--
+-- @param finish ends one: forgets it and tells so
+local function create_endings(add_timer, finish)
+	-- Of how many contacts the end is told at once.
+	local at_once = 100
+	-- In the order in which they end.
+	local queue = {}
+	local position = 0
+	-- The contacts that are to end yet, as keys, by viewer.
+	local waiting = {}
+
+	--- Whether that is to end yet.
+	local function is_waiting(contact, viewer)
+		local contacts = waiting[viewer]
+		return contacts ~= nil and contacts[contact] ~= nil
+	end
+
+	--- Ends one if it is to end yet.
+	local function finish_waiting(ending)
+		if is_waiting(ending.contact, ending.viewer) then
+			waiting[ending.viewer][ending.contact] = nil
+			finish(ending)
+		end
+	end
+
+	--- Ends what is to end yet of a contact, and of what a user sees of it: before it is there again.
+	local function settle(contact, username)
+		finish_waiting({ contact = contact, viewer = "" })
+		finish_waiting({ contact = contact, viewer = username })
+	end
+
+	--- Ends one more in a slice; false when none is left.
+	local function step()
+		local ending = queue[position + 1]
+		if not ending then
+			queue = {}
+			position = 0
+			waiting = {}
+			return false
+		end
+		position = position + 1
+		finish_waiting(ending)
+		return true
+	end
+
+	--- Has what `save` returned end in slices, or any others.
+	local function restore(endings)
+		local is_idle = #queue == 0
+		for _, ending in ipairs(endings) do
+			local contacts = waiting[ending.viewer] or {}
+			contacts[ending.contact] = true
+			waiting[ending.viewer] = contacts
+			queue[#queue + 1] = ending
+		end
+		if is_idle and #queue > 0 then
+			in_slices(add_timer, step, function()
+				return nil
+			end)
+		end
+	end
+
+	--- Has contacts end for a viewer: some at once, the rest in slices.
+	local function add(contacts, viewer)
+		local later = {}
+		for i, contact in ipairs(contacts) do
+			local ending = { contact = contact, viewer = viewer }
+			if i <= at_once then
+				finish(ending)
+			else
+				later[#later + 1] = ending
+			end
+		end
+		restore(later)
+	end
+
+	--- What is to end yet, to be restored after a reload.
+	local function save()
+		local endings = {}
+		for viewer, contacts in pairs(waiting) do
+			for contact in pairs(contacts) do
+				endings[#endings + 1] = { contact = contact, viewer = viewer }
+			end
+		end
+		return endings
+	end
+
+	return { is_waiting = is_waiting, settle = settle, add = add, save = save, restore = restore }
 end
 
 -- ==== src/presence/contacts.ts ====
 
---- Errors that say of a contact that nobody can reach it; others may be about the user who gets them.
+--- Errors that say what cannot be reached: a contact's server by anybody, or the contact. If the latter is no domain, that
+-- may only be so for the user who gets the error.
 local unreachable = {
-	gone = true,
-	["item-not-found"] = true,
-	["remote-server-not-found"] = true,
-	["remote-server-timeout"] = true,
-	["service-unavailable"] = true,
+	gone = "contact",
+	["item-not-found"] = "contact",
+	["remote-server-not-found"] = "server",
+	["remote-server-timeout"] = "server",
+	["service-unavailable"] = "contact",
 }
-
---- Of how many contacts the end is told at once.
-local told_at_once = 100
 
 --- The presences of contacts (XEP-0356, 7.4).
 local function create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered)
@@ -4569,21 +4984,26 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		if since_0_10 and cache.sees(username, contact) then
 			return true
 		end
-		local roster = read_roster(username, host)
+		local roster = peek_roster(username, host)
 		return roster ~= nil and sees_contact(roster[contact])
+	end
+
+	--- Tells that those resources of a contact are not available any more that are not remembered, when the last one ended that is.
+	local function tell_rest(contact, is_crowded)
+		if is_crowded and not cache.of(contact) then
+			-- Which of them a connection was told is not known either.
+			delivery.tell_contact(contact, contact, st.presence({ type = "unavailable", from = contact }))
+		end
 	end
 
 	--- Tells that resources of a contact are not available any more.
 	--
 	-- @param is_crowded whether it had more than are remembered
-	-- @param connections whom, nil for those that are there now
-	local function tell_end(contact, resources, is_crowded, connections)
+	local function tell_end(contact, resources, is_crowded)
 		for _, resource in ipairs(resources) do
-			delivery.tell_contact(contact, full_jid(contact, resource), nil, connections)
+			delivery.tell_contact(contact, full_jid(contact, resource), nil)
 		end
-		if is_crowded and not cache.of(contact) then
-			delivery.tell_contact(contact, contact, nil, connections)
-		end
+		tell_rest(contact, is_crowded)
 	end
 
 	--- Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources.
@@ -4600,11 +5020,22 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 			contact,
 			covered.watch(contact, nil, function()
 				return cache.unseen(contact, nil, username)
-			end),
-			is_crowded,
-			nil
+			end, username),
+			is_crowded
 		)
 	end
+
+	--- Ends all of a contact, or what a user sees of it.
+	local function end_contact(ending)
+		if ending.viewer ~= "" then
+			unseen(ending.viewer, ending.contact)
+		else
+			local is_crowded = cache.is_crowded(ending.contact)
+			tell_end(ending.contact, gone(ending.contact, nil, nil), is_crowded)
+		end
+	end
+
+	local endings = create_endings(add_timer, end_contact)
 
 	--- Handles an available presence that a user gets.
 	local function receive_available(event)
@@ -4614,30 +5045,39 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 		local contact = presence.contact
 		local username = presence.username
+		endings.settle(contact, username)
 		if has_contact(username, contact) then
 			probes.answer(contact, username, false)
 			if
 				covered.watch(contact, event.stanza, function()
 					return cache.available(contact, presence.resource, username, event.stanza)
-				end)
+				end, username)
 			then
-				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza, nil)
+				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
 			end
 		end
 		return presence.is_answer and true or nil
 	end
 
-	--- Forgets what a presence of type unavailable or error ends. Returns the resources that nobody sees now.
-	local function forget_ended(presence)
-		local is_error = presence.stanza.attr.type == "error"
+	--- Forgets what an error ends. Returns the resources that nobody sees now.
+	local function forget_failed(presence)
+		local contact = presence.contact
 		local resource = presence.resource ~= "" and presence.resource or nil
-		if is_error then
-			local _, condition = presence.stanza:get_error()
-			if condition ~= nil and unreachable[condition] then
-				probes.forget_answer(presence.contact)
-				return cache.gone(presence.contact, resource, nil, nil)
+		local _, condition = presence.stanza:get_error()
+		local what = condition ~= nil and unreachable[condition] or nil
+		if what ~= nil then
+			probes.forget_answer(contact)
+			local node = jid.split(contact)
+			if what == "server" or node == nil then
+				return cache.gone(contact, resource, nil, nil)
 			end
 		end
+		return cache.unseen(contact, resource, presence.username)
+	end
+
+	--- Forgets what an unavailable presence ends. Returns the resources that nobody sees now.
+	local function forget_unavailable(presence)
+		local resource = presence.resource ~= "" and presence.resource or nil
 		if presence.is_answer then
 			-- A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
 			return cache.gone(presence.contact, resource, presence.username, nil)
@@ -4645,28 +5085,37 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return cache.unseen(presence.contact, resource, presence.username)
 	end
 
-	local function receive_unavailable(presence)
+	--- Tells what an unavailable presence or an error ends.
+	local function receive_ending(presence)
 		local contact = presence.contact
 		local resource = presence.resource
+		local is_error = presence.stanza.attr.type == "error"
 		local resources = cache.of(contact)
 		local is_crowded = cache.is_crowded(contact)
 		-- It may be one too many to be remembered, and was told.
-		local may_be_told = is_crowded and resources[resource] == nil and has_contact(presence.username, contact)
-		local ended = covered.watch(contact, nil, function()
-			return forget_ended(presence)
-		end)
+		local may_be_told = is_crowded and resource ~= "" and resources[resource] == nil and has_contact(presence.username, contact)
+		local function change()
+			return is_error and forget_failed(presence) or forget_unavailable(presence)
+		end
+		local ended = covered.watch(contact, nil, change, presence.username)
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
-		if is_whole or may_be_told or #ended == 1 and ended[1] == resource then
-			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza, nil)
+		if not is_error and (is_whole or may_be_told or #ended == 1 and ended[1] == resource) then
+			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)
+			if not is_whole and #ended > 0 then
+				tell_rest(contact, is_crowded)
+			end
+		elseif may_be_told then
+			tell_end(contact, { resource }, false)
 		else
-			tell_end(contact, ended, is_crowded, nil)
+			tell_end(contact, ended, is_crowded)
 		end
 	end
 
 	--- Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
 	--
-	-- What answers a probe ends here. With `unsubscribed`, which comes to the bare JID, it would change
-	-- the roster: that happens when a client of the user's asks.
+	-- What comes to the address of a probe ends here: neither a client nor a roster gets it. What comes to the user's bare
+	-- JID goes on, also `unsubscribed`, as which servers answer a probe that they do not allow. It says that the contact has
+	-- ended the subscription, which is so whoever asks: the next client that the user comes online with would get the same answer.
 	local function receive_end(event)
 		local presence_type = event.stanza.attr.type
 		if presence_type ~= "unavailable" and presence_type ~= "error" and presence_type ~= "unsubscribed" then
@@ -4678,23 +5127,11 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 		local contact = presence.contact
 		local username = presence.username
-		local is_expected = presence.is_answer or probes.is_unanswered(contact, username)
 		probes.answer(contact, username, presence_type == "error")
-		if presence_type == "unavailable" then
-			receive_unavailable(presence)
-		elseif presence_type == "error" then
-			local is_crowded = cache.is_crowded(contact)
-			tell_end(
-				contact,
-				covered.watch(contact, nil, function()
-					return forget_ended(presence)
-				end),
-				is_crowded,
-				nil
-			)
-		elseif is_expected then
+		if presence_type ~= "unsubscribed" then
+			receive_ending(presence)
+		elseif presence.is_answer then
 			unseen(username, contact)
-			return true
 		end
 		return presence.is_answer and true or nil
 	end
@@ -4703,60 +5140,25 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	local function roster_changed(username, contact, item)
 		if not sees_contact(item) then
 			probes.cancel(contact, username)
-			unseen(username, contact)
+			-- The roster of an account that is deleted goes contact by contact.
+			if not endings.is_waiting(contact, username) then
+				unseen(username, contact)
+			end
 		end
 	end
 
 	--- Tells what follows from a user's not being there any more.
 	local function forget_user(username)
-		for _, contact in ipairs(cache.contacts_of(username)) do
-			unseen(username, contact)
-		end
+		endings.add(cache.contacts_of(username), username)
 	end
 
-	--- Tells that contacts are not there any more: of some at once, of the rest in slices, since a gateway may have thousands.
-	local function forget_contacts(contacts)
-		local ended = {}
-		for i, contact in ipairs(contacts) do
-			local is_crowded = cache.is_crowded(contact)
-			local resources = gone(contact, nil, nil)
-			if i <= told_at_once then
-				tell_end(contact, resources, is_crowded, nil)
-			else
-				ended[#ended + 1] = { contact, resources, is_crowded }
-			end
-		end
-		if #ended == 0 then
-			return
-		end
-		-- Who comes meanwhile was not told that they were there.
-		local connections = entities.receivers("contacts")
-		local position = 0
-		in_slices(add_timer, function()
-			local end_of_one = ended[position + 1]
-			if not end_of_one then
-				return false
-			end
-			position = position + 1
-			-- Who has come back meanwhile is there.
-			if not cache.of(end_of_one[1]) then
-				tell_end(end_of_one[1], end_of_one[2], end_of_one[3], connections)
-			end
-			return true
-		end, function()
-			return nil
-		end)
-	end
-
-	--- Handles the end of an account, of this host or another.
+	--- Handles the end of an account, of this host or another. Before anything hears of what becomes of its roster.
 	local function user_deleted(event)
 		if event.host == host then
 			probes.forget_user(event.username)
 			forget_user(event.username)
 		else
-			local contact = event.username .. "@" .. event.host
-			local is_crowded = cache.is_crowded(contact)
-			tell_end(contact, gone(contact, nil, nil), is_crowded, nil)
+			end_contact({ contact = event.username .. "@" .. event.host, viewer = "" })
 		end
 		return nil
 	end
@@ -4765,14 +5167,14 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	local function domain_gone(domain)
 		if domain ~= host then
 			probes.forget_answers_at(domain)
-			forget_contacts(cache.contacts_at(domain))
+			endings.add(cache.contacts_at(domain), "")
 		end
 	end
 
 	--- Handles the end of a probe: what the user still is to see came again after it.
 	local function probe_ended(contact, username, sent_at)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, gone(contact, username, sent_at), is_crowded, nil)
+		tell_end(contact, gone(contact, username, sent_at), is_crowded)
 	end
 
 	return {
@@ -4785,6 +5187,8 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		user_deleted = user_deleted,
 		domain_gone = domain_gone,
 		probe_ended = probe_ended,
+		save = endings.save,
+		restore = endings.restore,
 	}
 end
 
@@ -4916,7 +5320,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 			for _, session in ipairs(available_sessions(username)) do
 				-- Whom the user lets see it, the server goes on to tell.
 				if not is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
-					delivery.tell(connection, session.full_jid, unavailable_rest(session.full_jid))
+					delivery.tell_uncovered(connection, session.full_jid)
 				end
 			end
 		end
@@ -4961,7 +5365,7 @@ end
 -- ==== src/presence/presence.ts ====
 
 --- Puts the parts together that tell entities of presences (XEP-0356, section 7).
-local function create_presence(api, host, entities, coverage, options, add_timer, statistics)
+local function create_presence(api, host, log, entities, coverage, options, add_timer, statistics)
 	local heard = create_heard()
 	local delivery = create_delivery(host, entities, coverage, heard, statistics)
 	local users = create_user_presence(host, entities, add_timer, delivery)
@@ -4971,6 +5375,7 @@ local function create_presence(api, host, entities, coverage, options, add_timer
 	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts)
 	local catch_up = create_catch_up({
 		host = host,
+		log = log,
 		heard = heard,
 		delivery = delivery,
 		coverage = coverage,
@@ -5007,12 +5412,13 @@ local function create_presence(api, host, entities, coverage, options, add_timer
 	end
 
 	local function save()
-		return { contacts = cache.save(), probes = probes.save(), earlier = users.save() }
+		return { contacts = cache.save(), endings = contacts.save(), probes = probes.save(), earlier = users.save() }
 	end
 
 	local function restore(saved)
 		if saved.earlier and contacts.is_wanted() then
 			cache.restore(saved.contacts)
+			contacts.restore(saved.endings or {})
 			probes.restore(saved.probes)
 			users.restore(saved.earlier)
 		end
@@ -6033,7 +6439,7 @@ local function serve_host()
 		add_timer = add_timer,
 		statistics = statistics,
 	})
-	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
+	local presence = create_presence(module, host, log, entities, users, options, add_timer, statistics)
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 	local opting = create_opting({
@@ -6199,7 +6605,7 @@ local function serve_host()
 	module:hook("presence/full", presence.receive_available, 1)
 	module:hook("presence/bare", presence.receive_end, 200)
 	module:hook("presence/full", presence.receive_end, 200)
-	module:hook_global("user-deleted", presence.user_deleted)
+	module:hook_global("user-deleted", presence.user_deleted, 302)
 
 	module:hook_global("config-reloaded", config_reloaded)
 

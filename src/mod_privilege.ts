@@ -92,7 +92,7 @@ function serve_host(): void {
 	const error_filter = create_error_filter();
 	const message = create_message({ host, options, entities, authorization, acting, refusing, statistics, error_filter });
 	const iq = create_iq({ host, options, entities, is_listed, authorization, acting, settle: write_queue.flush, refusing, add_timer, statistics });
-	const presence = create_presence(module, host, entities, users, options, add_timer, statistics);
+	const presence = create_presence(module, host, log, entities, users, options, add_timer, statistics);
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({

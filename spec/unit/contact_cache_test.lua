@@ -45,6 +45,31 @@ test("B8.3 a presence is new once, whoever sees it", function ()
 	equal(cache.available(contact, "one", "juliet", presence()), true);
 end);
 
+test("B12.5 each user has what was sent to that user", function ()
+	local cache = parts.create_contact_cache();
+	local function seen_by(username)
+		return cache.form_of(contact, "one", username);
+	end
+	local function form(status)
+		return status and "><status>" .. status .. "</status></presence>" or "></presence>";
+	end
+	cache.available(contact, "one", "juliet", with_status "a");
+	equal({ seen_by "juliet", seen_by "romeo" }, { form "a" });
+	cache.available(contact, "one", "juliet", with_status "b");
+	cache.available(contact, "one", "romeo", with_status "c");
+	equal({ seen_by "juliet", seen_by "romeo", told(cache, "one") }, { form "b", form "c", form "c" });
+	cache.available(contact, "one", "romeo", with_status "b");
+	cache.available(contact, "one", "romeo", with_status "c");
+	cache.available(contact, "one", "peter", with_status "b");
+	equal({ seen_by "juliet", seen_by "romeo", seen_by "peter", told(cache, "one") }, { form "b", form "c", form "b", form "b" });
+	-- two are kept: of what is older, only that it is there
+	cache.available(contact, "one", "peter", with_status "d");
+	equal({ seen_by "juliet", parts.presence_of(seen_by "romeo"), seen_by "peter", told(cache, "one") }, { form "b", form(), form "d", form "d" });
+	cache.unseen(contact, "one", "romeo");
+	equal({ seen_by "juliet", seen_by "romeo", seen_by "peter" }, { form "b", nil, form "d" });
+	equal(cache.form_of(contact, "other", "juliet"), nil);
+end);
+
 test("B8.3 id, address and delay make no difference, the language does", function ()
 	local cache = parts.create_contact_cache();
 	local function available(attr)
@@ -160,7 +185,7 @@ test("B8.3 what ends is what nobody sees any more, once", function ()
 	equal(cache.unseen(contact, "third", "juliet"), {});
 	equal(cache.unseen(contact, "one", "paris"), {});
 	equal(cache.unseen(contact, "one", "juliet"), {});
-	equal({ cache.is_seen(contact, "one", "juliet"), cache.is_seen(contact, "one", "romeo") }, { false, true });
+	equal({ cache.form_of(contact, "one", "juliet") ~= nil, cache.form_of(contact, "one", "romeo") ~= nil }, { false, true });
 	equal(cache.unseen(contact, "one", "romeo"), { "one" });
 	equal(cache.unseen(contact, "one", "romeo"), {});
 	luaunit.assertNotNil(told(cache, "other"));

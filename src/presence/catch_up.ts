@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
 import { attribute } from "../prosody/send";
+import { protect } from "../prosody/protect";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { same_coverage } from "../grants/permissions";
@@ -18,12 +19,20 @@ import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
 import { create_walk, online_usernames } from "./walk";
 
+/** A catch-up on one user. */
+interface UserRun {
+	/** Whether it is to begin anew, since the user was opted in or out meanwhile. */
+	is_stale: boolean;
+}
+
 /** What a connection has heard. */
 interface HeardOf {
 	/** Full JIDs, and bare ones of contacts. */
 	jids: LuaTable<string, true>;
 	/** How many catch-ups are under way. */
 	runs: number;
+	/** Those of them that are on one user. */
+	users: LuaTable<string, UserRun>;
 }
 
 /**
@@ -39,7 +48,7 @@ export function create_heard() {
 
 	/** Begins to keep that for a catch-up. Returns what stands for it. */
 	function begin(connection: Connection): HeardOf {
-		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0 };
+		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0, users: new LuaTable<string, UserRun>() };
 		heard.runs = heard.runs + 1;
 		by_connection.set(connection, heard);
 		return heard;
@@ -83,6 +92,13 @@ export function create_heard() {
 		}
 	}
 
+	function drop(connection: Connection, from: string): void {
+		const heard = of(connection);
+		if (heard) {
+			heard.jids.delete(from);
+		}
+	}
+
 	function has(connection: Connection, from: string): boolean {
 		const heard = of(connection);
 		return heard !== undefined && heard.jids.has(from);
@@ -93,7 +109,7 @@ export function create_heard() {
 		return of(connection) !== undefined && !has(connection, from);
 	}
 
-	return { begin, is_kept, release, forget, forget_others, note, has, is_unaware };
+	return { of, begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
 }
 
 /** Does a little; false when nothing is left to do. */
@@ -110,6 +126,7 @@ interface Scope {
 /** What catch-ups need. */
 interface CatchUpService {
 	host: string;
+	log: Log;
 	heard: ReturnType<typeof create_heard>;
 	delivery: Delivery;
 	coverage: Users;
@@ -133,7 +150,11 @@ export function create_catch_up(service: CatchUpService) {
 	const delivery = service.delivery;
 
 	/** Adds what a user sees of a contact. */
-	function collect_contact(collection: Collection, username: string, contact: string): void {
+	function collect_contact(connection: Connection, collection: Collection, username: string, contact: string): void {
+		if (connection.entity.permissions.users !== "all") {
+			service.covered_contacts.show(connection, username, contact, collection.write);
+			return;
+		}
 		const resources = cache.of(contact);
 		if (resources) {
 			for (const [resource, remembered] of pairs(resources)) {
@@ -187,7 +208,7 @@ export function create_catch_up(service: CatchUpService) {
 	function create_contacts_step(connection: Connection, collection: Collection, scope: Scope): Step {
 		const is_asked = new LuaTable<string, true>();
 		// Who sees something and was not met yet: after all accounts were, these users do not exist.
-		const missing = cache.watchers();
+		const missing = scope.usernames ? new LuaTable<string, true>() : cache.watchers();
 		let not_met: string[] | undefined;
 
 		function visit_user(username: string, roster: Roster | undefined): void {
@@ -199,17 +220,18 @@ export function create_catch_up(service: CatchUpService) {
 			// Until it can be read again, what was true before is.
 			for (const [, contact] of ipairs(cache.contacts_of(username))) {
 				if (delivery.may_tell_contact(connection, contact)) {
-					collect_contact(collection, username, contact);
+					collect_contact(connection, collection, username, contact);
 				}
 			}
 		}
 
 		function visit_contact(username: string, contact: string): void {
 			const [, contact_host] = jid.split(contact);
-			if (contact_host === host || !delivery.may_tell_contact(connection, contact)) {
+			// The user may have opted out since the roster was read.
+			if (contact_host === host || !delivery.may_tell_contact(connection, contact) || !scope.wants(username)) {
 				return;
 			}
-			collect_contact(collection, username, contact);
+			collect_contact(connection, collection, username, contact);
 			if (service.users.asks_contacts(username)) {
 				is_asked.set(contact, true);
 			} else if (!is_asked.has(contact) && is_uncertain(username, contact)) {
@@ -217,7 +239,7 @@ export function create_catch_up(service: CatchUpService) {
 			}
 		}
 
-		const walk = create_walk(host, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
+		const walk = create_walk(host, service.log, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
 		return () => {
 			if (walk.step()) {
 				return true;
@@ -230,40 +252,91 @@ export function create_catch_up(service: CatchUpService) {
 			if (username === undefined) {
 				return false;
 			}
-			if (walk.is_complete()) {
-				service.contacts.forget_user(username);
-			} else if (scope.wants(username)) {
-				walk.visit(username);
+			// Who is not wanted was not looked for.
+			if (scope.wants(username)) {
+				if (walk.is_complete()) {
+					service.contacts.forget_user(username);
+				} else {
+					walk.visit(username);
+				}
 			}
 			return true;
 		};
 	}
 
-	/** Tells a connection the end of what a user showed it, whom its grant does not cover any more. */
-	function tell_uncovered(connection: Connection, username: string): void {
-		service.users.tell_uncovered(connection, username);
-		if (connection.entity.permissions.presence === "roster") {
-			service.covered_contacts.tell_uncovered(connection, username);
-		}
+	/** Makes the step that goes through what users see of contacts, as far as the users are wanted then. Takes the names out of the list. */
+	function create_seen_step(usernames: string[], wants: Scope["wants"], visit: (this: void, username: string, contact: string) => void): Step {
+		let username = "";
+		let contacts: string[] = [];
+		return () => {
+			const contact = table.remove(contacts);
+			if (contact !== undefined) {
+				if (wants(username)) {
+					visit(username, contact);
+				}
+				return true;
+			}
+			const name = table.remove(usernames);
+			if (name === undefined) {
+				return false;
+			}
+			username = name;
+			contacts = wants(name) ? cache.contacts_of(name) : [];
+			return true;
+		};
 	}
 
-	/** Makes the step that does so for all whom the grant covered before. */
+	/** Makes the step that tells a connection the end of what only some users showed it of contacts, as far as its grant does not cover these. */
+	function create_hide_step(connection: Connection, collection: Collection, usernames: string[]): Step {
+		return create_seen_step(usernames, (username) => !delivery.covers(connection, username), (username, contact) => {
+			service.covered_contacts.hide(connection, username, contact, collection.write);
+		});
+	}
+
+	/** Makes the step that tells a connection the end of the users whom the grant covered before, and does not any more. */
 	function create_uncovered_step(connection: Connection, before: Permissions): Step {
 		const name = connection.entity.jid;
-		const usernames = service.coverage.candidates(before.users) ?? keys_of(cache.watchers());
-		for (const [, username] of ipairs(before.users === "all" ? online_usernames(host) : [])) {
-			usernames.push(username);
-		}
+		const usernames = service.coverage.candidates(before.users) ?? online_usernames(host);
 		return () => {
 			const username = table.remove(usernames);
 			if (username === undefined) {
 				return false;
 			}
 			if (service.coverage.covers(name, before.users, username) && !delivery.covers(connection, username)) {
-				tell_uncovered(connection, username);
+				service.users.tell_uncovered(connection, username);
 			}
 			return true;
 		};
+	}
+
+	/** Makes the steps that tell a connection the end of contacts whom no user shows it whom the grant covers now. */
+	function create_narrow_steps(connection: Connection, collection: Collection, before: Permissions): Step[] {
+		const covered_contacts = service.covered_contacts;
+		const users = connection.entity.permissions.users;
+		const usernames = service.coverage.candidates(users);
+		if (!usernames) {
+			return [];
+		}
+		if (before.users !== "all") {
+			return [create_hide_step(connection, collection, service.coverage.candidates(before.users)!)];
+		}
+		covered_contacts.narrow(connection);
+		const contacts = cache.all_contacts();
+		const keep_step = create_seen_step(usernames, (username) => delivery.covers(connection, username), (username, contact) => {
+			if (delivery.may_tell_contact(connection, contact)) {
+				covered_contacts.keep(connection, username, contact, collection.write);
+			}
+		});
+		return [keep_step, () => {
+			const contact = table.remove(contacts);
+			if (contact === undefined) {
+				return false;
+			}
+			if (delivery.may_tell_contact(connection, contact) && connection.entity.permissions.users !== "all") {
+				covered_contacts.end_others(connection, contact, collection.write);
+			}
+			return true;
+		}];
 	}
 
 	/** Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more. */
@@ -278,7 +351,8 @@ export function create_catch_up(service: CatchUpService) {
 				return false;
 			}
 			while (current < steps.length) {
-				if (steps[current]!()) {
+				// What fails is left out: the next step goes on behind it.
+				if (protect(service.log, "while %s was told presences", connection.address, steps[current]!) !== false) {
 					return true;
 				}
 				current = current + 1;
@@ -291,6 +365,9 @@ export function create_catch_up(service: CatchUpService) {
 	/** Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more. */
 	function start(connection: Connection, before: Permissions): void {
 		const permissions = connection.entity.permissions;
+		if (permissions.presence !== "roster" || permissions.users === "all" || before.presence !== "roster") {
+			service.covered_contacts.forget(connection);
+		}
 		if (permissions.presence === "none") {
 			heard.forget(connection);
 			return;
@@ -313,6 +390,9 @@ export function create_catch_up(service: CatchUpService) {
 			};
 			steps.push(create_users_step(connection, collection, gained));
 			if (permissions.presence === "roster" && before.presence === "roster") {
+				for (const [, step] of ipairs(create_narrow_steps(connection, collection, before))) {
+					steps.push(step);
+				}
 				steps.push(create_contacts_step(connection, collection, gained));
 			}
 		}
@@ -324,17 +404,54 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
+	/** Makes the steps that tell a connection what it may see of a user, or the end of what only that user showed it, as the grant is. */
+	function create_user_steps(connection: Connection, collection: Collection, username: string): Step[] {
+		const scope: Scope = { usernames: [username], wants: (name) => delivery.covers(connection, name) };
+		const is_covered = scope.wants(username);
+		const steps = is_covered ? [create_users_step(connection, collection, scope)] : [];
+		if (connection.entity.permissions.presence === "roster") {
+			steps.push(is_covered ? create_contacts_step(connection, collection, scope) : create_hide_step(connection, collection, [username]));
+		}
+		return steps;
+	}
+
+	/**
+	 * Tells a connection what follows from a user's being opted in or out. What is under way for that
+	 * user begins anew, so that who changes their mind again and again has nothing done twice at a time.
+	 */
+	function catch_up_user(connection: Connection, username: string): void {
+		const before = heard.of(connection);
+		const under_way = before && before.users.get(username) as UserRun | undefined;
+		if (under_way) {
+			under_way.is_stale = true;
+			return;
+		}
+		const user_run: UserRun = { is_stale: true };
+		const collection = delivery.create_collection(connection);
+		let steps: Step[] = [];
+		run(connection, collection, [() => {
+			if (user_run.is_stale) {
+				user_run.is_stale = false;
+				steps = create_user_steps(connection, collection, username);
+			}
+			const step = steps[0];
+			if (!step) {
+				heard.of(connection)!.users.delete(username);
+				return false;
+			}
+			if (!step()) {
+				table.remove(steps, 1);
+			}
+			return true;
+		}]);
+		heard.of(connection)!.users.set(username, user_run);
+	}
+
 	/** Tells an entity what it may see of a user whom its grant covers from now on. */
 	function user_covered(entity: Entity, username: string): void {
-		const scope: Scope = { usernames: [username], wants: () => true };
 		for (const [, connection] of ipairs(entity.connections)) {
 			if (is_connected(connection) && entity.permissions.presence !== "none") {
-				const collection = delivery.create_collection(connection);
-				const steps = [create_users_step(connection, collection, scope)];
-				if (entity.permissions.presence === "roster") {
-					steps.push(create_contacts_step(connection, collection, scope));
-				}
-				run(connection, collection, steps);
+				catch_up_user(connection, username);
 			}
 		}
 	}
@@ -342,8 +459,10 @@ export function create_catch_up(service: CatchUpService) {
 	/** Tells an entity the end of what only a user showed it, whom its grant does not cover any more. */
 	function user_uncovered(entity: Entity, username: string): void {
 		for (const [, connection] of ipairs(entity.connections)) {
-			if (entity.permissions.presence !== "none") {
-				tell_uncovered(connection, username);
+			if (is_connected(connection) && entity.permissions.presence !== "none") {
+				// At once: who goes offline meanwhile would stay there for the entity.
+				service.users.tell_uncovered(connection, username);
+				catch_up_user(connection, username);
 			}
 		}
 	}

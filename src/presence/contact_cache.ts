@@ -1,17 +1,27 @@
 import * as hashes from "util.hashes";
 import * as st from "util.stanza";
 
+/** A presence that some of a resource's viewers got. */
+interface Form {
+	/** As `remembered_form` has it, or `lost_form`. */
+	text: string;
+}
+
 /** What is remembered of a contact's resource. */
 interface Remembered {
-	/** The presence as `remembered_form` has it. */
+	/** The presence that came last, to whomever, as `remembered_form` has it. */
 	form: string;
 	/** When it came last, as os.time() has it. */
 	heard_at: number;
 	seen_by: Viewers;
+	/** `form`, for viewers who share it; nil as long as there has been only one viewer. */
+	current?: Form;
+	/** The one before, which viewers may still have. */
+	previous?: Form;
 }
 
-/** The users who see something: the name of the only one, or names as keys. */
-export type Viewers = string | LuaTable<string, true>;
+/** The users who see something: the name of the only one, or names as keys, each with what that user got last. */
+type Viewers = string | LuaTable<string, Form>;
 
 /** By resource, "" for a contact that has none. */
 type Resources = LuaTable<string, Remembered>;
@@ -98,16 +108,58 @@ export function create_contact_cache() {
 	// Those of the contacts who have more resources than are remembered.
 	let crowded = new LuaTable<string, true>();
 
+	/** What a user got who missed two newer ones, which went to others: of a contact that sends each user another, not all are kept. */
+	const lost_form = "?></presence>";
+
+	/** What a user got last of a presence that the user sees, in the form that `presence_of` takes; nil where the user does not see it. */
+	function form_seen_by(remembered: Remembered, username: string): string | undefined {
+		const viewers = remembered.seen_by;
+		if (typeof viewers === "string") {
+			return viewers === username ? remembered.form : undefined;
+		}
+		const form = viewers.get(username) as Form | undefined;
+		return form && form.text;
+	}
+
+	/** Notes what a user got last; who saw it before keeps what they got. */
+	function set_form(remembered: Remembered, username: string, text: string): void {
+		let viewers = remembered.seen_by;
+		if (viewers !== username) {
+			let current = remembered.current ?? { text: remembered.form };
+			if (typeof viewers === "string") {
+				const only_viewer = viewers;
+				viewers = new LuaTable<string, Form>();
+				viewers.set(only_viewer, current);
+				remembered.seen_by = viewers;
+			}
+			if (current.text !== text) {
+				const before = remembered.previous;
+				remembered.previous = current;
+				if (before && before.text === text) {
+					current = before;
+				} else {
+					if (before) {
+						before.text = lost_form;
+					}
+					current = { text: text };
+				}
+			}
+			remembered.current = current;
+			viewers.set(username, current);
+		}
+		remembered.form = text;
+	}
+
 	/** The presences of a contact by resource, nil where there are none. */
 	function of(contact: string): Resources | undefined {
 		return contacts.get(contact);
 	}
 
-	/** Whether a user sees a contact's resource. */
-	function is_seen(contact: string, resource: string, username: string): boolean {
+	/** What a user got last of a contact's resource, in the form that `presence_of` takes; nil where the user does not see it. */
+	function form_of(contact: string, resource: string, username: string): string | undefined {
 		const resources = of(contact);
 		const remembered = resources && resources.get(resource) as Remembered | undefined;
-		return remembered !== undefined && is_seen_by(remembered, username);
+		return remembered && form_seen_by(remembered, username);
 	}
 
 	/** Whether a user sees any resource of a contact. */
@@ -121,16 +173,8 @@ export function create_contact_cache() {
 		return crowded.has(contact);
 	}
 
-	function note_user(remembered: Remembered, contact: string, username: string): void {
-		if (!is_seen_by(remembered, username)) {
-			const before = remembered.seen_by;
-			const names = typeof before === "string" ? new LuaTable<string, true>() : before;
-			if (typeof before === "string") {
-				names.set(before, true);
-			}
-			names.set(username, true);
-			remembered.seen_by = names;
-		}
+	function note_user(remembered: Remembered, contact: string, username: string, form: string): void {
+		set_form(remembered, username, form);
 		const seen = (users.get(username) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
 		seen.set(contact, true);
 		users.set(username, seen);
@@ -155,7 +199,7 @@ export function create_contact_cache() {
 		let form = remembered_form(stanza, max_length);
 		if (before && before.form === form) {
 			before.heard_at = os.time();
-			note_user(before, contact, username);
+			note_user(before, contact, username, before.form);
 			return false;
 		}
 		const room = max_kept - kept_bytes(resources);
@@ -164,9 +208,8 @@ export function create_contact_cache() {
 				form = remembered_form(stanza, 0);
 			}
 			const is_new = before.form !== form;
-			before.form = form;
 			before.heard_at = os.time();
-			note_user(before, contact, username);
+			note_user(before, contact, username, form);
 			return is_new;
 		}
 		if (resource.length + form.length + resource_cost > room) {
@@ -178,7 +221,7 @@ export function create_contact_cache() {
 		const remembered: Remembered = { form: form, heard_at: os.time(), seen_by: username };
 		resources.set(resource, remembered);
 		contacts.set(contact, resources);
-		note_user(remembered, contact, username);
+		note_user(remembered, contact, username, form);
 		return true;
 	}
 
@@ -293,6 +336,11 @@ export function create_contact_cache() {
 		return list;
 	}
 
+	/** All contacts of whom presences are there. */
+	function all_contacts(): string[] {
+		return keys_of(contacts);
+	}
+
 	/** The users who see anything, as keys. */
 	function watchers(): LuaTable<string, true> {
 		const names = new LuaTable<string, true>();
@@ -320,7 +368,7 @@ export function create_contact_cache() {
 	}
 
 	return {
-		of, is_seen, sees, is_crowded, available, unseen, gone, is_older, contacts_of, contacts_at, watchers, clear, save, restore,
+		of, form_of, sees, is_crowded, available, unseen, gone, is_older, contacts_of, contacts_at, all_contacts, watchers, clear, save, restore,
 	};
 }
 

@@ -110,7 +110,7 @@ export function create_contact_presence(
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username)), is_crowded);
+		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username), username), is_crowded);
 	}
 
 	/** Ends all of a contact, or what a user sees of it. */
@@ -136,7 +136,7 @@ export function create_contact_presence(
 		endings.settle(contact, username);
 		if (has_contact(username, contact)) {
 			probes.answer(contact, username, false);
-			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza))) {
+			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza), username)) {
 				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
 			}
 		}
@@ -178,7 +178,8 @@ export function create_contact_presence(
 		const is_crowded = cache.is_crowded(contact);
 		// It may be one too many to be remembered, and was told.
 		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
-		const ended = covered.watch(contact, undefined, () => is_error ? forget_failed(presence) : forget_unavailable(presence));
+		const change = (): string[] => is_error ? forget_failed(presence) : forget_unavailable(presence);
+		const ended = covered.watch(contact, undefined, change, presence.username);
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
 			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);

@@ -4,12 +4,13 @@ import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
-import type { Viewers } from "./contact_cache";
 
 /** What each connection was told while it is being caught up, see `create_catch_up`. */
 export interface Heard {
 	/** Notes that it was told a presence of a JID. */
 	note: (this: void, connection: Connection, from: string) => void;
+	/** Takes that back. */
+	drop: (this: void, connection: Connection, from: string) => void;
 	has: (this: void, connection: Connection, from: string) => boolean;
 	/** Whether it was not told of that JID, since it is being caught up and was not yet. */
 	is_unaware: (this: void, connection: Connection, from: string) => boolean;
@@ -44,19 +45,6 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	/** Whether the grant of a connection's entity covers a user. */
 	function covers(connection: Connection, username: string): boolean {
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username);
-	}
-
-	/** Whether it covers any of those who see something. */
-	function covers_any(connection: Connection, viewers: Viewers): boolean {
-		if (typeof viewers === "string") {
-			return covers(connection, viewers);
-		}
-		for (const [username] of pairs(viewers)) {
-			if (covers(connection, username)) {
-				return true;
-			}
-		}
-		return false;
 	}
 
 	/** Whether a privileged user's client gets presences of a JID as that of the user's own contact. */
@@ -102,11 +90,10 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		heard.note(connection, from);
 	}
 
-	/** Tells one connection that a JID is unavailable, unless it was not told yet that it is available. */
-	function tell_end(connection: Connection, from: string): void {
-		if (!heard.is_unaware(connection, from)) {
-			tell(connection, from, unavailable_rest(from));
-		}
+	/** Tells one connection that a user's client is unavailable, which it may be told of again in the same catch-up, when the grant covers the user again. */
+	function tell_uncovered(connection: Connection, from: string): void {
+		tell(connection, from, unavailable_rest(from));
+		heard.drop(connection, from);
 	}
 
 	/** Tells all who are to be told what a user's client broadcasts. */
@@ -143,24 +130,28 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	}
 
 	/**
-	 * Makes what tells one connection many presences that are there already, each once.
-	 * `add` takes what `tell` takes; `flush` writes what is left.
+	 * Makes what tells one connection many presences that are there already, which takes what `tell` takes.
+	 * `add` tells of each JID once, `write` whatever it is given; `flush` sends what is left.
 	 */
 	function create_collection(connection: Connection) {
 		const batch = create_batch(connection.session);
 
+		function write(from: string, rest: string): void {
+			batch.add("<presence" + connection.to + rest);
+			statistics.count(connection.entity, "presences");
+			heard.note(connection, from);
+		}
+
 		function add(from: string, rest: string): void {
 			if (!heard.has(connection, from)) {
-				batch.add("<presence" + connection.to + rest);
-				statistics.count(connection.entity, "presences");
-				heard.note(connection, from);
+				write(from, rest);
 			}
 		}
 
-		return { add, flush: batch.flush };
+		return { add, write, flush: batch.flush };
 	}
 
-	return { covers, covers_any, may_tell_of, may_tell_user, may_tell_contact, tell, tell_end, tell_broadcast, tell_contact, create_collection };
+	return { covers, may_tell_of, may_tell_user, may_tell_contact, tell, tell_uncovered, tell_broadcast, tell_contact, create_collection };
 }
 
 export type Delivery = ReturnType<typeof create_delivery>;

@@ -27,7 +27,7 @@ export interface SavedPresence {
 
 /** Puts the parts together that tell entities of presences (XEP-0356, section 7). */
 export function create_presence(
-	api: Module, host: string, entities: Entities, coverage: Users, options: Options, add_timer: AddTimer, statistics: Statistics,
+	api: Module, host: string, log: Log, entities: Entities, coverage: Users, options: Options, add_timer: AddTimer, statistics: Statistics,
 ) {
 	const heard = create_heard();
 	const delivery = create_delivery(host, entities, coverage, heard, statistics);
@@ -36,7 +36,7 @@ export function create_presence(
 	const probes = create_probes(host, options, add_timer, users.asks_contacts);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
 	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts);
-	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
+	const catch_up = create_catch_up({ host, log, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
 
 	probes.on_end(contacts.probe_ended);
 	watch_local_domains(api, contacts.domain_gone);

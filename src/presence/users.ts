@@ -1,6 +1,6 @@
 import type { AddTimer } from "../prosody/timers";
 import type { Connection, Entities } from "../entities/entities";
-import { is_seen_by_contact, presence_rest, unavailable_rest } from "./delivery";
+import { is_seen_by_contact, presence_rest } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
 
 /** Clients, as keys. */
@@ -84,7 +84,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 			for (const [, session] of ipairs(available_sessions(username))) {
 				// Whom the user lets see it, the server goes on to tell.
 				if (!is_seen_by_contact(session.roster && session.roster.get(connection.entity.jid))) {
-					delivery.tell(connection, session.full_jid!, unavailable_rest(session.full_jid!));
+					delivery.tell_uncovered(connection, session.full_jid!);
 				}
 			}
 		}

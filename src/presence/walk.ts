@@ -1,4 +1,5 @@
 import { read_roster } from "../prosody/accounts";
+import { protect } from "../prosody/protect";
 import { list_usernames } from "../prosody/usernames";
 import type { NextName } from "../prosody/usernames";
 import { keys_of } from "./contact_cache";
@@ -20,11 +21,11 @@ export function online_usernames(host: string): string[] {
 }
 
 /**
- * Goes through the contacts of users of a host, step by step.
+ * Goes through the contacts of users of a host, step by step. A roster that another module fails to load is one that cannot be read.
  *
  * @param usernames of the users; nil for all of the host, those who are online first
  */
-export function create_walk(host: string, visitor: Visitor, usernames: string[] | undefined) {
+export function create_walk(host: string, log: Log, visitor: Visitor, usernames: string[] | undefined) {
 	const online = usernames ?? online_usernames(host);
 	const was_online = new LuaTable<string, true>();
 	let next_online = 0;
@@ -40,7 +41,7 @@ export function create_walk(host: string, visitor: Visitor, usernames: string[] 
 		username = name;
 		contacts = [];
 		next_contact = 0;
-		const roster = read_roster(name, host);
+		const roster = protect(log, "while the roster of %s was read", name, () => read_roster(name, host));
 		if (roster) {
 			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 				if (sees_contact(item)) {
@@ -53,12 +54,16 @@ export function create_walk(host: string, visitor: Visitor, usernames: string[] 
 
 	/** Goes on with the next account; false after the last one. */
 	function visit_account(): boolean {
-		accounts = accounts ?? list_usernames(host);
-		const name = accounts && accounts();
+		const next_account = accounts ?? list_usernames(host);
+		// If that fails, not all were met, and it is over.
+		accounts = undefined;
+		is_over = true;
+		const name = next_account && next_account();
+		accounts = next_account;
 		if (name === undefined) {
-			is_over = true;
 			return false;
 		}
+		is_over = false;
 		if (!was_online.has(name) && visitor.wants(name)) {
 			visit(name);
 		}
