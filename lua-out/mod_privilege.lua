@@ -129,7 +129,7 @@ end
 
 -- ==== src/prosody/accounts.ts ====
 
-local log = logger.init("privilege")
+local account_log = logger.init("privilege")
 
 --- Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
 -- entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
@@ -139,7 +139,7 @@ local roles = create_recent(account_span)
 
 --- Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone.
 local function account_exists_now(username, host)
-	local exists = protect(log, "while the account %s was looked for", username, function()
+	local exists = protect(account_log, "while the account %s was looked for", username, function()
 		return usermanager.user_exists(username, host)
 	end) == true
 	if exists then
@@ -193,7 +193,7 @@ end
 -- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
 local function read_roster(username, host)
 	forget_roster(username, host)
-	local roster = protect(log, "while the roster of %s was read", username, function()
+	local roster = protect(account_log, "while the roster of %s was read", username, function()
 		local loaded, err = rostermanager.load_roster(username, host)
 		return err == nil and loaded or nil
 	end)
@@ -270,7 +270,7 @@ local function create_act_as(host, log)
 		setmetatable(user.sessions, {
 			__newindex = function(_, sessions, resource, client)
 				rawset(sessions, resource, client)
-				prosody.bare_sessions[session.full_jid] = user
+				rawset(prosody.bare_sessions, session.full_jid, user)
 			end,
 		})
 		rawset(prosody.hosts[host].sessions, session.username, user)
@@ -3376,7 +3376,8 @@ local function remembered_form(stanza, limit)
 	parts[#parts + 1] = lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">"
 	for _, child in ipairs(stanza.tags) do
 		if child.attr.xmlns ~= "urn:xmpp:delay" then
-			local text = tostring(child)
+			local written = tostring(child)
+			local text = is_well_formed(written) and written or ""
 			parts[#parts + 1] = text
 			if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
 				essence = essence .. text
@@ -3709,6 +3710,10 @@ local function presence_rest(stanza)
 	stanza.attr.to = nil
 	local text = tostring(stanza)
 	stanza.attr.to = to
+	if not is_well_formed(text) then
+		-- Whether the JID is available is told all the same.
+		return attribute("from", stanza.attr.from) .. attribute("type", stanza.attr.type) .. "/>"
+	end
 	return string.sub(text, #"<presence" + 1)
 end
 

@@ -1,5 +1,6 @@
 import * as hashes from "util.hashes";
 import * as st from "util.stanza";
+import { is_well_formed } from "../prosody/send";
 
 /** A presence that some of a resource's viewers got. */
 interface Form {
@@ -47,7 +48,8 @@ function remembered_form(stanza: Stanza, limit: number): string {
 	parts.push(lang !== undefined ? " xml:lang='" + st.xml_escape(lang) + "'>" : ">");
 	for (const [, child] of ipairs(stanza.tags)) {
 		if (child.attr.xmlns !== "urn:xmpp:delay") {
-			const text = tostring(child);
+			const written = tostring(child);
+			const text = is_well_formed(written) ? written : "";
 			parts.push(text);
 			if (essence.length + text.length < 100 && (child.name === "show" || child.name === "priority")) {
 				essence = essence + text;

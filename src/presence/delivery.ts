@@ -1,5 +1,5 @@
 import * as jid from "util.jid";
-import { attribute, create_batch, send_text } from "../prosody/send";
+import { attribute, create_batch, is_well_formed, send_text } from "../prosody/send";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
@@ -22,6 +22,10 @@ export function presence_rest(stanza: Stanza): string {
 	stanza.attr.to = undefined;
 	const text = tostring(stanza);
 	stanza.attr.to = to;
+	if (!is_well_formed(text)) {
+		// Whether the JID is available is told all the same.
+		return attribute("from", stanza.attr.from) + attribute("type", stanza.attr.type) + "/>";
+	}
 	return string.sub(text, "<presence".length + 1);
 }
 

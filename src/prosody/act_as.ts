@@ -53,7 +53,7 @@ export function create_act_as(host: string, log: Log) {
 		setmetatable(user.sessions, {
 			__newindex: (sessions: LuaTable<string, Session>, resource: string, client: Session) => {
 				rawset(sessions as never, resource, client as never);
-				prosody.bare_sessions.set(session.full_jid!, user);
+				rawset(prosody.bare_sessions as never, session.full_jid!, user as never);
 			},
 		});
 		rawset(prosody.hosts.get(host).sessions as unknown as Record<string, User>, session.username!, user);
