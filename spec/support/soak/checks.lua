@@ -154,9 +154,10 @@ end
 local constants = {
 	"option_types", "metric_help", "families", "access_choices", "message_choices", "presence_choices", "known_options", "coverage_choices",
 	"settable_subscriptions", "refusals", "titles", "service", "service.options", "service.store", "store", "served_hosts.*", "options", "measures", "unreachable", "watched",
-	"receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts";
+	"receivers_by_kind", "by_jid", "by_jid.*", "by_jid.*.permissions", "by_jid.*.permissions.iq", "by_jid.*.counts",
+	"metrics", "metrics.*", "metrics.permissions", "metrics.permissions.iq", "metrics.counts";
 	-- no more than there are contacts: what was answered in the last hours, what was asked in the last minute
-	"answered", "answered_before", "recent", "earlier", "sent", "sent.*", "unanswered";
+	"answered", "answered_before", "recent", "earlier", "sent", "sent.*", "unanswered", "unanswered.*";
 };
 local may_hold = {};
 for _, path in ipairs(constants) do

@@ -9,6 +9,7 @@ prosody.spec_soak = soak;
 
 local everywhere = module:shared "/*/privilege/entities";
 local roster_listeners = module:shared "/*/privilege/roster_listeners";
+local served_hosts = module:shared "/*/privilege/served_hosts";
 
 -- The counters of all entities that there were, with their names; they go on counting when their entity is none any more
 local counters = {};
@@ -107,7 +108,10 @@ end
 
 -- What the module knows and does not own
 local function foreign_tables(env)
-	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true, [everywhere] = true, [roster_listeners] = true };
+	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true };
+	for _, shared in ipairs { everywhere, roster_listeners, served_hosts } do
+		foreign[shared] = true;
+	end
 	for _, library in pairs(package.loaded) do
 		foreign[library] = true;
 	end
