@@ -263,7 +263,7 @@ export function create_contact_presence(
 
 	return {
 		is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended,
-		save: endings.save, restore: endings.restore,
+		finish_endings: endings.finish_all,
 	};
 }
 

@@ -56,44 +56,32 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 		return true;
 	}
 
-	/** Has what `save` returned end in slices, or any others. */
-	function restore(endings: Ending[]): void {
+	/** Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what. */
+	function finish_all(): void {
+		let more = queue.length > 0;
+		while (more) {
+			more = step();
+		}
+	}
+
+	/** Has contacts end for a viewer: some at once, the rest in slices. */
+	function add(contacts: string[], viewer: string): void {
 		const is_idle = queue.length === 0;
-		for (const [, ending] of ipairs(endings)) {
-			const contacts = (waiting.get(ending.viewer) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
-			contacts.set(ending.contact, true);
-			waiting.set(ending.viewer, contacts);
-			queue.push(ending);
+		for (const [i, contact] of ipairs(contacts)) {
+			const ending: Ending = { contact: contact, viewer: viewer };
+			if (i <= at_once) {
+				finish(ending);
+			} else {
+				const waiting_for = (waiting.get(viewer) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
+				waiting_for.set(contact, true);
+				waiting.set(viewer, waiting_for);
+				queue.push(ending);
+			}
 		}
 		if (is_idle && queue.length > 0) {
 			in_slices(add_timer, step, () => undefined);
 		}
 	}
 
-	/** Has contacts end for a viewer: some at once, the rest in slices. */
-	function add(contacts: string[], viewer: string): void {
-		const later: Ending[] = [];
-		for (const [i, contact] of ipairs(contacts)) {
-			const ending: Ending = { contact: contact, viewer: viewer };
-			if (i <= at_once) {
-				finish(ending);
-			} else {
-				later.push(ending);
-			}
-		}
-		restore(later);
-	}
-
-	/** What is to end yet, to be restored after a reload. */
-	function save(): Ending[] {
-		const endings: Ending[] = [];
-		for (const [viewer, contacts] of pairs(waiting)) {
-			for (const [contact] of pairs(contacts)) {
-				endings.push({ contact: contact, viewer: viewer });
-			}
-		}
-		return endings;
-	}
-
-	return { is_waiting, settle, add, save, restore };
+	return { is_waiting, settle, add, finish_all };
 }

@@ -10,7 +10,6 @@ import { create_contact_presence } from "./contacts";
 import { create_covered_contacts } from "./covered_contacts";
 import { create_delivery } from "./delivery";
 import { watch_local_domains } from "./local_domains";
-import type { Ending } from "./endings";
 import { create_probes } from "./probes";
 import type { SavedProbes } from "./probes";
 import { create_user_presence } from "./users";
@@ -19,8 +18,6 @@ import type { EarlierSessions } from "./users";
 /** What is kept over a reload of the module. */
 export interface SavedPresence {
 	contacts: SavedContacts;
-	/** Which of these are to end yet; nil where they ended at once. */
-	endings: Ending[] | undefined;
 	probes: SavedProbes;
 	earlier: EarlierSessions | undefined;
 }
@@ -63,13 +60,13 @@ export function create_presence(
 	}
 
 	function save(): SavedPresence {
-		return { contacts: cache.save(), endings: contacts.save(), probes: probes.save(), earlier: users.save() };
+		contacts.finish_endings();
+		return { contacts: cache.save(), probes: probes.save(), earlier: users.save() };
 	}
 
 	function restore(saved: SavedPresence): void {
 		if (saved.earlier && contacts.is_wanted()) {
 			cache.restore(saved.contacts);
-			contacts.restore(saved.endings ?? []);
 			probes.restore(saved.probes);
 			users.restore(saved.earlier);
 		}
