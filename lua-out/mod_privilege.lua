@@ -4894,14 +4894,27 @@ local function create_endings(add_timer, finish)
 		return true
 	end
 
-	--- Has what `save` returned end in slices, or any others.
-	local function restore(endings)
+	--- Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what.
+	local function finish_all()
+		local more = #queue > 0
+		while more do
+			more = step()
+		end
+	end
+
+	--- Has contacts end for a viewer: some at once, the rest in slices.
+	local function add(contacts, viewer)
 		local is_idle = #queue == 0
-		for _, ending in ipairs(endings) do
-			local contacts = waiting[ending.viewer] or {}
-			contacts[ending.contact] = true
-			waiting[ending.viewer] = contacts
-			queue[#queue + 1] = ending
+		for i, contact in ipairs(contacts) do
+			local ending = { contact = contact, viewer = viewer }
+			if i <= at_once then
+				finish(ending)
+			else
+				local waiting_for = waiting[viewer] or {}
+				waiting_for[contact] = true
+				waiting[viewer] = waiting_for
+				queue[#queue + 1] = ending
+			end
 		end
 		if is_idle and #queue > 0 then
 			in_slices(add_timer, step, function()
@@ -4910,32 +4923,7 @@ local function create_endings(add_timer, finish)
 		end
 	end
 
-	--- Has contacts end for a viewer: some at once, the rest in slices.
-	local function add(contacts, viewer)
-		local later = {}
-		for i, contact in ipairs(contacts) do
-			local ending = { contact = contact, viewer = viewer }
-			if i <= at_once then
-				finish(ending)
-			else
-				later[#later + 1] = ending
-			end
-		end
-		restore(later)
-	end
-
-	--- What is to end yet, to be restored after a reload.
-	local function save()
-		local endings = {}
-		for viewer, contacts in pairs(waiting) do
-			for contact in pairs(contacts) do
-				endings[#endings + 1] = { contact = contact, viewer = viewer }
-			end
-		end
-		return endings
-	end
-
-	return { is_waiting = is_waiting, settle = settle, add = add, save = save, restore = restore }
+	return { is_waiting = is_waiting, settle = settle, add = add, finish_all = finish_all }
 end
 
 -- ==== src/presence/contacts.ts ====
@@ -5192,8 +5180,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		user_deleted = user_deleted,
 		domain_gone = domain_gone,
 		probe_ended = probe_ended,
-		save = endings.save,
-		restore = endings.restore,
+		finish_endings = endings.finish_all,
 	}
 end
 
@@ -5417,13 +5404,13 @@ local function create_presence(api, host, log, entities, coverage, options, add_
 	end
 
 	local function save()
-		return { contacts = cache.save(), endings = contacts.save(), probes = probes.save(), earlier = users.save() }
+		contacts.finish_endings()
+		return { contacts = cache.save(), probes = probes.save(), earlier = users.save() }
 	end
 
 	local function restore(saved)
 		if saved.earlier and contacts.is_wanted() then
 			cache.restore(saved.contacts)
-			contacts.restore(saved.endings or {})
 			probes.restore(saved.probes)
 			users.restore(saved.earlier)
 		end
