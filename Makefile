@@ -8,7 +8,7 @@ LUA_OUT := lua-out/mod_privilege.lua
 LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
 # What is formatted: `.` as soon as `make format` has been run on all of it.
-FORMATTED := scripts eslint.config.mjs
+FORMATTED := .
 
 # Packages of Debian for each goal
 DIST_PACKAGES        := luarocks lua5.1 liblua5.1-0-dev zip unzip

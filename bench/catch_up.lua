@@ -1,14 +1,14 @@
 -- Many users who are online, and a component that catches up with their presences.
 
-local measure = require "bench.measure";
-local sha1 = require "util.hashes".sha1;
-local socket = require "socket";
-local traffic = require "bench.traffic";
+local measure = require "bench.measure"
+local sha1 = require "util.hashes".sha1
+local socket = require "socket"
+local traffic = require "bench.traffic"
 
-local catch_up = {};
+local catch_up = {}
 
 -- The community module takes long with Prosody 13
-local timeout = 120;
+local timeout = 120
 
 --- Has users be online, with sessions that are made up inside the server.
 -- @param server the server
@@ -39,89 +39,93 @@ function catch_up.make_sessions(server, count, contacts)
 			prosody.bare_sessions[bare] = user;
 			prosody.full_sessions[full] = session;
 		end
-	]]):format(count, contacts, traffic.presence "On the balcony"));
+	]]):format(count, contacts, traffic.presence "On the balcony"))
 end
 
 -- A component's stream that only counts what comes, for that takes least time beside a server that is being watched
-local component = {};
-component.__index = component;
+local component = {}
+component.__index = component
 
 --- Opens a stream up to its handshake.
 -- @param server the server
 -- @param jid the component's JID
 -- @return the component
 function catch_up.component(server, jid)
-	local self = setmetatable({ jid = jid, presences = 0, rest = "" }, component);
-	self.conn = assert(socket.connect(server.ip, server.component_port));
-	self.conn:setoption("tcp-nodelay", true);
-	self.conn:settimeout(0);
-	assert(self.conn:send(("<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='%s'>"):format(jid)));
-	local header = "";
-	local id;
+	local self = setmetatable({ jid = jid, presences = 0, rest = "" }, component)
+	self.conn = assert(socket.connect(server.ip, server.component_port))
+	self.conn:setoption("tcp-nodelay", true)
+	self.conn:settimeout(0)
+	assert(
+		self.conn:send(
+			("<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='%s'>"):format(jid)
+		)
+	)
+	local header = ""
+	local id
 	repeat
-		socket.select({ self.conn }, nil, timeout);
-		local data, err, partial = self.conn:receive(4096);
-		header = header .. (data or partial or "");
-		id = header:match " id=['\"]([^'\"]+)['\"].*>";
-		assert(id or err ~= "closed", "the server did not open the stream");
-	until id;
-	self.id = id;
-	return self;
+		socket.select({ self.conn }, nil, timeout)
+		local data, err, partial = self.conn:receive(4096)
+		header = header .. (data or partial or "")
+		id = header:match " id=['\"]([^'\"]+)['\"].*>"
+		assert(id or err ~= "closed", "the server did not open the stream")
+	until id
+	self.id = id
+	return self
 end
 
 --- Authenticates the component; the catch-up begins then.
 function component:shake_hands()
-	assert(self.conn:send("<handshake>" .. sha1(self.id .. "secret", true) .. "</handshake>"));
+	assert(self.conn:send("<handshake>" .. sha1(self.id .. "secret", true) .. "</handshake>"))
 end
 
 --- Reads what there is.
 function component:read()
 	repeat
-		local data, err, partial = self.conn:receive(65536);
-		local text = self.rest .. (data or partial or "");
-		local _, count = text:gsub("<presence", "");
-		self.presences = self.presences + count;
+		local data, err, partial = self.conn:receive(65536)
+		local text = self.rest .. (data or partial or "")
+		local _, count = text:gsub("<presence", "")
+		self.presences = self.presences + count
 		if text:find("type='error'", 1, true) or text:find("<stream:error", 1, true) or err == "closed" then
-			error(self.jid .. " got what it should not: " .. text, 0);
+			error(self.jid .. " got what it should not: " .. text, 0)
 		end
 		-- So much that no beginning of a presence is lost, and none is counted twice
-		self.rest = text:sub(-8);
-	until err == "timeout";
+		self.rest = text:sub(-8)
+	until err == "timeout"
 end
 
 function component:check_time(deadline, count)
 	if socket.gettime() > deadline then
-		error(("%s got the presences of %d users only, not of %d"):format(self.jid, self.presences, count), 0);
+		error(("%s got the presences of %d users only, not of %d"):format(self.jid, self.presences, count), 0)
 	end
 end
 
 --- Reads until so many presences have come.
 function component:wait(count)
-	local deadline = socket.gettime() + timeout;
+	local deadline = socket.gettime() + timeout
 	repeat
-		socket.select({ self.conn }, nil, 1);
-		self:read();
-		self:check_time(deadline, count);
-	until self.presences >= count;
+		socket.select({ self.conn }, nil, 1)
+		self:read()
+		self:check_time(deadline, count)
+	until self.presences >= count
 end
 
 --- Closes the stream, and waits until the server has too.
 -- @param count how many presences must have come
 function component:close(count)
-	assert(self.conn:send "</stream:stream>");
-	self.conn:settimeout(timeout);
-	local rest = self.conn:receive "*a";
-	assert(rest and not rest:find("<presence", 1, true) and self.presences == count, "there were more presences than users");
-	self.conn:close();
+	assert(self.conn:send "</stream:stream>")
+	self.conn:settimeout(timeout)
+	local rest = self.conn:receive "*a"
+	assert(rest and not rest:find("<presence", 1, true) and self.presences == count, "there were more presences than users")
+	self.conn:close()
 end
 
 local function read_pong(conn)
-	local data, _, partial = conn:receive(4096);
-	data = data or partial;
+	local data, _, partial = conn:receive(4096)
+	data = data or partial
 	if data:find("type='error'", 1, true) then
-		error("a ping was answered with an error: " .. data, 0);
+		error("a ping was answered with an error: " .. data, 0)
 	end
-	return data:find("<iq", 1, true) ~= nil;
+	return data:find("<iq", 1, true) ~= nil
 end
 
 --- Catches up while somebody pings the server all the time.
@@ -131,27 +135,27 @@ end
 -- @param client the stream that pings
 -- @return the longest time that a ping had to wait, as processor time of the server, in milliseconds
 function catch_up.longest_wait(server, jid, count, client)
-	client:sync():drain();
-	local stream = catch_up.component(server, jid);
-	local longest, deadline = 0, socket.gettime() + timeout;
-	stream:shake_hands();
+	client:sync():drain()
+	local stream = catch_up.component(server, jid)
+	local longest, deadline = 0, socket.gettime() + timeout
+	stream:shake_hands()
 	repeat
-		local before, answered = measure.now(server), false;
-		assert(client.conn:send(("<iq type='get' id='p' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>"):format(server.host)));
+		local before, answered = measure.now(server), false
+		assert(client.conn:send(("<iq type='get' id='p' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>"):format(server.host)))
 		repeat
 			for _, readable in ipairs(socket.select({ client.conn, stream.conn }, nil, timeout)) do
 				if readable == client.conn then
-					answered = read_pong(readable);
-					longest = math.max(longest, measure.now(server) - before);
+					answered = read_pong(readable)
+					longest = math.max(longest, measure.now(server) - before)
 				else
-					stream:read();
+					stream:read()
 				end
 			end
-			stream:check_time(deadline, count);
-		until answered;
-	until stream.presences >= count;
-	stream:close(count);
-	return longest / 1000;
+			stream:check_time(deadline, count)
+		until answered
+	until stream.presences >= count
+	stream:close(count)
+	return longest / 1000
 end
 
-return catch_up;
+return catch_up

@@ -8,10 +8,18 @@ import { prepare, story, type Cast, type Tell } from "./story.js";
 import { bold, cyan, faint, green, print, print_indented, print_line, print_stanza, print_title, red } from "./terminal.js";
 
 const tell: Tell = {
-	asks: (peer, what) => { print_line("asks", peer.name, what); },
-	gets: (peer, what) => { print_line("gets", peer.name, what); },
-	is_refused: (peer, what) => { print_line("is refused", peer.name, what); },
-	does: (who, what) => { print_line("does", who, what); },
+	asks: (peer, what) => {
+		print_line("asks", peer.name, what);
+	},
+	gets: (peer, what) => {
+		print_line("gets", peer.name, what);
+	},
+	is_refused: (peer, what) => {
+		print_line("is refused", peer.name, what);
+	},
+	does: (who, what) => {
+		print_line("does", who, what);
+	},
 };
 
 function describe(error: unknown): string {
@@ -47,7 +55,9 @@ async function demo(): Promise<void> {
 		print();
 		print_indented(grants, faint);
 		print();
-		print(`${cyan(cast.juliet.jid)} and ${cyan(cast.romeo.jid)} are users. They log in. Juliet adds the Nurse to her roster and goes online.`);
+		print(
+			`${cyan(cast.juliet.jid)} and ${cyan(cast.romeo.jid)} are users. They log in. Juliet adds the Nurse to her roster and goes online.`,
+		);
 		await prepare(cast);
 		await play(cast);
 		for (const peer of [cast.gateway, cast.juliet, cast.romeo]) await peer.disconnect();

@@ -52,16 +52,27 @@ function create_peer(entity: Component, name: string, jid: string, listener: Lis
 				const instead = received.map((stanza) => `\n  ${stanza.toString()}`).join("");
 				reject(new Error(`${name} should have got ${what}, ${instead === "" ? "and nothing came" : `and this came instead:${instead}`}`));
 			}, expect_timeout);
-			waiting.push({ test, take: (stanza) => { clearTimeout(timer); resolve(stanza); } });
+			waiting.push({
+				test,
+				take: (stanza) => {
+					clearTimeout(timer);
+					resolve(stanza);
+				},
+			});
 		});
 	}
 
 	entity.reconnect.stop();
-	entity.on("error", (error: Error) => { receive(xml("error", {}, error.message)); });
+	entity.on("error", (error: Error) => {
+		receive(xml("error", {}, error.message));
+	});
 	entity.on("send", (element: Element) => {
 		if (["iq", "message", "presence"].includes(element.name)) listener(name, "->", element);
 	});
-	entity.on("stanza", (stanza: Element) => { listener(name, "<-", stanza); receive(stanza); });
+	entity.on("stanza", (stanza: Element) => {
+		listener(name, "<-", stanza);
+		receive(stanza);
+	});
 	// Roster pushes and registrations are answered with a result.
 	for (const namespace of ["jabber:iq:roster", "jabber:iq:register"]) entity.iqCallee.set(namespace, "query", () => true);
 
@@ -84,8 +95,10 @@ function create_peer(entity: Component, name: string, jid: string, listener: Lis
 			const id = `${name.toLowerCase()}-${last_id}`;
 			iq.attrs["id"] = id;
 			await entity.send(iq);
-			return expect(`an answer to ${iq.toString()}`, (stanza) =>
-				stanza.is("iq") && stanza.attrs["id"] === id && ["result", "error"].includes(String(stanza.attrs["type"])));
+			return expect(
+				`an answer to ${iq.toString()}`,
+				(stanza) => stanza.is("iq") && stanza.attrs["id"] === id && ["result", "error"].includes(String(stanza.attrs["type"])),
+			);
 		},
 	};
 }

@@ -42,8 +42,13 @@ function read(file: string): string {
 function is_listening(port: number): Promise<boolean> {
 	return new Promise((resolve) => {
 		const socket = connect({ host: address, port });
-		socket.on("connect", () => { socket.destroy(); resolve(true); });
-		socket.on("error", () => { resolve(false); });
+		socket.on("connect", () => {
+			socket.destroy();
+			resolve(true);
+		});
+		socket.on("error", () => {
+			resolve(false);
+		});
 	});
 }
 
@@ -69,13 +74,21 @@ async function add_accounts(config_file: string): Promise<void> {
 /** Makes a folder that is gone when this process is. */
 function make_folder(): string {
 	const folder = mkdtempSync(join(tmpdir(), "mod_privilege-"));
-	process.on("exit", () => { rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 10 }); });
+	process.on("exit", () => {
+		rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 10 });
+	});
 	return folder;
 }
 
 // Without this, a signal would end the process before it has cleaned up.
-for (const [signal, number] of [["SIGHUP", 1], ["SIGINT", 2], ["SIGTERM", 15]] as const) {
-	process.on(signal, () => { process.exit(128 + number); });
+for (const [signal, number] of [
+	["SIGHUP", 1],
+	["SIGINT", 2],
+	["SIGTERM", 15],
+] as const) {
+	process.on(signal, () => {
+		process.exit(128 + number);
+	});
 }
 
 export async function start_server(ports: Ports, virtual_host: string): Promise<Server> {
@@ -83,9 +96,13 @@ export async function start_server(ports: Ports, virtual_host: string): Promise<
 	const config_file = join(folder, "prosody.cfg.lua");
 	const log_file = join(folder, "prosody.log");
 	const output_file = join(folder, "output");
-	const write_config = (section: string) => { writeFileSync(config_file, configuration(folder, module_folder, ports, section)); };
+	const write_config = (section: string) => {
+		writeFileSync(config_file, configuration(folder, module_folder, ports, section));
+	};
 	const complaints = () => {
-		const lines = read(log_file).split("\n").filter((line) => /\t(warn|error)\t/.test(line));
+		const lines = read(log_file)
+			.split("\n")
+			.filter((line) => /\t(warn|error)\t/.test(line));
 		return [...lines, ...read(output_file).split("\n")].filter((line) => line !== "").slice(-20);
 	};
 
@@ -97,14 +114,18 @@ export async function start_server(ports: Ports, virtual_host: string): Promise<
 	const output = openSync(output_file, "a");
 	const child = spawn("prosody", ["-F", "--config", config_file], { detached: true, stdio: ["ignore", output, output] });
 	const has_ended = () => child.exitCode !== null || child.signalCode !== null;
-	process.prependListener("exit", () => { if (!has_ended()) child.kill("SIGKILL"); });
+	process.prependListener("exit", () => {
+		if (!has_ended()) child.kill("SIGKILL");
+	});
 	const ended = new Promise<void>((resolve, reject) => {
 		child.on("error", reject);
-		child.on("exit", () => { resolve(); });
+		child.on("exit", () => {
+			resolve();
+		});
 	});
 
 	const deadline = Date.now() + start_timeout;
-	while (!(await is_listening(ports.clients) && await is_listening(ports.components))) {
+	while (!((await is_listening(ports.clients)) && (await is_listening(ports.components)))) {
 		if (has_ended() || Date.now() > deadline) throw new Error(["Prosody did not start:", ...complaints()].join("\n"));
 		await Promise.race([sleep(20), ended]);
 	}

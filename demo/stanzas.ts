@@ -21,57 +21,73 @@ export interface Contact {
 export const roster_get = (to?: string): Element => xml("iq", { type: "get", to }, xml("query", { xmlns: xmlns_roster }));
 
 export const roster_set = ({ jid, name, group, subscription }: Contact, to?: string): Element =>
-	xml("iq", { type: "set", to },
-		xml("query", { xmlns: xmlns_roster },
-			xml("item", { jid, name, subscription },
-				xml("group", {}, group))));
+	xml("iq", { type: "set", to }, xml("query", { xmlns: xmlns_roster }, xml("item", { jid, name, subscription }, xml("group", {}, group))));
 
 /** A registration with a gateway (XEP-0077). */
 export const registration = (to: string, username: string): Element =>
-	xml("iq", { type: "set", to },
-		xml("query", { xmlns: xmlns_register },
-			xml("username", {}, username)));
+	xml("iq", { type: "set", to }, xml("query", { xmlns: xmlns_register }, xml("username", {}, username)));
 
 export const enable_carbons = (): Element => xml("iq", { type: "set" }, xml("enable", { xmlns: xmlns_carbons }));
 
 /** A message that the server is asked to send in a user's name (XEP-0356, 5.3). */
 export const privileged_message = (from: string, to: string, body: string): Element =>
-	xml("message", { to: host, id: "privileged-message" },
-		xml("privilege", { xmlns: xmlns_privilege },
-			xml("forwarded", { xmlns: xmlns_forward },
-				xml("message", { xmlns: "jabber:client", type: "chat", id: "forwarded-message", from, to },
-					xml("body", {}, body)))));
+	xml(
+		"message",
+		{ to: host, id: "privileged-message" },
+		xml(
+			"privilege",
+			{ xmlns: xmlns_privilege },
+			xml(
+				"forwarded",
+				{ xmlns: xmlns_forward },
+				xml("message", { xmlns: "jabber:client", type: "chat", id: "forwarded-message", from, to }, xml("body", {}, body)),
+			),
+		),
+	);
 
 /** An iq that the server is asked to send in a user's name (XEP-0356, 6.3). */
 const privileged_iq = (type: string, user: string, to: string | undefined, payload: Element): Element =>
-	xml("iq", { type, to: user },
-		xml("privileged_iq", { xmlns: xmlns_privilege },
-			xml("iq", { xmlns: "jabber:client", type, id: "encapsulated-iq", to }, payload)));
+	xml(
+		"iq",
+		{ type, to: user },
+		xml("privileged_iq", { xmlns: xmlns_privilege }, xml("iq", { xmlns: "jabber:client", type, id: "encapsulated-iq", to }, payload)),
+	);
 
-export const privileged_ping = (user: string, to: string): Element => privileged_iq("get", user, to, xml("ping", { xmlns: "urn:xmpp:ping" }));
+export const privileged_ping = (user: string, to: string): Element =>
+	privileged_iq("get", user, to, xml("ping", { xmlns: "urn:xmpp:ping" }));
 
 export const privileged_bookmark = (user: string, room: string, name: string): Element =>
-	privileged_iq("set", user, undefined,
-		xml("pubsub", { xmlns: xmlns_pubsub },
-			xml("publish", { node: bookmarks_node },
-				xml("item", { id: room },
-					xml("conference", { xmlns: bookmarks_node, name })))));
+	privileged_iq(
+		"set",
+		user,
+		undefined,
+		xml(
+			"pubsub",
+			{ xmlns: xmlns_pubsub },
+			xml("publish", { node: bookmarks_node }, xml("item", { id: room }, xml("conference", { xmlns: bookmarks_node, name }))),
+		),
+	);
 
 export const bookmarks_get = (): Element =>
 	xml("iq", { type: "get" }, xml("pubsub", { xmlns: xmlns_pubsub }, xml("items", { node: bookmarks_node })));
 
 // ---- What comes
 
-export const is_privilege = (stanza: Element): boolean => stanza.is("message") && stanza.getChild("privilege", xmlns_privilege) !== undefined;
+export const is_privilege = (stanza: Element): boolean =>
+	stanza.is("message") && stanza.getChild("privilege", xmlns_privilege) !== undefined;
 
 export const is_legacy_privilege = (stanza: Element): boolean =>
 	stanza.is("message") && stanza.getChild("privilege", "urn:xmpp:privilege:1") !== undefined;
 
-export const is_presence_of = (jid: string) => (stanza: Element): boolean =>
-	stanza.is("presence") && String(stanza.attrs["from"]).startsWith(`${jid}/`);
+export const is_presence_of =
+	(jid: string) =>
+	(stanza: Element): boolean =>
+		stanza.is("presence") && String(stanza.attrs["from"]).startsWith(`${jid}/`);
 
-export const is_roster_push_of = (contact: string) => (stanza: Element): boolean =>
-	stanza.is("iq") && stanza.attrs["type"] === "set" && items_of(stanza).some(({ jid }) => jid === contact);
+export const is_roster_push_of =
+	(contact: string) =>
+	(stanza: Element): boolean =>
+		stanza.is("iq") && stanza.attrs["type"] === "set" && items_of(stanza).some(({ jid }) => jid === contact);
 
 export const is_message = (stanza: Element): boolean => stanza.is("message") && stanza.getChild("body") !== undefined;
 
@@ -101,8 +117,9 @@ export const describe_contact = ({ jid, name, group, subscription }: Contact): s
 	`"${name}" <${jid}> in "${group}", subscription ${subscription ?? "none"}`;
 
 export const bookmarks_of = (answer: Element): string[] =>
-	(answer.getChild("pubsub", xmlns_pubsub)?.getChild("items")?.getChildren("item") ?? []).map((item) =>
-		`${String(item.getChild("conference")?.attrs["name"])} <${String(item.attrs["id"])}>`);
+	(answer.getChild("pubsub", xmlns_pubsub)?.getChild("items")?.getChildren("item") ?? []).map(
+		(item) => `${String(item.getChild("conference")?.attrs["name"])} <${String(item.attrs["id"])}>`,
+	);
 
 /** The condition and the text of an error, undefined where there is none. */
 export function describe_error(stanza: Element): string | undefined {
@@ -137,7 +154,7 @@ export function privileges_of(message: Element): Privilege[] {
 	const privilege_of = (access: string, element: Element, namespace: string, more: string): Privilege => {
 		const type = String(element.attrs["type"]);
 		const permission = `${access} ${type}`;
-		const meaning = type === "none" ? "no more" : meanings[permission] ?? "";
+		const meaning = type === "none" ? "no more" : (meanings[permission] ?? "");
 		return { permission, namespace, meaning: `${meaning}${more}` };
 	};
 	const perms = message.getChild("privilege", xmlns_privilege)?.getChildren("perm") ?? [];

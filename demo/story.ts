@@ -61,9 +61,16 @@ async function is_told_privileges({ gateway }: Cast, tell: Tell): Promise<void> 
 	await gateway.connect();
 	const message = await gateway.expect("a message that tells its privileges", stanzas.is_privilege);
 	check(message.attrs["from"] === host, `from ${host}`, message);
-	tell.gets(gateway, tell_privileges(message, [
-		"roster both", "message outgoing", "presence managed_entity", "iq set http://jabber.org/protocol/pubsub", "iq get urn:xmpp:ping",
-	]));
+	tell.gets(
+		gateway,
+		tell_privileges(message, [
+			"roster both",
+			"message outgoing",
+			"presence managed_entity",
+			"iq set http://jabber.org/protocol/pubsub",
+			"iq get urn:xmpp:ping",
+		]),
+	);
 	const again = await gateway.expect("the same in the older namespace", stanzas.is_legacy_privilege);
 	check(again.attrs["from"] === host, `from ${host}`, again);
 	tell.gets(gateway, "the same again in the namespace of XEP-0356 before 0.4, for components that know no other");
@@ -159,9 +166,16 @@ async function loses_privileges({ server, gateway }: Cast, tell: Tell): Promise<
 	tell.does("The admin", "leaves roster and presence in the configuration, and reloads it:\n" + fewer_grants.trimEnd());
 	await server.reconfigure(fewer_grants);
 	const message = await gateway.expect("a message that tells its privileges", stanzas.is_privilege);
-	tell.gets(gateway, tell_privileges(message, [
-		"roster get", "message none", "presence managed_entity", "iq none http://jabber.org/protocol/pubsub", "iq none urn:xmpp:ping",
-	]));
+	tell.gets(
+		gateway,
+		tell_privileges(message, [
+			"roster get",
+			"message none",
+			"presence managed_entity",
+			"iq none http://jabber.org/protocol/pubsub",
+			"iq none urn:xmpp:ping",
+		]),
+	);
 }
 
 function tell_refusal(gateway: Peer, error: Element, tell: Tell): void {

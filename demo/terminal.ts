@@ -3,7 +3,10 @@
 import type { Element, Listener } from "./peer.js";
 
 const in_colour = process.stdout.isTTY && process.env["NO_COLOR"] === undefined;
-const style = (code: string) => (text: string): string => in_colour ? `\u001B[${code}m${text}\u001B[0m` : text;
+const style =
+	(code: string) =>
+	(text: string): string =>
+		in_colour ? `\u001B[${code}m${text}\u001B[0m` : text;
 
 export const bold = style("1");
 export const faint = style("2");

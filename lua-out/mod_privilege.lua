@@ -1097,7 +1097,13 @@ local function create_entities()
 	local function grant(grants)
 		local granted = {}
 		for name, permissions in pairs(grants) do
-			local entity = by_jid[name] or { jid = name, permissions = permissions, connections = {}, counts = no_counts() }
+			local entity = by_jid[name]
+				or {
+					jid = name,
+					permissions = permissions,
+					connections = {},
+					counts = no_counts(),
+				}
 			entity.permissions = permissions
 			granted[name] = entity
 		end

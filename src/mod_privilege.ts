@@ -88,15 +88,40 @@ function serve_host(): void {
 	const change_watch = create_change_watch(() => roster_listeners.get(host));
 	const roster_push = create_roster_push(host, entities, users, statistics);
 	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
-	const roster = create_roster_requests({ host, log, entities, act_as: acting.act_as, refuse, statistics, authorization, change_watch, write_queue });
+	const roster = create_roster_requests({
+		host,
+		log,
+		entities,
+		act_as: acting.act_as,
+		refuse,
+		statistics,
+		authorization,
+		change_watch,
+		write_queue,
+	});
 	const error_filter = create_error_filter();
 	const message = create_message({ host, options, entities, authorization, acting, refusing, statistics, error_filter });
-	const iq = create_iq({ host, options, entities, is_listed, authorization, acting, settle: write_queue.flush, refusing, add_timer, statistics });
+	const iq = create_iq({
+		host,
+		options,
+		entities,
+		is_listed,
+		authorization,
+		acting,
+		settle: write_queue.flush,
+		refusing,
+		add_timer,
+		statistics,
+	});
 	const presence = create_presence(module, host, log, entities, users, options, add_timer, statistics);
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({
-		host, log, add_timer, entities, users,
+		host,
+		log,
+		add_timer,
+		entities,
+		users,
 		covered: (entity, username) => {
 			covered_count.changed(entity, username, true);
 			presence.user_covered(entity, username);

@@ -5,7 +5,9 @@ declare module "core.usermanager" {
 	/** Whether there is such an account. */
 	function user_exists(username: string, host: string): boolean | undefined;
 	/** An iterator over the names of all accounts of a host, with its state and start; nil where the authentication cannot list them. */
-	function users(host: string): LuaMultiReturn<[((this: void, state: unknown, last: unknown) => string | undefined) | undefined, unknown, unknown]>;
+	function users(
+		host: string,
+	): LuaMultiReturn<[((this: void, state: unknown, last: unknown) => string | undefined) | undefined, unknown, unknown]>;
 	/** What authenticates the users of a host; the name is that of its module without "auth_". */
 	function get_provider(host: string): { name?: string };
 	/** The role of a user. Prosody 13 and later. */

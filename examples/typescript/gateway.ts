@@ -22,9 +22,13 @@ const gateway = component({ service, domain, password });
 
 /** The permissions in a privilege element as text: roster both, iq set NAMESPACE. */
 function permissions_of(privilege: Element): string[] {
-	return privilege.getChildren("perm").flatMap((perm) => perm.attrs["access"] === "iq"
-		? perm.getChildren("namespace").map(({ attrs }) => `iq ${String(attrs["type"])} ${String(attrs["ns"])}`)
-		: [`${String(perm.attrs["access"])} ${String(perm.attrs["type"])}`]);
+	return privilege
+		.getChildren("perm")
+		.flatMap((perm) =>
+			perm.attrs["access"] === "iq"
+				? perm.getChildren("namespace").map(({ attrs }) => `iq ${String(attrs["type"])} ${String(attrs["ns"])}`)
+				: [`${String(perm.attrs["access"])} ${String(perm.attrs["type"])}`],
+		);
 }
 
 /** What the server grants. It says so right behind the handshake, before the library has noted that it is online. */
@@ -45,19 +49,37 @@ async function read_roster(): Promise<void> {
 async function add_friend(): Promise<void> {
 	// The subscription is there at once: nobody has to be asked.
 	await gateway.iqCaller.set(
-		xml("query", "jabber:iq:roster", xml("item", { jid: friend, name: "Friend", subscription: "both" }, xml("group", {}, "Gateway"))), user);
+		xml("query", "jabber:iq:roster", xml("item", { jid: friend, name: "Friend", subscription: "both" }, xml("group", {}, "Gateway"))),
+		user,
+	);
 	console.log(`${friend} is a contact of ${user}`);
 }
 
 /** Sends an iq in the user's name that bookmarks a room; it goes to the user's own account. */
 async function add_bookmark(): Promise<void> {
-	const answer = await gateway.iqCaller.request(xml("iq", { type: "set", to: user },
-		xml("privileged_iq", "urn:xmpp:privilege:2",
-			xml("iq", { xmlns: "jabber:client", type: "set", id: randomUUID() },
-				xml("pubsub", "http://jabber.org/protocol/pubsub",
-					xml("publish", { node: "urn:xmpp:bookmarks:1" },
-						xml("item", { id: `room@${domain}` },
-							xml("conference", { xmlns: "urn:xmpp:bookmarks:1", name: "A room over there" }))))))));
+	const answer = await gateway.iqCaller.request(
+		xml(
+			"iq",
+			{ type: "set", to: user },
+			xml(
+				"privileged_iq",
+				"urn:xmpp:privilege:2",
+				xml(
+					"iq",
+					{ xmlns: "jabber:client", type: "set", id: randomUUID() },
+					xml(
+						"pubsub",
+						"http://jabber.org/protocol/pubsub",
+						xml(
+							"publish",
+							{ node: "urn:xmpp:bookmarks:1" },
+							xml("item", { id: `room@${domain}` }, xml("conference", { xmlns: "urn:xmpp:bookmarks:1", name: "A room over there" })),
+						),
+					),
+				),
+			),
+		),
+	);
 	const inner = answer.getChild("privilege")?.getChild("forwarded")?.getChild("iq");
 	console.log(`bookmark: ${String(inner?.attrs["type"])}`);
 }
@@ -65,10 +87,21 @@ async function add_bookmark(): Promise<void> {
 /** Sends a message: the user's clients see it as sent (XEP-0280), and the user's archive keeps it (XEP-0313). */
 async function send_as_user(to: string, body: string): Promise<void> {
 	const id = randomUUID();
-	await gateway.send(xml("message", { to: server, id },
-		xml("privilege", "urn:xmpp:privilege:2",
-			xml("forwarded", "urn:xmpp:forward:0",
-				xml("message", { xmlns: "jabber:client", from: user, to, id, type: "chat" }, xml("body", {}, body))))));
+	await gateway.send(
+		xml(
+			"message",
+			{ to: server, id },
+			xml(
+				"privilege",
+				"urn:xmpp:privilege:2",
+				xml(
+					"forwarded",
+					"urn:xmpp:forward:0",
+					xml("message", { xmlns: "jabber:client", from: user, to, id, type: "chat" }, xml("body", {}, body)),
+				),
+			),
+		),
+	);
 }
 
 async function receive_message(message: Element): Promise<void> {
@@ -91,7 +124,9 @@ function report(error: unknown): void {
 }
 
 gateway.on("error", report);
-gateway.on("stanza", (stanza: Element) => { if (stanza.is("message")) receive_message(stanza).catch(report); });
+gateway.on("stanza", (stanza: Element) => {
+	if (stanza.is("message")) receive_message(stanza).catch(report);
+});
 // A change of a roster, whoever made it. What this returns is the answer: true is an empty result, undefined an error. Only
 // the server can send from a user's bare JID: believe nobody else.
 gateway.iqCallee.set("jabber:iq:roster", "query", ({ stanza }) => {

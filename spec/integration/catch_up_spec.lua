@@ -1,10 +1,10 @@
 -- B11 and B8.2: a catch-up for ten thousand users leaves the server time for everybody else.
 
-local presences = require "spec.support.presences";
-local prosody = require "spec.support.prosody";
-local socket = require "socket";
+local presences = require "spec.support.presences"
+local prosody = require "spec.support.prosody"
+local socket = require "socket"
 
-local count = 10000;
+local count = 10000
 local config = [[
 VirtualHost "capulet.lit"
 	privilege_probe_rate = 100000
@@ -21,7 +21,7 @@ VirtualHost "verona.lit"
 Component "managed.capulet.lit" component_secret = "secret"
 Component "pubsub.small.lit" component_secret = "secret"
 Component "pubsub.capulet.lit" component_secret = "secret"
-]];
+]]
 
 -- Code that measures how much processor time the server spends without a look at what else there is to do.
 -- The clock on the wall would tell how busy the machine is.
@@ -35,7 +35,7 @@ local start_watch = [[
 		longest, last = math.max(longest, now - last), now;
 		return prosody.spec_watched and 0.001 or nil;
 	end);
-]];
+]]
 -- The same by the clock on the wall, for work that waits; on a busy machine single ones are long.
 local start_wall_watch = [[
 	local gettime, long, last = require "socket".gettime, 0, nil;
@@ -50,8 +50,8 @@ local start_wall_watch = [[
 		last = now;
 		return prosody.spec_watched and 0.001 or nil;
 	end);
-]];
-local end_watch = "prosody.spec_watched = false; return prosody.spec_longest()";
+]]
+local end_watch = "prosody.spec_watched = false; return prosody.spec_longest()"
 
 -- Code that makes all accounts of the host online, as far as presence goes
 local log_in = [[
@@ -68,124 +68,124 @@ local log_in = [[
 		local user = { sessions = { x = session }, roster = session.roster, top_resources = { session } };
 		host.sessions[username], prosody.bare_sessions[bare], prosody.full_sessions[bare .. "/x"] = user, user, session;
 	end
-]];
+]]
 local log_out = [[
 	for i = 1, %d do
 		local username = ("user%%05d"):format(i);
 		local bare = username .. "@" .. module.host;
 		prosody.hosts[module.host].sessions[username], prosody.bare_sessions[bare], prosody.full_sessions[bare .. "/x"] = nil, nil, nil;
 	end
-]];
+]]
 
 -- Lets a client ping until something is done
 -- @return the times that the pings took, sorted
 local function ping_until(client, is_done)
-	local times, deadline = {}, socket.gettime() + 180;
+	local times, deadline = {}, socket.gettime() + 180
 	repeat
-		local before = socket.gettime();
-		client:iq { type = "get", to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" };
-		table.insert(times, socket.gettime() - before);
-		socket.sleep(0.002);
-	until is_done() or socket.gettime() > deadline;
-	table.sort(times);
-	return times;
+		local before = socket.gettime()
+		client:iq { type = "get", to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" }
+		table.insert(times, socket.gettime() - before)
+		socket.sleep(0.002)
+	until is_done() or socket.gettime() > deadline
+	table.sort(times)
+	return times
 end
 
 -- Waits for a number of presences on an entity's stream, while a client pings
 -- @return the presences, and the times that the pings took, sorted
 local function wait_while_pinging(entity, client, expected)
-	local list = {};
-	local times = ping_until(client, function ()
+	local list = {}
+	local times = ping_until(client, function()
 		for _, stanza in ipairs(entity:drain()) do
 			if stanza.name == "presence" then
-				table.insert(list, stanza);
+				table.insert(list, stanza)
 			end
 		end
-		return #list >= expected;
-	end);
-	return list, times;
+		return #list >= expected
+	end)
+	return list, times
 end
 
 -- At most 50 ms are promised, and the rest is slack for slow machines that do other things too; all at once takes many times as long
 local function assert_sliced(longest, times)
-	assert.is_true(longest < 0.2, ("the server was busy for %.0f ms"):format(longest * 1000));
-	local median = times[math.ceil(#times / 2)];
-	assert.is_true(median < 0.1, ("half of the pings took %.0f ms"):format(median * 1000));
+	assert.is_true(longest < 0.2, ("the server was busy for %.0f ms"):format(longest * 1000))
+	local median = times[math.ceil(#times / 2)]
+	assert.is_true(median < 0.1, ("half of the pings took %.0f ms"):format(median * 1000))
 end
 
-describe("a catch-up of ten thousand users", function ()
-	local server, juliet;
+describe("a catch-up of ten thousand users", function()
+	local server, juliet
 
-	setup(function ()
-		local users = { "juliet@capulet.lit", "collector@capulet.lit", "collector@memory.lit" };
-		local rosters = { ["collector@capulet.lit"] = {}, ["collector@memory.lit"] = {} };
+	setup(function()
+		local users = { "juliet@capulet.lit", "collector@capulet.lit", "collector@memory.lit" }
+		local rosters = { ["collector@capulet.lit"] = {}, ["collector@memory.lit"] = {} }
 		for i = 1, count do
-			local user = ("user%05d@capulet.lit"):format(i);
-			users[#users + 1] = user;
+			local user = ("user%05d@capulet.lit"):format(i)
+			users[#users + 1] = user
 			rosters[user] = {
-				[("contact%05d@verona.lit"):format(i)] = { subscription = "both", name = "Contact", groups = { "Friends" } };
-				["everybodys@verona.lit"] = { subscription = "to" };
-			};
+				[("contact%05d@verona.lit"):format(i)] = { subscription = "both", name = "Contact", groups = { "Friends" } },
+				["everybodys@verona.lit"] = { subscription = "to" },
+			}
 		end
 		for i = 1, 1000 do
 			for _, user in ipairs { "collector@capulet.lit", "collector@memory.lit" } do
-				rosters[user][("collected%05d@verona.lit"):format(i)] = { subscription = "both" };
+				rosters[user][("collected%05d@verona.lit"):format(i)] = { subscription = "both" }
 			end
 		end
 		for i = 1, 2000 do
-			local user = ("user%05d@small.lit"):format(i);
-			users[#users + 1] = user;
-			rosters[user] = { [("mate%05d@verona.lit"):format(i)] = { subscription = "to" } };
+			local user = ("user%05d@small.lit"):format(i)
+			users[#users + 1] = user
+			rosters[user] = { [("mate%05d@verona.lit"):format(i)] = { subscription = "to" } }
 		end
-		users[#users + 1] = "friar@small.lit";
-		rosters["friar@small.lit"] = { ["known@verona.lit"] = { subscription = "to" } };
-		server = prosody.start { config = config, users = users, rosters = rosters };
-		juliet = server:client "juliet@capulet.lit/balcony";
-	end);
+		users[#users + 1] = "friar@small.lit"
+		rosters["friar@small.lit"] = { ["known@verona.lit"] = { subscription = "to" } }
+		server = prosody.start { config = config, users = users, rosters = rosters }
+		juliet = server:client "juliet@capulet.lit/balcony"
+	end)
 
-	teardown(function ()
-		server:stop();
-	end);
+	teardown(function()
+		server:stop()
+	end)
 
-	after_each(function ()
+	after_each(function()
 		for _, stream in ipairs(server.streams) do
 			if stream ~= juliet then
-				stream:close();
+				stream:close()
 			end
 		end
-		server.streams = { juliet };
-	end);
+		server.streams = { juliet }
+	end)
 
-	describe("who are online", function ()
-		setup(function ()
-			server:eval(log_in:format(count));
-		end);
+	describe("who are online", function()
+		setup(function()
+			server:eval(log_in:format(count))
+		end)
 
-		teardown(function ()
-			server:eval(log_out:format(count));
-		end);
+		teardown(function()
+			server:eval(log_out:format(count))
+		end)
 
-		it("B11 is done in slices, and tells each presence once", function ()
-			server:eval(start_watch);
-			local managed = server:component "managed.capulet.lit";
-			assert.is_equal("message", managed:expect {}.name);
-			local list, times = wait_while_pinging(managed, juliet, count + 1);
-			assert_sliced(server:eval(end_watch), times);
-			local seen, n = {}, 0;
+		it("B11 is done in slices, and tells each presence once", function()
+			server:eval(start_watch)
+			local managed = server:component "managed.capulet.lit"
+			assert.is_equal("message", managed:expect {}.name)
+			local list, times = wait_while_pinging(managed, juliet, count + 1)
+			assert_sliced(server:eval(end_watch), times)
+			local seen, n = {}, 0
 			for _, stanza in ipairs(list) do
 				if not seen[stanza.attr.from] then
-					seen[stanza.attr.from] = true;
-					n = n + 1;
+					seen[stanza.attr.from] = true
+					n = n + 1
 				end
 			end
-			assert.is_equal(count + 1, #list);
-			assert.is_equal(count + 1, n);
-			presences.settle(server);
-			managed:nothing { name = "presence" };
-		end);
+			assert.is_equal(count + 1, #list)
+			assert.is_equal(count + 1, n)
+			presences.settle(server)
+			managed:nothing { name = "presence" }
+		end)
 
-		it("B8.2 tells no presence that has changed meanwhile after the one that is true", function ()
-			local managed = server:component "managed.capulet.lit";
+		it("B8.2 tells no presence that has changed meanwhile after the one that is true", function()
+			local managed = server:component "managed.capulet.lit"
 			-- all of them would come in the middle of the catch-up, were the machine not so busy at times
 			server:eval [[
 				local st = require "util.stanza";
@@ -194,39 +194,40 @@ describe("a catch-up of ten thousand users", function ()
 					local stanza = st.presence({ from = session.full_jid, type = i % 2 == 0 and "unavailable" or nil });
 					prosody.core_post_stanza(session, stanza:tag("status"):text("new"):up());
 				end
-			]];
-			local list = wait_while_pinging(managed, juliet, count);
-			presences.settle(server);
+			]]
+			local list = wait_while_pinging(managed, juliet, count)
+			presences.settle(server)
 			for _, stanza in ipairs(managed:sync():drain()) do
-				table.insert(list, stanza);
+				table.insert(list, stanza)
 			end
-			local told = {};
+			local told = {}
 			for _, stanza in ipairs(list) do
-				local i = stanza.name == "presence" and tonumber(stanza.attr.from:match "user(%d+)@") or math.huge;
+				local i = stanza.name == "presence" and tonumber(stanza.attr.from:match "user(%d+)@") or math.huge
 				if i <= 400 then
-					assert.is_not_equal("new", told[i], stanza.attr.from .. " is told what was before");
-					told[i] = stanza:get_child_text "status" or "";
+					assert.is_not_equal("new", told[i], stanza.attr.from .. " is told what was before")
+					told[i] = stanza:get_child_text "status" or ""
 				end
 			end
 			for i = 1, 400 do
-				assert.is_equal("new", told[i]);
+				assert.is_equal("new", told[i])
 			end
-		end);
+		end)
 
-		it("B8.5 ends when the entity leaves", function ()
+		it("B8.5 ends when the entity leaves", function()
 			for _ = 1, 3 do
-				local managed = server:component "managed.capulet.lit";
-				managed:expect { name = "presence" };
-				managed:cut();
-				presences.settle(server);
+				local managed = server:component "managed.capulet.lit"
+				managed:expect { name = "presence" }
+				managed:cut()
+				presences.settle(server)
 			end
-			juliet:nothing { type = "error" };
-		end);
-	end);
+			juliet:nothing { type = "error" }
+		end)
+	end)
 
-	describe("who are offline", function ()
-		it("B11 reads their rosters and probes their contacts in slices, and tells each contact's presence once", function ()
-			server:eval([[
+	describe("who are offline", function()
+		it("B11 reads their rosters and probes their contacts in slices, and tells each contact's presence once", function()
+			server:eval(
+				[[
 				prosody.spec_probed = 0;
 				module:hook("presence/bare", function (event)
 					if event.stanza.attr.type == "probe" then
@@ -234,7 +235,9 @@ describe("a catch-up of ten thousand users", function ()
 						return true;
 					end
 				end, 1000);
-			]], "verona.lit");
+			]],
+				"verona.lit"
+			)
 			-- some contacts' presences, for the server to remember
 			server:eval [[
 				local st = require "util.stanza";
@@ -246,33 +249,33 @@ describe("a catch-up of ten thousand users", function ()
 					local to = ("user%05d@capulet.lit"):format(i);
 					prosody.core_post_stanza(prosody.hosts["verona.lit"], st.presence({ from = "everybodys@verona.lit/x", to = to }));
 				end
-			]];
-			server:eval(start_watch);
-			local pubsub = server:component "pubsub.capulet.lit";
-			local list, times = wait_while_pinging(pubsub, juliet, 102);
+			]]
+			server:eval(start_watch)
+			local pubsub = server:component "pubsub.capulet.lit"
+			local list, times = wait_while_pinging(pubsub, juliet, 102)
 			-- those contacts whose presence is known are not probed
-			local expected = count - 100 + 1000;
-			ping_until(juliet, function ()
-				return server:eval "return prosody.spec_probed" >= expected;
-			end);
-			presences.settle(server, 0.3);
-			assert_sliced(server:eval(end_watch), times);
-			assert.is_equal(expected, server:eval "return prosody.spec_probed");
-			local found = {};
+			local expected = count - 100 + 1000
+			ping_until(juliet, function()
+				return server:eval "return prosody.spec_probed" >= expected
+			end)
+			presences.settle(server, 0.3)
+			assert_sliced(server:eval(end_watch), times)
+			assert.is_equal(expected, server:eval "return prosody.spec_probed")
+			local found = {}
 			for _, stanza in ipairs(list) do
-				table.insert(found, presences.describe(pubsub, stanza));
+				table.insert(found, presences.describe(pubsub, stanza))
 			end
-			table.sort(found);
-			assert.is_equal("contact00100@verona.lit/x", found[1]);
-			assert.is_equal("contact10000@verona.lit/x", found[100]);
-			assert.is_equal("everybodys@verona.lit/x", found[101]);
-			assert.is_equal("juliet@capulet.lit/balcony", found[102]);
-			assert.is_nil(found[103]);
-			pubsub:nothing { name = "presence" };
-		end);
+			table.sort(found)
+			assert.is_equal("contact00100@verona.lit/x", found[1])
+			assert.is_equal("contact10000@verona.lit/x", found[100])
+			assert.is_equal("everybodys@verona.lit/x", found[101])
+			assert.is_equal("juliet@capulet.lit/balcony", found[102])
+			assert.is_nil(found[103])
+			pubsub:nothing { name = "presence" }
+		end)
 
-		it("B8.3 tells what becomes of a contact that was added in the middle", function ()
-			local friar = server:client "friar@small.lit/cell";
+		it("B8.3 tells what becomes of a contact that was added in the middle", function()
+			local friar = server:client "friar@small.lit/cell"
 			-- a contact of the first user to be read, and one of the last
 			local last = server:eval [[
 				local last;
@@ -284,27 +287,27 @@ describe("a catch-up of ten thousand users", function ()
 					prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
 				end
 				return last;
-			]];
-			local pubsub = server:component "pubsub.small.lit";
-			pubsub:expect { name = "presence", from = "known@verona.lit/x" };
+			]]
+			local pubsub = server:component "pubsub.small.lit"
+			pubsub:expect { name = "presence", from = "known@verona.lit/x" }
 			server:eval [[
 				local st, rostermanager = require "util.stanza", require "core.rostermanager";
 				local roster = rostermanager.load_roster("friar", "small.lit");
 				roster["added@verona.lit"] = { subscription = "to", groups = {} };
 				assert(rostermanager.save_roster("friar", "small.lit", roster, "added@verona.lit"));
 				prosody.core_post_stanza(prosody.hosts["verona.lit"], st.presence({ from = "added@verona.lit/x", to = "friar@small.lit" }));
-			]];
-			pubsub:expect { name = "presence", from = "added@verona.lit/x", type = false };
-			pubsub:expect({ name = "presence", from = ("mate%s@verona.lit/x"):format(last) }, 30);
+			]]
+			pubsub:expect { name = "presence", from = "added@verona.lit/x", type = false }
+			pubsub:expect({ name = "presence", from = ("mate%s@verona.lit/x"):format(last) }, 30)
 			server:eval [[
 				local stanza = require "util.stanza".presence({ from = "added@verona.lit/x", to = "friar@small.lit", type = "unavailable" });
 				prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
-			]];
-			friar:expect { name = "presence", from = "added@verona.lit/x", type = "unavailable" };
-			pubsub:expect { name = "presence", from = "added@verona.lit/x", type = "unavailable" };
-		end);
+			]]
+			friar:expect { name = "presence", from = "added@verona.lit/x", type = "unavailable" }
+			pubsub:expect { name = "presence", from = "added@verona.lit/x", type = "unavailable" }
+		end)
 
-		it("B11 leaves time for others where storage is slow", function ()
+		it("B11 leaves time for others where storage is slow", function()
 			server:eval [[
 				prosody.hosts["small.lit"].roster_cache = nil;
 				prosody.spec_reads = 0;
@@ -312,20 +315,22 @@ describe("a catch-up of ten thousand users", function ()
 					prosody.spec_reads = prosody.spec_reads + 1;
 					require "socket".sleep(0.01);
 				end };
-			]];
-			server:eval(start_wall_watch);
-			local pubsub = server:component "pubsub.small.lit";
-			local times = ping_until(juliet, function () return server:eval "return prosody.spec_reads" >= 200; end);
+			]]
+			server:eval(start_wall_watch)
+			local pubsub = server:component "pubsub.small.lit"
+			local times = ping_until(juliet, function()
+				return server:eval "return prosody.spec_reads" >= 200
+			end)
 			-- what part of the time the server spent in stretches of more than 50 ms
-			local part = server:eval(end_watch);
-			server:eval "prosody.spec_fail = nil";
-			assert.is_true(part < 0.2, ("%.0f %% of the time nobody else was served"):format(part * 100));
-			local median = times[math.ceil(#times / 2)];
-			assert.is_true(median < 0.05, ("half of the pings took %.0f ms"):format(median * 1000));
-			pubsub:close();
-		end);
+			local part = server:eval(end_watch)
+			server:eval "prosody.spec_fail = nil"
+			assert.is_true(part < 0.2, ("%.0f %% of the time nobody else was served"):format(part * 100))
+			local median = times[math.ceil(#times / 2)]
+			assert.is_true(median < 0.05, ("half of the pings took %.0f ms"):format(median * 1000))
+			pubsub:close()
+		end)
 
-		it("B11 steps through accounts, however many there are", function ()
+		it("B11 steps through accounts, however many there are", function()
 			server:eval [[
 				local stanza = require "util.stanza".presence({ from = "known@verona.lit/x", to = "friar@small.lit" });
 				prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
@@ -340,18 +345,18 @@ describe("a catch-up of ten thousand users", function ()
 						return n <= 15000 and ("madeup%05d"):format(n) or n == 15001 and "friar" or nil;
 					end;
 				end
-			]];
-			server:eval(start_watch);
-			local pubsub = server:component "pubsub.small.lit";
-			local list, times = wait_while_pinging(pubsub, juliet, 1);
-			local longest = server:eval(end_watch);
-			assert_sliced(longest, times);
-			assert.is_equal("known@verona.lit/x", list[1].attr.from);
-			server:eval [[prosody.hosts["small.lit"].users.users = prosody.spec_users]];
-			pubsub:close();
-		end);
+			]]
+			server:eval(start_watch)
+			local pubsub = server:component "pubsub.small.lit"
+			local list, times = wait_while_pinging(pubsub, juliet, 1)
+			local longest = server:eval(end_watch)
+			assert_sliced(longest, times)
+			assert.is_equal("known@verona.lit/x", list[1].attr.from)
+			server:eval [[prosody.hosts["small.lit"].users.users = prosody.spec_users]]
+			pubsub:close()
+		end)
 
-		it("B11 reads no roster for a contact's presence that a user is known to see", function ()
+		it("B11 reads no roster for a contact's presence that a user is known to see", function()
 			local counted = [[
 				local st = require "util.stanza";
 				local rostermanager, reads = require "core.rostermanager", 0;
@@ -368,13 +373,13 @@ describe("a catch-up of ten thousand users", function ()
 				end
 				rostermanager.load_roster = load_roster;
 				return reads;
-			]];
-			assert.is_equal(50, server:eval(counted:format "away"));
-			assert.is_equal(0, server:eval(counted:format "away"));
-			assert.is_equal(0, server:eval(counted:format "dnd"));
-		end);
+			]]
+			assert.is_equal(50, server:eval(counted:format "away"))
+			assert.is_equal(0, server:eval(counted:format "away"))
+			assert.is_equal(0, server:eval(counted:format "dnd"))
+		end)
 
-		it("B11 needs at most a kibibyte of memory for a contact's presence", function ()
+		it("B11 needs at most a kibibyte of memory for a contact's presence", function()
 			-- On a host whose entity is never there: none of these is known yet, and none is probed
 			for i, length in ipairs { 480 - 31, 5000 } do
 				local bytes = server:eval(([[
@@ -392,14 +397,14 @@ describe("a catch-up of ten thousand users", function ()
 						prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
 					end
 					return (used() - before) / 400;
-				]]):format(i * 400 - 299, i * 400 + 100, length));
-				assert.is_true(bytes < 1024, ("%.0f bytes"):format(bytes));
+				]]):format(i * 400 - 299, i * 400 + 100, length))
+				assert.is_true(bytes < 1024, ("%.0f bytes"):format(bytes))
 				-- and is remembered
-				assert.is_true(bytes > 100);
+				assert.is_true(bytes > 100)
 			end
-		end);
+		end)
 
-		it("B11 needs at most 16 kibibytes of memory for a contact with a hundred resources", function ()
+		it("B11 needs at most 16 kibibytes of memory for a contact with a hundred resources", function()
 			for i, case in ipairs { { 10, 0 }, { 10, 450 }, { 10, 5000 }, { 900, 0 } } do
 				local bytes = server:eval(([[
 					local st = require "util.stanza";
@@ -418,10 +423,10 @@ describe("a catch-up of ten thousand users", function ()
 						end
 					end
 					return (used() - before) / 20;
-				]]):format(i * 20 - 19, i * 20, case[1], case[2]));
-				assert.is_true(bytes < 16384, ("%.0f bytes"):format(bytes));
-				assert.is_true(bytes > 1000);
+				]]):format(i * 20 - 19, i * 20, case[1], case[2]))
+				assert.is_true(bytes < 16384, ("%.0f bytes"):format(bytes))
+				assert.is_true(bytes > 1000)
 			end
-		end);
-	end);
-end);
+		end)
+	end)
+end)

@@ -1,151 +1,161 @@
 -- The examples of components, each run as its reader would, with the configuration that goes with them.
 
-local environment = require "spec.support.environment";
-local programs = require "spec.support.programs";
-local prosody = require "spec.support.prosody";
-local rosters = require "spec.support.rosters";
+local environment = require "spec.support.environment"
+local programs = require "spec.support.programs"
+local prosody = require "spec.support.prosody"
+local rosters = require "spec.support.rosters"
 
-local juliet, friend = "juliet@capulet.lit", "friend@gateway.capulet.lit";
-local config = environment.read_file "examples/prosody.cfg.lua";
+local juliet, friend = "juliet@capulet.lit", "friend@gateway.capulet.lit"
+local config = environment.read_file "examples/prosody.cfg.lua"
 
 local examples = {
 	{
-		name = "typescript", command = "node build/examples/gateway.js",
+		name = "typescript",
+		command = "node build/examples/gateway.js",
 		compile = "node node_modules/typescript/bin/tsc -p examples/typescript",
-		usable = programs.has_node, needs = "Node.js with the project's packages";
-		refusal = "failed: forbidden - Changing rosters is not granted, roster = \"set\": juliet@capulet.lit";
-	};
+		usable = programs.has_node,
+		needs = "Node.js with the project's packages",
+		refusal = 'failed: forbidden - Changing rosters is not granted, roster = "set": juliet@capulet.lit',
+	},
 	{
-		name = "python", command = "/usr/bin/python3 -u examples/python/gateway.py",
-		usable = programs.has_slixmpp, needs = "slixmpp 1.8, of Debian 12";
-		refusal = "failed: capulet.lit does not grant roster both";
-	};
-};
+		name = "python",
+		command = "/usr/bin/python3 -u examples/python/gateway.py",
+		usable = programs.has_slixmpp,
+		needs = "slixmpp 1.8, of Debian 12",
+		refusal = "failed: capulet.lit does not grant roster both",
+	},
+}
 
-local server;
+local server
 
 local function run(example, variables, user)
-	variables.GATEWAY_SERVER = "127.0.0.1:" .. server.component_port;
-	return programs.start(example.command .. " " .. (user or juliet), variables);
+	variables.GATEWAY_SERVER = "127.0.0.1:" .. server.component_port
+	return programs.start(example.command .. " " .. (user or juliet), variables)
 end
 
 -- What an example writes until it ends by itself, without what libraries log
 local function failure(...)
-	local output, status = run(...):finish();
-	assert.equal(1, status, output);
-	local line = output:match "failed: [^\n]*";
-	assert.truthy(line, output);
-	return line;
+	local output, status = run(...):finish()
+	assert.equal(1, status, output)
+	local line = output:match "failed: [^\n]*"
+	assert.truthy(line, output)
+	return line
 end
 
 for _, example in ipairs(examples) do
-	describe("the example in examples/" .. example.name, function ()
-		local program;
+	describe("the example in examples/" .. example.name, function()
+		local program
 
 		local function it_does(what, check)
-			it(what, function ()
+			it(what, function()
 				if not example.usable then
-					pending(("the example in examples/%s %s (needs %s)"):format(example.name, what, example.needs));
+					pending(("the example in examples/%s %s (needs %s)"):format(example.name, what, example.needs))
 				end
-				check();
-			end);
+				check()
+			end)
 		end
 
-		setup(function ()
+		setup(function()
 			if not example.usable then
-				return;
+				return
 			end
-			assert(not example.compile or programs.succeeds(example.compile), "it does not compile");
+			assert(not example.compile or programs.succeeds(example.compile), "it does not compile")
 			server = prosody.start {
 				config = config .. [[
 	Component "reader.capulet.lit"
 		component_secret = "secret"
 	Component "nobody.capulet.lit"
 		component_secret = "secret"
-	]];
-				users = { juliet };
-				rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "both" } } };
-			};
-		end);
+	]],
+				users = { juliet },
+				rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "both" } } },
+			}
+		end)
 
-		teardown(function ()
+		teardown(function()
 			if program then
-				program:stop();
+				program:stop()
 			end
 			if server then
-				server:stop();
-				server = nil;
+				server:stop()
+				server = nil
 			end
-		end);
+		end)
 
-		it_does("does what it says, and clients see it", function ()
-			local client = server:client(juliet .. "/balcony", { carbons = true, roster = true });
-			client:sync():drain();
-			program = run(example, {});
+		it_does("does what it says, and clients see it", function()
+			local client = server:client(juliet .. "/balcony", { carbons = true, roster = true })
+			client:sync():drain()
+			program = run(example, {})
 
-			local line = program:line();
+			local line = program:line()
 			if line:find "stringprep" then -- slixmpp's own opinion
-				line = program:line();
+				line = program:line()
 			end
-			assert.equal("capulet.lit grants: roster both, message outgoing, iq set http://jabber.org/protocol/pubsub", line);
-			assert.equal("contacts of juliet@capulet.lit: nurse@capulet.lit", program:line());
+			assert.equal("capulet.lit grants: roster both, message outgoing, iq set http://jabber.org/protocol/pubsub", line)
+			assert.equal("contacts of juliet@capulet.lit: nurse@capulet.lit", program:line())
 			-- The answer and the push may come in either order
-			local lines = { program:line(), program:line() };
-			table.sort(lines);
+			local lines = { program:line(), program:line() }
+			table.sort(lines)
 			assert.same({
 				"friend@gateway.capulet.lit is a contact of juliet@capulet.lit",
-				"roster of juliet@capulet.lit: friend@gateway.capulet.lit, subscription both";
-			}, lines);
-			assert.equal("bookmark: result", program:line());
-			assert.equal("juliet@capulet.lit wrote over there: Hello from the other side", program:line());
+				"roster of juliet@capulet.lit: friend@gateway.capulet.lit, subscription both",
+			}, lines)
+			assert.equal("bookmark: result", program:line())
+			assert.equal("juliet@capulet.lit wrote over there: Hello from the other side", program:line())
 
-			assert.same({ friend .. " both name=Friend {Gateway}" }, rosters.pushes(client));
-			local bookmarks = client:iq { type = "get"; "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub>" };
-			local item = bookmarks:find "{http://jabber.org/protocol/pubsub}pubsub/items/item";
-			assert.equal("room@gateway.capulet.lit", item.attr.id);
-			local carbon = client:expect { name = "message", from = juliet, child = "sent", xmlns = "urn:xmpp:carbons:2" };
-			local sent = carbon:find "{urn:xmpp:carbons:2}sent/{urn:xmpp:forward:0}forwarded/{jabber:client}message";
-			assert.equal(friend, sent.attr.to);
-			assert.equal("Hello from the other side", sent:get_child_text("body", "jabber:client"));
+			assert.same({ friend .. " both name=Friend {Gateway}" }, rosters.pushes(client))
+			local bookmarks = client:iq {
+				type = "get",
+				"<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='urn:xmpp:bookmarks:1'/></pubsub>",
+			}
+			local item = bookmarks:find "{http://jabber.org/protocol/pubsub}pubsub/items/item"
+			assert.equal("room@gateway.capulet.lit", item.attr.id)
+			local carbon = client:expect { name = "message", from = juliet, child = "sent", xmlns = "urn:xmpp:carbons:2" }
+			local sent = carbon:find "{urn:xmpp:carbons:2}sent/{urn:xmpp:forward:0}forwarded/{jabber:client}message"
+			assert.equal(friend, sent.attr.to)
+			assert.equal("Hello from the other side", sent:get_child_text("body", "jabber:client"))
 
-			client:send(("<message to='%s' type='chat'><body>Wherefore art thou?</body></message>"):format(friend));
-			assert.equal("juliet@capulet.lit/balcony writes: Wherefore art thou?", program:line());
-			assert.truthy(client:expect { name = "message", from = friend, body = "You said: Wherefore art thou?" });
+			client:send(("<message to='%s' type='chat'><body>Wherefore art thou?</body></message>"):format(friend))
+			assert.equal("juliet@capulet.lit/balcony writes: Wherefore art thou?", program:line())
+			assert.truthy(client:expect { name = "message", from = friend, body = "You said: Wherefore art thou?" })
 
-			assert.equal("result", rosters.set(client, nil, ("<item jid='%s' subscription='remove'/>"):format(friend)));
-			assert.equal("roster of juliet@capulet.lit: friend@gateway.capulet.lit, subscription remove", program:line());
+			assert.equal("result", rosters.set(client, nil, ("<item jid='%s' subscription='remove'/>"):format(friend)))
+			assert.equal("roster of juliet@capulet.lit: friend@gateway.capulet.lit, subscription remove", program:line())
 
 			-- Nobody but the server is believed
-			local forged = client:iq { type = "set", to = friend, "<query xmlns='jabber:iq:roster'><item jid='tybalt@capulet.lit'/></query>" };
-			assert.equal("error", forged.attr.type);
+			local forged =
+				client:iq { type = "set", to = friend, "<query xmlns='jabber:iq:roster'><item jid='tybalt@capulet.lit'/></query>" }
+			assert.equal("error", forged.attr.type)
 
-			local output, status = program:stop();
-			program = nil;
-			assert.equal("", output);
-			assert.equal(0, status);
+			local output, status = program:stop()
+			program = nil
+			assert.equal("", output)
+			assert.equal(0, status)
 			-- Both pushes were answered
-			local answers = 0;
+			local answers = 0
 			for tag in server:log():gmatch "Received%[component%]: (<iq [^>]*>)" do
 				if tag:find "type=['\"]result" and tag:find "to=['\"]juliet@capulet.lit['\"]" then
-					answers = answers + 1;
+					answers = answers + 1
 				end
 			end
-			assert.equal(2, answers);
-		end);
+			assert.equal(2, answers)
+		end)
 
-		it_does("tells when it is granted too little", function ()
-			server:reload_config((server.config:gsub("privileged_entities = {", '%0 ["reader.capulet.lit"] = { roster = "get" };')));
-			assert.equal(example.refusal, failure(example, { GATEWAY_DOMAIN = "reader.capulet.lit" }));
-			assert.equal("failed: capulet.lit grants nothing to nobody.capulet.lit, see privileged_entities",
-				failure(example, { GATEWAY_DOMAIN = "nobody.capulet.lit" }));
-		end);
+		it_does("tells when it is granted too little", function()
+			server:reload_config((server.config:gsub("privileged_entities = {", '%0 ["reader.capulet.lit"] = { roster = "get" };')))
+			assert.equal(example.refusal, failure(example, { GATEWAY_DOMAIN = "reader.capulet.lit" }))
+			assert.equal(
+				"failed: capulet.lit grants nothing to nobody.capulet.lit, see privileged_entities",
+				failure(example, { GATEWAY_DOMAIN = "nobody.capulet.lit" })
+			)
+		end)
 
-		it_does("tells when its secret is wrong", function ()
-			assert.matches("^failed: not%-authorized", failure(example, { GATEWAY_SECRET = "wrong" }));
-		end);
+		it_does("tells when its secret is wrong", function()
+			assert.matches("^failed: not%-authorized", failure(example, { GATEWAY_SECRET = "wrong" }))
+		end)
 
-		it_does("tells when there is no such user", function ()
-			assert.matches("^failed: item%-not%-found", failure(example, {}, "tybalt@capulet.lit"));
-		end);
-	end);
+		it_does("tells when there is no such user", function()
+			assert.matches("^failed: item%-not%-found", failure(example, {}, "tybalt@capulet.lit"))
+		end)
+	end)
 end

@@ -1,13 +1,13 @@
 -- B3.3, B6.1: a component that was written for the old namespace, with a library of others, works unchanged
 -- beside one of the new namespace.
 
-local programs = require "spec.support.programs";
-local prosody = require "spec.support.prosody";
+local programs = require "spec.support.programs"
+local prosody = require "spec.support.prosody"
 
-describe("a component of urn:xmpp:privilege:1", function ()
-	local server;
+describe("a component of urn:xmpp:privilege:1", function()
+	local server
 
-	setup(function ()
+	setup(function()
 		server = prosody.start {
 			config = [[
 VirtualHost "capulet.lit"
@@ -21,30 +21,37 @@ Component "old.capulet.lit"
 	component_secret = "secret"
 Component "new.capulet.lit"
 	component_secret = "secret"
-]];
-			users = { "juliet@capulet.lit", "romeo@capulet.lit" };
-			rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } } };
-		};
-	end);
+]],
+			users = { "juliet@capulet.lit", "romeo@capulet.lit" },
+			rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } } },
+		}
+	end)
 
-	teardown(function ()
-		server:stop();
-	end);
+	teardown(function()
+		server:stop()
+	end)
 
-	it("B3.3 B6.1 works unchanged beside one of the new namespace", function ()
+	it("B3.3 B6.1 works unchanged beside one of the new namespace", function()
 		if not programs.has_node then
-			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)";
+			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)"
 		end
-		local romeo = server:client "romeo@capulet.lit/orchard";
-		local new = server:component "new.capulet.lit";
-		local output = programs.start("node spec/support/legacy_component.mjs old.capulet.lit secret " .. server.component_port
-			.. " juliet@capulet.lit romeo@capulet.lit"):finish();
-		assert.is_equal("message=outgoing presence=managed_entity roster=get\nroster 1\nmessage\n", output);
-		assert.is_equal("Of old", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body");
+		local romeo = server:client "romeo@capulet.lit/orchard"
+		local new = server:component "new.capulet.lit"
+		local output = programs
+			.start(
+				"node spec/support/legacy_component.mjs old.capulet.lit secret "
+					.. server.component_port
+					.. " juliet@capulet.lit romeo@capulet.lit"
+			)
+			:finish()
+		assert.is_equal("message=outgoing presence=managed_entity roster=get\nroster 1\nmessage\n", output)
+		assert.is_equal("Of old", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body")
 
-		new:send("<message from='new.capulet.lit' to='capulet.lit'><privilege xmlns='urn:xmpp:privilege:2'>"
-			.. "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@capulet.lit'>"
-			.. "<body>Of late</body></message></forwarded></privilege></message>");
-		assert.is_equal("Of late", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body");
-	end);
-end);
+		new:send(
+			"<message from='new.capulet.lit' to='capulet.lit'><privilege xmlns='urn:xmpp:privilege:2'>"
+				.. "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='juliet@capulet.lit' to='romeo@capulet.lit'>"
+				.. "<body>Of late</body></message></forwarded></privilege></message>"
+		)
+		assert.is_equal("Of late", romeo:expect { name = "message", from = "juliet@capulet.lit" }:get_child_text "body")
+	end)
+end)

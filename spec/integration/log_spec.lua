@@ -1,7 +1,7 @@
 -- B10.1: what the log says.
 
-local prosody = require "spec.support.prosody";
-local grants = require "spec.support.grants";
+local prosody = require "spec.support.prosody"
+local grants = require "spec.support.grants"
 
 local config = [[
 VirtualHost "capulet.lit"
@@ -13,36 +13,36 @@ VirtualHost "capulet.lit"
 		["empty.capulet.lit"] = {};
 	}
 VirtualHost "montague.lit"
-]];
+]]
 for name in ("pubsub reader other empty stranger"):gmatch "%a+" do
-	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
+	config = config .. ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name)
 end
 
-describe("B10.1 the log:", function ()
-	local server, pubsub, reader, other, empty, stranger, romeo, log_of_connecting;
+describe("B10.1 the log:", function()
+	local server, pubsub, reader, other, empty, stranger, romeo, log_of_connecting
 
-	setup(function ()
-		server = prosody.start { users = { "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit" }, config = config };
-		pubsub, reader = server:component "pubsub.capulet.lit", server:component "reader.capulet.lit";
-		other, empty = server:component "other.capulet.lit", server:component "empty.capulet.lit";
-		stranger, romeo = server:component "stranger.capulet.lit", server:client "romeo@montague.lit/orchard";
-		romeo:sync();
-		log_of_connecting = server:log();
-	end);
+	setup(function()
+		server = prosody.start { users = { "juliet@capulet.lit", "nurse@capulet.lit", "romeo@montague.lit" }, config = config }
+		pubsub, reader = server:component "pubsub.capulet.lit", server:component "reader.capulet.lit"
+		other, empty = server:component "other.capulet.lit", server:component "empty.capulet.lit"
+		stranger, romeo = server:component "stranger.capulet.lit", server:client "romeo@montague.lit/orchard"
+		romeo:sync()
+		log_of_connecting = server:log()
+	end)
 
-	teardown(function ()
-		server:stop();
-	end);
+	teardown(function()
+		server:stop()
+	end)
 
 	-- The lines of a level since a mark that hold the texts
 	local function logged(mark, level, ...)
-		return grants.logged(server:log_since(mark), level, ...);
+		return grants.logged(server:log_since(mark), level, ...)
 	end
 
 	-- All that is above debug
 	local function assert_quiet(mark)
 		for _, level in ipairs { "info", "warn", "error" } do
-			assert.is_same({}, logged(mark, level));
+			assert.is_same({}, logged(mark, level))
 		end
 	end
 
@@ -50,91 +50,115 @@ describe("B10.1 the log:", function ()
 	local function be_refused(stream, count, what)
 		for i = 1, count do
 			if what == "message" then
-				stream:send(("<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>")
-					:format(stream.jid, i));
+				stream:send(
+					("<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>"):format(
+						stream.jid,
+						i
+					)
+				)
 			else
-				stream:send(("<iq type='set' from='%s' to='nurse@capulet.lit' id='%d'><query xmlns='jabber:iq:roster'/></iq>"):format(stream.jid, i));
+				stream:send(
+					("<iq type='set' from='%s' to='nurse@capulet.lit' id='%d'><query xmlns='jabber:iq:roster'/></iq>"):format(stream.jid, i)
+				)
 			end
 		end
 		for i = 1, count do
-			assert.is_equal("forbidden", grants.outcome(stream:expect { id = tostring(i), type = "error" }));
+			assert.is_equal("forbidden", grants.outcome(stream:expect { id = tostring(i), type = "error" }))
 		end
 	end
 
-	it("B10.1 has one info line for an entity that is granted its permissions, saying which", function ()
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "pubsub.capulet.lit"));
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "pubsub.capulet.lit", "roster", "both", "push", "message", "outgoing", "presence", "managed_entity",
-			"urn:xmpp:ping", "get"));
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit"));
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit", "roster", "get"));
-		assert.is_same({}, grants.logged(log_of_connecting, "info", "reader.capulet.lit", "message"));
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit"));
-		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit", "message", "outgoing"));
-	end);
+	it("B10.1 has one info line for an entity that is granted its permissions, saying which", function()
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "pubsub.capulet.lit"))
+		assert.is_equal(
+			1,
+			#grants.logged(
+				log_of_connecting,
+				"info",
+				"pubsub.capulet.lit",
+				"roster",
+				"both",
+				"push",
+				"message",
+				"outgoing",
+				"presence",
+				"managed_entity",
+				"urn:xmpp:ping",
+				"get"
+			)
+		)
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit"))
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "reader.capulet.lit", "roster", "get"))
+		assert.is_same({}, grants.logged(log_of_connecting, "info", "reader.capulet.lit", "message"))
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit"))
+		assert.is_equal(1, #grants.logged(log_of_connecting, "info", "romeo@montague.lit", "message", "outgoing"))
+	end)
 
-	it("B10.1 has no line about who is granted nothing", function ()
+	it("B10.1 has no line about who is granted nothing", function()
 		for _, jid in ipairs { "empty.capulet.lit", "stranger.capulet.lit" } do
 			for _, level in ipairs { "info", "warn" } do
-				assert.is_same({}, grants.logged(log_of_connecting, level, jid));
+				assert.is_same({}, grants.logged(log_of_connecting, level, jid))
 			end
 		end
-	end);
+	end)
 
-	it("B10.1 has one when permissions change, for whom they change", function ()
-		local mark = server:mark();
-		server:reload_config((config:gsub('(reader.capulet.lit"%] = { roster = )"get"', '%1"both"')));
-		assert.is_equal(1, #logged(mark, "info"));
-		assert.is_equal(1, #logged(mark, "info", "reader.capulet.lit", "both"));
-		mark = server:mark();
-		server:reload_config(config);
-		server:reload_config();
-		assert.is_equal(1, #logged(mark, "info"));
-		assert.is_equal(1, #logged(mark, "info", "reader.capulet.lit", "get"));
-	end);
+	it("B10.1 has one when permissions change, for whom they change", function()
+		local mark = server:mark()
+		server:reload_config((config:gsub('(reader.capulet.lit"%] = { roster = )"get"', '%1"both"')))
+		assert.is_equal(1, #logged(mark, "info"))
+		assert.is_equal(1, #logged(mark, "info", "reader.capulet.lit", "both"))
+		mark = server:mark()
+		server:reload_config(config)
+		server:reload_config()
+		assert.is_equal(1, #logged(mark, "info"))
+		assert.is_equal(1, #logged(mark, "info", "reader.capulet.lit", "get"))
+	end)
 
-	it("B10.1 has nothing above debug about what is served, and about others' requests", function ()
-		local mark = server:mark();
-		assert.is_same(grants.all "result", grants.attempt(pubsub, "nurse@capulet.lit"));
-		for kind, payload in pairs { get = "<query xmlns='jabber:iq:roster'/>", set = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit'/></query>" } do
-			assert.is_equal("service-unavailable", grants.outcome(stranger:iq { type = kind, to = "nurse@capulet.lit", payload }));
+	it("B10.1 has nothing above debug about what is served, and about others' requests", function()
+		local mark = server:mark()
+		assert.is_same(grants.all "result", grants.attempt(pubsub, "nurse@capulet.lit"))
+		for kind, payload in pairs {
+			get = "<query xmlns='jabber:iq:roster'/>",
+			set = "<query xmlns='jabber:iq:roster'><item jid='a@b.lit'/></query>",
+		} do
+			assert.is_equal("service-unavailable", grants.outcome(stranger:iq { type = kind, to = "nurse@capulet.lit", payload }))
 		end
-		server:client("juliet@capulet.lit/balcony"):close();
-		assert_quiet(mark);
-	end);
+		server:client("juliet@capulet.lit/balcony"):close()
+		assert_quiet(mark)
+	end)
 
-	it("B10.1 has a warning for a refused request", function ()
-		local mark = server:mark();
-		be_refused(empty, 1);
-		assert.is_equal(1, #logged(mark, "warn"));
-		assert.is_equal(1, #logged(mark, "warn", "empty.capulet.lit"));
-	end);
+	it("B10.1 has a warning for a refused request", function()
+		local mark = server:mark()
+		be_refused(empty, 1)
+		assert.is_equal(1, #logged(mark, "warn"))
+		assert.is_equal(1, #logged(mark, "warn", "empty.capulet.lit"))
+	end)
 
-	it("B10.1 has at most one a second for an entity and reason, with a count of those left out", function ()
-		local mark = server:mark();
-		be_refused(reader, 6);
-		local immediately = logged(mark, "warn", "reader.capulet.lit");
-		be_refused(other, 1);
-		be_refused(reader, 1, "message");
-		be_refused(romeo, 3);
+	it("B10.1 has at most one a second for an entity and reason, with a count of those left out", function()
+		local mark = server:mark()
+		be_refused(reader, 6)
+		local immediately = logged(mark, "warn", "reader.capulet.lit")
+		be_refused(other, 1)
+		be_refused(reader, 1, "message")
+		be_refused(romeo, 3)
 		-- each entity and each reason has its own
-		assert.is_equal(1, #immediately);
-		assert.is_nil(immediately[1]:find "[2-9]");
-		local lines = logged(mark, "warn");
-		assert.is_equal(4, #lines);
-		assert.is_equal(2, #logged(mark, "warn", "reader.capulet.lit"));
-		assert.is_not_equal(lines[1], lines[3]);
-		assert.is_equal(1, #logged(mark, "warn", "other.capulet.lit"));
-		assert.is_equal(1, #logged(mark, "warn", "romeo@montague.lit"));
+		assert.is_equal(1, #immediately)
+		assert.is_nil(immediately[1]:find "[2-9]")
+		local lines = logged(mark, "warn")
+		assert.is_equal(4, #lines)
+		assert.is_equal(2, #logged(mark, "warn", "reader.capulet.lit"))
+		assert.is_not_equal(lines[1], lines[3])
+		assert.is_equal(1, #logged(mark, "warn", "other.capulet.lit"))
+		assert.is_equal(1, #logged(mark, "warn", "romeo@montague.lit"))
 		-- and says later how many there were
-		server:wait_log("warn\t[^\n]*5[^\n]*reader%.capulet%.lit", nil, mark);
-		server:wait_log("warn\t[^\n]*2[^\n]*romeo@montague%.lit", nil, mark);
-		assert.is_equal(6, #logged(mark, "warn"));
+		server:wait_log("warn\t[^\n]*5[^\n]*reader%.capulet%.lit", nil, mark)
+		server:wait_log("warn\t[^\n]*2[^\n]*romeo@montague%.lit", nil, mark)
+		assert.is_equal(6, #logged(mark, "warn"))
 		-- a second after that there was nothing left out
-		mark = server:mark();
-		server:eval [[module:add_timer(1.1, function () module:log("info", "the time is over"); end)]];
-		server:wait_log("the time is over", nil, mark);
-		assert.is_same({}, logged(mark, "warn"));
-		be_refused(reader, 1);
-		assert.is_equal(1, #logged(mark, "warn", "reader.capulet.lit"));
-	end);
-end);
+		mark = server:mark()
+		server:eval [[module:add_timer(1.1, function () module:log("info", "the time is over"); end)]]
+		server:wait_log("the time is over", nil, mark)
+		assert.is_same({}, logged(mark, "warn"))
+		be_refused(reader, 1)
+		assert.is_equal(1, #logged(mark, "warn", "reader.capulet.lit"))
+	end)
+end)

@@ -1,12 +1,12 @@
 -- The module as seen by a component library that others wrote: slixmpp and its XEP-0356 plugin.
 
-local programs = require "spec.support.programs";
-local prosody = require "spec.support.prosody";
+local programs = require "spec.support.programs"
+local prosody = require "spec.support.prosody"
 
-describe("slixmpp's XEP-0356 plugin", function ()
-	local server;
+describe("slixmpp's XEP-0356 plugin", function()
+	local server
 
-	setup(function ()
+	setup(function()
 		server = prosody.start {
 			config = [[
 VirtualHost "capulet.lit"
@@ -19,45 +19,50 @@ VirtualHost "capulet.lit"
 	}
 Component "gateway.capulet.lit"
 	component_secret = "secret"
-]];
-			users = { "juliet@capulet.lit", "romeo@capulet.lit" };
+]],
+			users = { "juliet@capulet.lit", "romeo@capulet.lit" },
 			rosters = {
 				["juliet@capulet.lit"] = {
-					["nurse@capulet.lit"] = { subscription = "both", name = "Nurse", groups = { "House" } };
-				};
-			};
-		};
-	end);
+					["nurse@capulet.lit"] = { subscription = "both", name = "Nurse", groups = { "House" } },
+				},
+			},
+		}
+	end)
 
-	teardown(function ()
-		server:stop();
-	end);
+	teardown(function()
+		server:stop()
+	end)
 
-	it("is told its privileges and uses them", function ()
+	it("is told its privileges and uses them", function()
 		if not programs.has_slixmpp then
-			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)";
+			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)"
 		end
-		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true });
-		local romeo = server:client("romeo@capulet.lit/orchard");
+		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
+		local romeo = server:client("romeo@capulet.lit/orchard")
 
-		local program = io.popen("/usr/bin/python3 spec/support/slixmpp_component.py gateway.capulet.lit secret "
-			..server.component_port.." juliet@capulet.lit romeo@capulet.lit 2>/dev/null");
-		local output = program:read("*a");
-		program:close();
-		assert.equal("advertised\nroster 1\ncontact\nmessage\nbookmark\n", output);
+		local program = io.popen(
+			"/usr/bin/python3 spec/support/slixmpp_component.py gateway.capulet.lit secret "
+				.. server.component_port
+				.. " juliet@capulet.lit romeo@capulet.lit 2>/dev/null"
+		)
+		local output = program:read("*a")
+		program:close()
+		assert.equal("advertised\nroster 1\ncontact\nmessage\nbookmark\n", output)
 
-		local push = juliet:expect{ name = "iq", type = "set", child = "query", xmlns = "jabber:iq:roster" };
-		local item = push.tags[1].tags[1];
-		assert.equal("friend@gateway.capulet.lit", item.attr.jid);
-		assert.equal("both", item.attr.subscription);
-		assert.equal("Friend", item.attr.name);
+		local push = juliet:expect { name = "iq", type = "set", child = "query", xmlns = "jabber:iq:roster" }
+		local item = push.tags[1].tags[1]
+		assert.equal("friend@gateway.capulet.lit", item.attr.jid)
+		assert.equal("both", item.attr.subscription)
+		assert.equal("Friend", item.attr.name)
 
-		local message = romeo:expect{ name = "message", from = "juliet@capulet.lit" };
-		assert.equal("Wherefore art thou Romeo?", message:get_child_text("body"));
+		local message = romeo:expect { name = "message", from = "juliet@capulet.lit" }
+		assert.equal("Wherefore art thou Romeo?", message:get_child_text("body"))
 
-		local bookmarks = juliet:iq{ type = "get"; payload = "<pubsub xmlns='http://jabber.org/protocol/pubsub'>"
-			.."<items node='urn:xmpp:bookmarks:1'/></pubsub>" };
-		assert.equal("result", bookmarks.attr.type);
-		assert.is_truthy(bookmarks:find("{http://jabber.org/protocol/pubsub}pubsub/items/item/{urn:xmpp:bookmarks:1}conference"));
-	end);
-end);
+		local bookmarks = juliet:iq {
+			type = "get",
+			payload = "<pubsub xmlns='http://jabber.org/protocol/pubsub'>" .. "<items node='urn:xmpp:bookmarks:1'/></pubsub>",
+		}
+		assert.equal("result", bookmarks.attr.type)
+		assert.is_truthy(bookmarks:find("{http://jabber.org/protocol/pubsub}pubsub/items/item/{urn:xmpp:bookmarks:1}conference"))
+	end)
+end)

@@ -1,27 +1,27 @@
 -- What many spec files begin with: a server, and who is connected to it from before the first spec to after the last.
 
-local busted = require "busted";
-local prosody = require "spec.support.prosody";
+local busted = require "busted"
+local prosody = require "spec.support.prosody"
 
-local fixture = {};
+local fixture = {}
 
 --- Writes the sections of components at capulet.lit, whose secret is "secret".
 -- @param ... the names before ".capulet.lit"
 -- @return text for the end of a configuration
 function fixture.components(...)
-	local sections = {};
+	local sections = {}
 	for i, name in ipairs { ... } do
-		sections[i] = ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name);
+		sections[i] = ('Component "%s.capulet.lit"\n\tcomponent_secret = "secret"\n'):format(name)
 	end
-	return table.concat(sections);
+	return table.concat(sections)
 end
 
 local function connect(server, address)
-	local jid, options = address, nil;
+	local jid, options = address, nil
 	if type(address) == "table" then
-		jid, options = address[1], address;
+		jid, options = address[1], address
 	end
-	return jid:find("@", 1, true) and server:client(jid, options) or server:component(jid);
+	return jid:find("@", 1, true) and server:client(jid, options) or server:component(jid)
 end
 
 --- Has a server run for the specs of the block that calls this.
@@ -31,38 +31,38 @@ end
 -- @param started function that gets the server, and then the streams in the order of their addresses
 -- @return a function that gives the list of the streams
 function fixture.running(options, addresses, started)
-	local server, streams;
+	local server, streams
 
-	busted.setup(function ()
-		server, streams = prosody.start(options), {};
+	busted.setup(function()
+		server, streams = prosody.start(options), {}
 		for i, address in ipairs(addresses) do
-			streams[i] = connect(server, address);
+			streams[i] = connect(server, address)
 		end
-		started(server, table.unpack(streams));
-	end);
+		started(server, table.unpack(streams))
+	end)
 
-	busted.teardown(function ()
-		server:stop();
-	end);
+	busted.teardown(function()
+		server:stop()
+	end)
 
-	return function ()
-		return streams;
-	end;
+	return function()
+		return streams
+	end
 end
 
 --- The same, and each spec begins with the server at rest and nothing in the queues of its streams.
 function fixture.drained(options, addresses, started)
-	local server;
-	local streams = fixture.running(options, addresses, function (running, ...)
-		server = running;
-		started(running, ...);
-	end);
+	local server
+	local streams = fixture.running(options, addresses, function(running, ...)
+		server = running
+		started(running, ...)
+	end)
 
-	busted.before_each(function ()
-		server:drain();
-	end);
+	busted.before_each(function()
+		server:drain()
+	end)
 
-	return streams;
+	return streams
 end
 
-return fixture;
+return fixture

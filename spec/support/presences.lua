@@ -1,8 +1,8 @@
 -- What the specs of presence have in common: reading what a stream got, and waiting for catch-ups.
 
-local socket = require "socket";
+local socket = require "socket"
 
-local presences = {};
+local presences = {}
 
 --- Waits until the server has run all that was due in a while: catch-ups, which go by timers.
 -- A round trip shows nothing of these. Takes that long, or as long as the server needs to look at its timers twenty times.
@@ -20,51 +20,51 @@ function presences.settle(server, seconds)
 			end
 			prosody.spec_settled = true;
 		end);
-	]]):format(seconds or 0.05));
-	local deadline = socket.gettime() + 30;
+	]]):format(seconds or 0.05))
+	local deadline = socket.gettime() + 30
 	repeat
-		socket.sleep(0.005);
+		socket.sleep(0.005)
 		if socket.gettime() > deadline then
-			error("The server's timers do not run", 2);
+			error("The server's timers do not run", 2)
 		end
-	until server:eval "return prosody.spec_settled";
+	until server:eval "return prosody.spec_settled"
 end
 
 --- Describes a presence: "FROM", then "TYPE" and "SHOW" where it has them, and "to TO"
 -- where that is not the stream's own address (a client's bare JID counts as its own, and no address does).
 function presences.describe(stream, stanza)
-	local parts = { stanza.attr.from or "nobody" };
-	parts[#parts + 1] = stanza.attr.type;
-	parts[#parts + 1] = stanza:get_child_text "show";
-	local to = stanza.attr.to;
-	local is_own = to == stream.jid or stream.kind == "client" and (to == nil or to == stream.jid:match "^[^/]+");
+	local parts = { stanza.attr.from or "nobody" }
+	parts[#parts + 1] = stanza.attr.type
+	parts[#parts + 1] = stanza:get_child_text "show"
+	local to = stanza.attr.to
+	local is_own = to == stream.jid or stream.kind == "client" and (to == nil or to == stream.jid:match "^[^/]+")
 	if not is_own then
-		parts[#parts + 1] = "to " .. tostring(to);
+		parts[#parts + 1] = "to " .. tostring(to)
 	end
-	return table.concat(parts, " ");
+	return table.concat(parts, " ")
 end
 
 --- Takes the presences that a stream got, after a round trip.
 -- @param stream the stream; its other stanzas are lost
 -- @return the list of their descriptions, in the order they came
 function presences.taken(stream)
-	local list = {};
+	local list = {}
 	for _, stanza in ipairs(stream:sync():drain()) do
 		if stanza.name == "presence" then
-			table.insert(list, presences.describe(stream, stanza));
+			table.insert(list, presences.describe(stream, stanza))
 		end
 	end
-	return list;
+	return list
 end
 
 --- Takes the presences that a stream got, sorted, after a catch-up had its time.
 -- @param stream the stream; its other stanzas are lost
 -- @return the sorted list of their descriptions
 function presences.caught_up(stream)
-	presences.settle(stream.server);
-	local list = presences.taken(stream);
-	table.sort(list);
-	return list;
+	presences.settle(stream.server)
+	local list = presences.taken(stream)
+	table.sort(list)
+	return list
 end
 
-return presences;
+return presences

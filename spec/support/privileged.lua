@@ -1,48 +1,48 @@
 -- What privileged entities send and get back (XEP-0356), for the specs of messages and iqs.
 
-require "spec.support.environment";
+require "spec.support.environment"
 
-local assert = require "luassert";
-local st = require "util.stanza";
-local xml = require "spec.support.xml";
+local assert = require "luassert"
+local st = require "util.stanza"
+local xml = require "spec.support.xml"
 
-local xmlns_forward = "urn:xmpp:forward:0";
-local xmlns_stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas";
+local xmlns_forward = "urn:xmpp:forward:0"
+local xmlns_stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 local privileged = {
-	xmlns = "urn:xmpp:privilege:2";
-	xmlns_legacy = "urn:xmpp:privilege:1";
+	xmlns = "urn:xmpp:privilege:2",
+	xmlns_legacy = "urn:xmpp:privilege:1",
 	--- The user on whose behalf iqs are sent where no other is told
-	user = "juliet@capulet.lit";
-};
+	user = "juliet@capulet.lit",
+}
 
 -- The start tag of a stanza; an attribute that is false is left out
 local function start_tag(name, attr)
-	local written = {};
+	local written = {}
 	for key, value in pairs(attr) do
-		written[key] = value or nil;
+		written[key] = value or nil
 	end
-	return st.stanza(name, written):top_tag();
+	return st.stanza(name, written):top_tag()
 end
 
 -- Attributes with defaults
 local function with(defaults, attr)
-	local merged = {};
+	local merged = {}
 	for _, from in ipairs { defaults, attr } do
 		for key, value in pairs(from) do
 			if type(key) == "string" then
-				merged[key] = value;
+				merged[key] = value
 			end
 		end
 	end
-	return merged;
+	return merged
 end
 
 --- Writes the message to send on behalf of somebody.
 -- @param attr its attributes, false for one that is to be absent, and its content as element 1
 -- @return XML text
 function privileged.inner(attr)
-	return start_tag("message", with({ xmlns = "jabber:client" }, attr)) .. (attr[1] or "") .. "</message>";
+	return start_tag("message", with({ xmlns = "jabber:client" }, attr)) .. (attr[1] or "") .. "</message>"
 end
 
 --- Writes the message that asks for a message to be sent.
@@ -50,13 +50,16 @@ end
 -- @param inner what is forwarded: attributes as for inner, or XML text
 -- @return XML text
 function privileged.message(attr, inner)
-	local outer = with({}, attr);
-	local xmlns, content = outer.xmlns or privileged.xmlns, outer.content;
-	outer.xmlns, outer.content = nil, nil;
+	local outer = with({}, attr)
+	local xmlns, content = outer.xmlns or privileged.xmlns, outer.content
+	outer.xmlns, outer.content = nil, nil
 	if not content then
-		content = ("<forwarded xmlns='%s'>%s</forwarded>"):format(xmlns_forward, type(inner) == "table" and privileged.inner(inner) or inner);
+		content = ("<forwarded xmlns='%s'>%s</forwarded>"):format(
+			xmlns_forward,
+			type(inner) == "table" and privileged.inner(inner) or inner
+		)
 	end
-	return ("%s<privilege xmlns='%s'>%s</privilege></message>"):format(start_tag("message", outer), xmlns, content);
+	return ("%s<privilege xmlns='%s'>%s</privilege></message>"):format(start_tag("message", outer), xmlns, content)
 end
 
 --- Writes an iq that asks for an iq to be sent.
@@ -64,32 +67,32 @@ end
 -- @param inner the inner attributes (xmlns is jabber:client, type the outer's and id "inner" unless told), and the payload as element 1
 -- @return XML text
 function privileged.iq(attr, inner)
-	local outer = with({ type = "get" }, attr);
-	local content, xmlns = outer.content, outer.xmlns or privileged.xmlns;
-	outer.content, outer.xmlns = nil, nil;
+	local outer = with({ type = "get" }, attr)
+	local content, xmlns = outer.content, outer.xmlns or privileged.xmlns
+	outer.content, outer.xmlns = nil, nil
 	if not content then
-		content = start_tag("iq", with({ xmlns = "jabber:client", type = outer.type, id = "inner" }, inner)) .. (inner[1] or "") .. "</iq>";
+		content = start_tag("iq", with({ xmlns = "jabber:client", type = outer.type, id = "inner" }, inner)) .. (inner[1] or "") .. "</iq>"
 	end
-	return ("%s<privileged_iq xmlns='%s'>%s</privileged_iq></iq>"):format(start_tag("iq", outer), xmlns, content);
+	return ("%s<privileged_iq xmlns='%s'>%s</privileged_iq></iq>"):format(start_tag("iq", outer), xmlns, content)
 end
 
 local function assert_attributes(element, expected)
-	local found = {};
+	local found = {}
 	for name, value in pairs(element.attr) do
 		-- the language of the stream is written out by some versions and parsers
 		if name ~= "xml:lang" then
-			found[name] = value;
+			found[name] = value
 		end
 	end
-	assert.same(expected, found, tostring(element));
+	assert.same(expected, found, tostring(element))
 end
 
 local function only_child(element, name, attr)
-	assert.equal(1, #element, "more or less than one node in " .. tostring(element));
-	local child = element.tags[1];
-	assert.equal(name, child and child.name);
-	assert_attributes(child, attr);
-	return child;
+	assert.equal(1, #element, "more or less than one node in " .. tostring(element))
+	local child = element.tags[1]
+	assert.equal(name, child and child.name)
+	assert_attributes(child, attr)
+	return child
 end
 
 --- Takes the answer out of its wrapper, which has to be exactly what XEP-0356, 6.3 has.
@@ -98,11 +101,11 @@ end
 -- @param inner the attributes that the wrapped answer has to have: type, id, from, to
 -- @return the wrapped answer
 function privileged.unwrap(stanza, outer, inner)
-	assert.equal("iq", stanza.name);
-	assert_attributes(stanza, with({ type = "result" }, outer));
-	local privilege = only_child(stanza, "privilege", { xmlns = privileged.xmlns });
-	local forwarded = only_child(privilege, "forwarded", { xmlns = xmlns_forward });
-	return only_child(forwarded, "iq", with({ xmlns = "jabber:client" }, inner));
+	assert.equal("iq", stanza.name)
+	assert_attributes(stanza, with({ type = "result" }, outer))
+	local privilege = only_child(stanza, "privilege", { xmlns = privileged.xmlns })
+	local forwarded = only_child(privilege, "forwarded", { xmlns = xmlns_forward })
+	return only_child(forwarded, "iq", with({ xmlns = "jabber:client" }, inner))
 end
 
 --- Asserts that a stanza is an error.
@@ -110,18 +113,18 @@ end
 -- @param condition the condition's name
 -- @param kind the error's type, default any
 function privileged.assert_error(stanza, condition, kind)
-	assert.equal("error", stanza.attr.type, tostring(stanza));
-	local err;
+	assert.equal("error", stanza.attr.type, tostring(stanza))
+	local err
 	for _, child in ipairs(stanza.tags) do
 		if child.name == "error" and (child.attr.xmlns or "jabber:client") == "jabber:client" then
-			assert.is_nil(err, "two errors in one");
-			err = child;
+			assert.is_nil(err, "two errors in one")
+			err = child
 		end
 	end
-	assert.truthy(err, tostring(stanza));
-	assert.truthy(err:get_child(condition, xmlns_stanzas), ("no %s in %s"):format(condition, tostring(stanza)));
+	assert.truthy(err, tostring(stanza))
+	assert.truthy(err:get_child(condition, xmlns_stanzas), ("no %s in %s"):format(condition, tostring(stanza)))
 	if kind then
-		assert.equal(kind, err.attr.type, tostring(stanza));
+		assert.equal(kind, err.attr.type, tostring(stanza))
 	end
 end
 
@@ -129,16 +132,16 @@ end
 -- @param element the element
 -- @param content XML text of the children
 function privileged.assert_content(element, content)
-	local copy = st.stanza(element.name);
+	local copy = st.stanza(element.name)
 	for _, child in ipairs(element.tags) do
-		copy:add_child(child);
+		copy:add_child(child)
 	end
-	xml.assert_same(tostring(copy), ("<%s>%s</%s>"):format(element.name, content, element.name));
+	xml.assert_same(tostring(copy), ("<%s>%s</%s>"):format(element.name, content, element.name))
 end
 
 -- The outer attributes of a request: the sender is the entity itself, where that has to be said
 local function outer_attributes(stream, to, attr)
-	return with({ id = "outer", to = to, from = stream.kind == "component" and stream.jid or nil }, attr or {});
+	return with({ id = "outer", to = to, from = stream.kind == "component" and stream.jid or nil }, attr or {})
 end
 
 --- Sends a message that asks for a message to be sent.
@@ -146,7 +149,7 @@ end
 -- @param inner see message
 -- @param attr see message; id is "outer", to the server's first host and from the entity unless told
 function privileged.send(stream, inner, attr)
-	stream:send(privileged.message(outer_attributes(stream, stream.server.host, attr), inner));
+	stream:send(privileged.message(outer_attributes(stream, stream.server.host, attr), inner))
 end
 
 --- Sends an iq that asks for an iq to be sent.
@@ -154,16 +157,16 @@ end
 -- @param inner see iq
 -- @param attr see iq; id is "outer", to privileged.user and from the entity unless told
 function privileged.ask(stream, inner, attr)
-	stream:send(privileged.iq(outer_attributes(stream, privileged.user, attr), inner));
+	stream:send(privileged.iq(outer_attributes(stream, privileged.user, attr), inner))
 end
 
 --- Waits for the iq at the stream that was asked.
 -- @param stream the stream
 -- @return the iq
 function privileged.asked(stream)
-	return stream:expect(function (stanza)
-		return stanza.name == "iq" and (stanza.attr.type == "get" or stanza.attr.type == "set");
-	end);
+	return stream:expect(function(stanza)
+		return stanza.name == "iq" and (stanza.attr.type == "get" or stanza.attr.type == "set")
+	end)
 end
 
 --- Answers an iq.
@@ -172,8 +175,11 @@ end
 -- @param content XML text, default none
 -- @param changes attributes other than those of the result that the asked stream would send
 function privileged.answer(stream, iq, content, changes)
-	local attr = with({ type = "result", id = iq.attr.id, to = iq.attr.from, from = stream.kind == "component" and stream.jid or nil }, changes or {});
-	stream:send(start_tag("iq", attr) .. (content or "") .. "</iq>");
+	local attr = with(
+		{ type = "result", id = iq.attr.id, to = iq.attr.from, from = stream.kind == "component" and stream.jid or nil },
+		changes or {}
+	)
+	stream:send(start_tag("iq", attr) .. (content or "") .. "</iq>")
 end
 
 --- Waits for the answer to an iq that was asked, wrapped as it has to be.
@@ -182,9 +188,11 @@ end
 -- @param outer attributes of the answer; id is "outer", from privileged.user and to the entity unless told
 -- @return the wrapped answer
 function privileged.expect_answer(stream, inner, outer)
-	return privileged.unwrap(stream:expect { name = "iq" },
+	return privileged.unwrap(
+		stream:expect { name = "iq" },
 		with({ id = "outer", from = privileged.user, to = stream.jid }, outer or {}),
-		with({ type = "result", id = "inner", to = privileged.user }, inner));
+		with({ type = "result", id = "inner", to = privileged.user }, inner)
+	)
 end
 
 --- Waits for the error that answers a request.
@@ -194,11 +202,11 @@ end
 -- @param from the sender, default the server's first host for messages, privileged.user for iqs
 -- @return the error
 function privileged.expect_refusal(stream, condition, kind, from)
-	local stanza = stream:expect { id = "outer" };
-	privileged.assert_error(stanza, condition, kind);
-	assert.equal(from or stanza.name == "message" and stream.server.host or privileged.user, stanza.attr.from);
-	assert.equal(stream.jid, stanza.attr.to);
-	return stanza;
+	local stanza = stream:expect { id = "outer" }
+	privileged.assert_error(stanza, condition, kind)
+	assert.equal(from or stanza.name == "message" and stream.server.host or privileged.user, stanza.attr.from)
+	assert.equal(stream.jid, stanza.attr.to)
+	return stanza
 end
 
 --- Makes the function that defines specs whose streams get what the spec waits for, and nothing else.
@@ -206,18 +214,18 @@ end
 -- @param streams function that returns the list of the streams
 -- @return a function with the parameters of it
 function privileged.quiet_specs(it, streams)
-	return function (name, spec)
-		it(name, function ()
+	return function(name, spec)
+		it(name, function()
 			for _, stream in ipairs(streams()) do
 				if not stream.closed then
-					stream:sync():drain();
+					stream:sync():drain()
 				end
 			end
-			spec();
+			spec()
 			for _, stream in ipairs(streams()) do
-				stream:nothing();
+				stream:nothing()
 			end
-		end);
+		end)
 	end
 end
 
@@ -225,14 +233,14 @@ end
 -- @param stream the stream
 -- @return a function that gives the text so far
 function privileged.record(stream)
-	local parts, feed = {}, stream.feed;
-	stream.feed = function (data)
-		parts[#parts + 1] = data;
-		return feed(data);
+	local parts, feed = {}, stream.feed
+	stream.feed = function(data)
+		parts[#parts + 1] = data
+		return feed(data)
 	end
-	return function ()
-		return table.concat(parts);
-	end;
+	return function()
+		return table.concat(parts)
+	end
 end
 
-return privileged;
+return privileged

@@ -3,302 +3,310 @@
 -- A small shell process stands between the specs and the server. It sends the server the signals that
 -- are written to it, and when the specs' process goes away it kills the server and removes the folder.
 
-local environment = require "spec.support.environment";
+local environment = require "spec.support.environment"
 
-local lfs = require "lfs";
-local mime = require "mime";
-local socket = require "socket";
-local stream = require "spec.support.stream";
+local lfs = require "lfs"
+local mime = require "mime"
+local socket = require "socket"
+local stream = require "spec.support.stream"
 
-local control_host = "test.control";
-local xmlns_control = "urn:spec:control";
-local start_timeout, stop_timeout = 30, 30;
+local control_host = "test.control"
+local xmlns_control = "urn:spec:control"
+local start_timeout, stop_timeout = 30, 30
 
 -- For looking at the servers' folders afterwards
-local keep_folders = (os.getenv "SPEC_KEEP" or "") ~= "";
+local keep_folders = (os.getenv "SPEC_KEEP" or "") ~= ""
 
-local prosody = {};
-local methods = {};
-local server_mt = { __index = methods };
+local prosody = {}
+local methods = {}
+local server_mt = { __index = methods }
 
 -- All servers that were started and not stopped
-local servers = {};
+local servers = {}
 
 local function quote(argument)
-	return "'" .. tostring(argument):gsub("'", "'\\''") .. "'";
+	return "'" .. tostring(argument):gsub("'", "'\\''") .. "'"
 end
 
 local function capture(command)
-	local pipe = assert(io.popen(command));
-	local output = pipe:read "*a";
-	local _, _, status = pipe:close();
-	return output, status;
+	local pipe = assert(io.popen(command))
+	local output = pipe:read "*a"
+	local _, _, status = pipe:close()
+	return output, status
 end
 
 -- Makes a temporary folder: below TMPDIR, or where there is room in memory, or below /tmp
 local function make_folder()
-	return (assert(capture [[
+	return (
+		assert(
+			capture [[
 		base=${TMPDIR:-/tmp}
 		if [ -z "$TMPDIR" ] && [ -w /dev/shm ]; then
 			set -- $(df -Pk /dev/shm 2>/dev/null | tail -n 1)
 			if [ "${4:-0}" -gt 1000000 ]; then base=/dev/shm; fi
 		fi
 		mktemp -d "$base/prosody-spec.XXXXXX"
-	]]:match "^[^\n]+", "cannot make a temporary folder"));
+	]]:match "^[^\n]+",
+			"cannot make a temporary folder"
+		)
+	)
 end
 
 local function copy(list)
-	return { table.unpack(list) };
+	return { table.unpack(list) }
 end
 
 local function serialise(value)
 	if type(value) == "table" then
-		local parts = {};
+		local parts = {}
 		for k, v in pairs(value) do
-			parts[#parts + 1] = "[" .. serialise(k) .. "]=" .. serialise(v);
+			parts[#parts + 1] = "[" .. serialise(k) .. "]=" .. serialise(v)
 		end
-		return "{" .. table.concat(parts, ",") .. "}";
+		return "{" .. table.concat(parts, ",") .. "}"
 	elseif type(value) == "string" then
-		return ("%q"):format(value);
+		return ("%q"):format(value)
 	end
-	return tostring(value);
+	return tostring(value)
 end
 
 -- Finds ports that are free on an address. They are not of the range that the system takes for outgoing connections:
 -- one of these could get in the way of a restart, or a connection to a server that does not listen yet be made to itself.
 local function free_ports(ip, count)
-	local random = assert(io.open("/dev/urandom", "rb"));
-	local sockets, ports = {}, {};
+	local random = assert(io.open("/dev/urandom", "rb"))
+	local sockets, ports = {}, {}
 	while #ports < count do
-		local high, low = random:read(2):byte(1, 2);
-		local port = 20000 + (high * 256 + low) % 12000;
-		local bound = socket.bind(ip, port);
+		local high, low = random:read(2):byte(1, 2)
+		local port = 20000 + (high * 256 + low) % 12000
+		local bound = socket.bind(ip, port)
 		if bound then
-			table.insert(sockets, bound);
-			table.insert(ports, port);
+			table.insert(sockets, bound)
+			table.insert(ports, port)
 		end
 	end
 	for _, bound in ipairs(sockets) do
-		bound:close();
+		bound:close()
 	end
-	random:close();
-	return table.unpack(ports);
+	random:close()
+	return table.unpack(ports)
 end
 
 --- Finds a port that is free, for what a spec has a server listen on besides the streams.
 -- @param ip the loopback address, default "127.0.0.1"
 -- @return the port
 function prosody.free_port(ip)
-	return (free_ports(ip or "127.0.0.1", 1));
+	return (free_ports(ip or "127.0.0.1", 1))
 end
 
 local function split_account(jid)
-	local username, host = jid:match "^([^@/]+)@([^@/]+)$";
+	local username, host = jid:match "^([^@/]+)@([^@/]+)$"
 	if not username then
-		error("not the JID of an account: " .. tostring(jid), 0);
+		error("not the JID of an account: " .. tostring(jid), 0)
 	end
-	return username, host;
+	return username, host
 end
 
 -- A roster as Prosody stores it
 local function stored_roster(items)
-	local roster = { [false] = { version = 1, pending = {} } };
+	local roster = { [false] = { version = 1, pending = {} } }
 	for jid, item in pairs(items) do
 		if jid == false then
-			roster[false] = item;
+			roster[false] = item
 		else
-			local stored = { subscription = "none", groups = {} };
+			local stored = { subscription = "none", groups = {} }
 			for k, v in pairs(item) do
-				stored[k] = v;
+				stored[k] = v
 			end
 			if item.groups then
-				stored.groups = {};
+				stored.groups = {}
 				for _, group in ipairs(item.groups) do
-					stored.groups[group] = true;
+					stored.groups[group] = true
 				end
 			end
-			roster[jid] = stored;
+			roster[jid] = stored
 		end
 	end
-	return roster;
+	return roster
 end
 
 -- Makes a function that writes data as mod_storage_internal does
 local function data_writer(folder)
-	local made = {};
+	local made = {}
 	local function make(path)
 		if not made[path] then
-			lfs.mkdir(path);
-			made[path] = true;
+			lfs.mkdir(path)
+			made[path] = true
 		end
 	end
 	local function encode(name)
-		return (name:gsub("[^A-Za-z0-9]", function (c)
-			return ("%%%02x"):format(c:byte());
-		end));
+		return (name:gsub("[^A-Za-z0-9]", function(c)
+			return ("%%%02x"):format(c:byte())
+		end))
 	end
-	return function (username, host, store, data)
-		local path = folder .. "/" .. encode(host);
-		make(path);
-		path = path .. "/" .. encode(store);
-		make(path);
-		environment.write_file(path .. "/" .. encode(username) .. ".dat", "return " .. serialise(data) .. ";\n");
+	return function(username, host, store, data)
+		local path = folder .. "/" .. encode(host)
+		make(path)
+		path = path .. "/" .. encode(store)
+		make(path)
+		environment.write_file(path .. "/" .. encode(username) .. ".dat", "return " .. serialise(data) .. ";\n")
 	end
 end
 
 -- The accounts and rosters of the options, as { username, host, store, data }
 local function each_data(options, write)
 	for jid, roster in pairs(options.rosters or {}) do
-		local username, host = split_account(jid);
-		write(username, host, "roster", stored_roster(roster));
+		local username, host = split_account(jid)
+		write(username, host, "roster", stored_roster(roster))
 	end
 	for jid, password in pairs(options.passwords) do
-		local username, host = split_account(jid);
-		write(username, host, "accounts", { password = password });
+		local username, host = split_account(jid)
+		write(username, host, "accounts", { password = password })
 	end
 end
 
 local function write_config(self)
-	local lines = {};
+	local lines = {}
 	local function option(name, value)
-		lines[#lines + 1] = name .. " = " .. value .. ";";
+		lines[#lines + 1] = name .. " = " .. value .. ";"
 	end
 	local function list(items)
-		local quoted = {};
+		local quoted = {}
 		for i, item in ipairs(items) do
-			quoted[i] = type(item) == "string" and ("%q"):format(item) or tostring(item);
+			quoted[i] = type(item) == "string" and ("%q"):format(item) or tostring(item)
 		end
-		return "{ " .. table.concat(quoted, ", ") .. " }";
+		return "{ " .. table.concat(quoted, ", ") .. " }"
 	end
-	local modules = { "roster", "saslauth", "disco", "ping", "carbons", "pep", "blocklist", "test_control" };
-	local disabled = { "tls" };
+	local modules = { "roster", "saslauth", "disco", "ping", "carbons", "pep", "blocklist", "test_control" }
+	local disabled = { "tls" }
 	if self.s2s_port then
-		modules[#modules + 1] = "dialback";
-		option("s2s_ports", list { self.s2s_port });
-		option("s2s_interfaces", list { self.ip });
-		option("s2s_secure_auth", "false");
-		option("s2s_require_encryption", "false");
-		option("test_control_names", ("%q"):format(self.dir .. "/names"));
+		modules[#modules + 1] = "dialback"
+		option("s2s_ports", list { self.s2s_port })
+		option("s2s_interfaces", list { self.ip })
+		option("s2s_secure_auth", "false")
+		option("s2s_require_encryption", "false")
+		option("test_control_names", ("%q"):format(self.dir .. "/names"))
 	else
-		disabled[#disabled + 1] = "s2s";
-		disabled[#disabled + 1] = "s2s_auth_certs";
+		disabled[#disabled + 1] = "s2s"
+		disabled[#disabled + 1] = "s2s_auth_certs"
 	end
 	for _, name in ipairs(self.options.modules or { "privilege" }) do
-		modules[#modules + 1] = name;
+		modules[#modules + 1] = name
 	end
-	option("run_as_root", "true");
-	option("pidfile", ("%q"):format(self.dir .. "/prosody.pid"));
-	option("data_path", ("%q"):format(self.dir .. "/data"));
-	option("plugin_paths", list(self.plugin_paths));
-	option("log", ("{ %s = %q }"):format(self.options.log_level or "debug", self.dir .. "/prosody.log"));
-	option("modules_enabled", list(modules));
-	option("modules_disabled", list(disabled));
-	option("interfaces", list { self.ip });
-	option("c2s_ports", list { self.c2s_port });
-	option("c2s_interfaces", list { self.ip });
-	option("c2s_require_encryption", "false");
-	option("allow_unencrypted_plain_auth", "true");
-	option("component_ports", list { self.component_port });
-	option("component_interfaces", list { self.ip });
-	option("component_stanza_size_limit", "10000000");
-	option("network_settings", "{ nagle = false }"); -- else small stanzas wait for delayed acknowledgements
-	option("http_ports", "{}");
-	option("https_ports", "{}");
-	option("authentication", '"internal_plain"');
+	option("run_as_root", "true")
+	option("pidfile", ("%q"):format(self.dir .. "/prosody.pid"))
+	option("data_path", ("%q"):format(self.dir .. "/data"))
+	option("plugin_paths", list(self.plugin_paths))
+	option("log", ("{ %s = %q }"):format(self.options.log_level or "debug", self.dir .. "/prosody.log"))
+	option("modules_enabled", list(modules))
+	option("modules_disabled", list(disabled))
+	option("interfaces", list { self.ip })
+	option("c2s_ports", list { self.c2s_port })
+	option("c2s_interfaces", list { self.ip })
+	option("c2s_require_encryption", "false")
+	option("allow_unencrypted_plain_auth", "true")
+	option("component_ports", list { self.component_port })
+	option("component_interfaces", list { self.ip })
+	option("component_stanza_size_limit", "10000000")
+	option("network_settings", "{ nagle = false }") -- else small stanzas wait for delayed acknowledgements
+	option("http_ports", "{}")
+	option("https_ports", "{}")
+	option("authentication", '"internal_plain"')
 	if self.options.storage == "sql" then
-		option("storage", '"sql"');
-		option("sql", ('{ driver = "SQLite3", database = %q }'):format(self.dir .. "/prosody.sqlite"));
+		option("storage", '"sql"')
+		option("sql", ('{ driver = "SQLite3", database = %q }'):format(self.dir .. "/prosody.sqlite"))
 	else
-		option("storage", '"internal"');
+		option("storage", '"internal"')
 	end
-	lines[#lines + 1] = self.global or "";
-	lines[#lines + 1] = self.config;
-	lines[#lines + 1] = ("Component %q"):format(control_host);
-	lines[#lines + 1] = ('component_secret = "secret"; modules_enabled = { "test_control" };\n');
-	environment.write_file(self.dir .. "/prosody.cfg.lua", table.concat(lines, "\n"));
+	lines[#lines + 1] = self.global or ""
+	lines[#lines + 1] = self.config
+	lines[#lines + 1] = ("Component %q"):format(control_host)
+	lines[#lines + 1] = 'component_secret = "secret"; modules_enabled = { "test_control" };\n'
+	environment.write_file(self.dir .. "/prosody.cfg.lua", table.concat(lines, "\n"))
 
-	self.hosts = {};
+	self.hosts = {}
 	for kind, host in self.config:gmatch "%f[%w](%a+)%s*%(?%s*[\"']([^\"'\n]+)[\"']" do
 		if kind == "VirtualHost" or kind == "Component" then
-			self.hosts[#self.hosts + 1] = host;
+			self.hosts[#self.hosts + 1] = host
 		end
 	end
-	self.host = self.config:match "VirtualHost%s*%(?%s*[\"']([^\"'\n]+)[\"']";
+	self.host = self.config:match "VirtualHost%s*%(?%s*[\"']([^\"'\n]+)[\"']"
 end
 
 -- Tells all servers that federate where the others are; the last one started with a name has it
 local function write_names()
-	local names = {};
+	local names = {}
 	for i = #servers, 1, -1 do
-		local server = servers[i];
+		local server = servers[i]
 		if server.s2s_port then
 			for _, host in ipairs(server.hosts) do
-				table.insert(names, ("%s %s %d\n"):format(host, server.ip, server.s2s_port));
+				table.insert(names, ("%s %s %d\n"):format(host, server.ip, server.s2s_port))
 			end
 		end
 	end
 	for _, server in ipairs(servers) do
 		if server.s2s_port then
-			environment.write_file(server.dir .. "/names", table.concat(names));
+			environment.write_file(server.dir .. "/names", table.concat(names))
 		end
 	end
 end
 
 -- Whether the server's process is there and not merely waiting to be noticed as ended
 local function is_alive(self)
-	local stat = environment.read_file("/proc/" .. self.pid .. "/stat");
-	return stat ~= nil and not stat:match "%) Z";
+	local stat = environment.read_file("/proc/" .. self.pid .. "/stat")
+	return stat ~= nil and not stat:match "%) Z"
 end
 
 -- Ends the shell process, and by that the server if it still runs
 local function release(self, keep)
 	for _, connected in ipairs(self.streams) do
-		connected:cut();
+		connected:cut()
 	end
-	self.streams = {};
+	self.streams = {}
 	if self.control then
-		self.control:cut();
-		self.control = nil;
+		self.control:cut()
+		self.control = nil
 	end
-	local process = self.process;
-	self.process = nil;
+	local process = self.process
+	self.process = nil
 	if process and io.type(process) == "file" then
 		if keep then
-			process:write "keep\n";
+			process:write "keep\n"
 		end
-		return select(3, process:close());
+		return select(3, process:close())
 	end
 end
 
 local function remove_folder(self)
 	if not keep_folders then
-		os.execute("rm -rf " .. quote(self.dir));
+		os.execute("rm -rf " .. quote(self.dir))
 	end
 end
 
 local function forget(self)
 	for i, server in ipairs(servers) do
 		if server == self then
-			table.remove(servers, i);
-			break;
+			table.remove(servers, i)
+			break
 		end
 	end
 	if self.s2s_port then
-		write_names();
+		write_names()
 	end
 end
 
 local function output(self)
-	return environment.read_file(self.dir .. "/output") or "";
+	return environment.read_file(self.dir .. "/output") or ""
 end
 
 local function control(self)
 	if not self.control or self.control.closed then
 		self.control = stream.component({
-			ip = self.ip, component_port = self.component_port, host = self.host, streams = {};
-		}, control_host, "secret");
+			ip = self.ip,
+			component_port = self.component_port,
+			host = self.host,
+			streams = {},
+		}, control_host, "secret")
 	end
-	return self.control;
+	return self.control
 end
 
 local wrapper = [[
@@ -319,27 +327,27 @@ wait $pid
 status=$?
 if [ "$clean" ]; then rm -rf "$dir"; fi
 exit $status
-]];
+]]
 
 local function launch(self)
-	os.remove(self.dir .. "/pid");
-	local clean = keep_folders and "" or "yes";
-	self.process = assert(io.popen(wrapper:format(quote(self.program), quote(self.dir), clean), "w"));
-	self.process:setvbuf "no";
-	local deadline = socket.gettime() + start_timeout;
-	local ok, err;
+	os.remove(self.dir .. "/pid")
+	local clean = keep_folders and "" or "yes"
+	self.process = assert(io.popen(wrapper:format(quote(self.program), quote(self.dir), clean), "w"))
+	self.process:setvbuf "no"
+	local deadline = socket.gettime() + start_timeout
+	local ok, err
 	repeat
-		socket.sleep(0.005);
-		self.pid = self.pid or tonumber((environment.read_file(self.dir .. "/pid")));
-		ok, err = pcall(control, self);
-		-- On a busy machine the server may answer before the shell has written its process id
-	until ok and self.pid or socket.gettime() > deadline or self.pid and not is_alive(self);
+		socket.sleep(0.005)
+		self.pid = self.pid or tonumber((environment.read_file(self.dir .. "/pid")))
+		ok, err = pcall(control, self)
+	-- On a busy machine the server may answer before the shell has written its process id
+	until ok and self.pid or socket.gettime() > deadline or self.pid and not is_alive(self)
 	if not (ok and self.pid) then
-		local text = ("Prosody did not start: %s\n%s\n%s"):format(tostring(err), output(self), self:log():sub(-5000));
-		release(self);
-		forget(self);
-		remove_folder(self);
-		error(text, 0);
+		local text = ("Prosody did not start: %s\n%s\n%s"):format(tostring(err), output(self), self:log():sub(-5000))
+		release(self)
+		forget(self)
+		remove_folder(self)
+		error(text, 0)
 	end
 end
 
@@ -358,43 +366,43 @@ end
 -- prosody: the program, default PROSODY_BIN or the one in PATH
 -- @return the server, with dir, ip, c2s_port, component_port, s2s_port, pid, host (the first VirtualHost) and hosts
 function prosody.start(options)
-	local self = setmetatable({ options = options, streams = {}, allowed = {}, passwords = {} }, server_mt);
+	local self = setmetatable({ options = options, streams = {}, allowed = {}, passwords = {} }, server_mt)
 	for key, value in pairs(options.users or {}) do
 		if type(key) == "number" then
-			self.passwords[value] = "secret";
+			self.passwords[value] = "secret"
 		else
-			self.passwords[key] = value;
+			self.passwords[key] = value
 		end
 	end
-	self.program = options.prosody or environment.program;
-	self.ip = options.ip or "127.0.0.1";
-	self.config, self.global = options.config, options.global;
-	self.plugin_paths = copy(options.plugin_paths or { lfs.currentdir() .. "/lua-out" });
-	table.insert(self.plugin_paths, lfs.currentdir() .. "/spec/support/plugins");
-	self.dir = make_folder();
-	assert(lfs.mkdir(self.dir .. "/data"));
-	assert(lfs.mkdir(self.dir .. "/certs"));
-	local s2s_port;
-	self.c2s_port, self.component_port, s2s_port = free_ports(self.ip, 3);
+	self.program = options.prosody or environment.program
+	self.ip = options.ip or "127.0.0.1"
+	self.config, self.global = options.config, options.global
+	self.plugin_paths = copy(options.plugin_paths or { lfs.currentdir() .. "/lua-out" })
+	table.insert(self.plugin_paths, lfs.currentdir() .. "/spec/support/plugins")
+	self.dir = make_folder()
+	assert(lfs.mkdir(self.dir .. "/data"))
+	assert(lfs.mkdir(self.dir .. "/certs"))
+	local s2s_port
+	self.c2s_port, self.component_port, s2s_port = free_ports(self.ip, 3)
 	if options.s2s then
-		self.s2s_port = options.s2s == true and s2s_port or options.s2s;
+		self.s2s_port = options.s2s == true and s2s_port or options.s2s
 	end
-	write_config(self);
-	local data = { passwords = self.passwords, rosters = options.rosters };
+	write_config(self)
+	local data = { passwords = self.passwords, rosters = options.rosters }
 	if options.storage ~= "sql" then
-		each_data(data, data_writer(self.dir .. "/data"));
+		each_data(data, data_writer(self.dir .. "/data"))
 	end
-	table.insert(servers, self);
+	table.insert(servers, self)
 	if self.s2s_port then
-		write_names();
+		write_names()
 	end
-	launch(self);
+	launch(self)
 	if options.storage == "sql" and (next(self.passwords) or options.rosters) then
-		local seeds = {};
-		each_data(data, function (...)
-			table.insert(seeds, { ... });
-		end);
-		environment.write_file(self.dir .. "/seeds.lua", "return " .. serialise(seeds));
+		local seeds = {}
+		each_data(data, function(...)
+			table.insert(seeds, { ... })
+		end)
+		environment.write_file(self.dir .. "/seeds.lua", "return " .. serialise(seeds))
 		self:eval(([[
 			local storagemanager, usermanager = require "core.storagemanager", require "core.usermanager";
 			for _, seed in ipairs(dofile(%q)) do
@@ -405,29 +413,29 @@ function prosody.start(options)
 					assert(storagemanager.open(host, store, "keyval"):set(username, data));
 				end
 			end
-		]]):format(self.dir .. "/seeds.lua"));
+		]]):format(self.dir .. "/seeds.lua"))
 	end
-	return self;
+	return self
 end
 
 --- Kills all servers that are still there, without looking at their logs.
 function prosody.kill_all()
 	while servers[1] do
-		local server = table.remove(servers);
-		release(server);
-		remove_folder(server);
+		local server = table.remove(servers)
+		release(server)
+		remove_folder(server)
 	end
 end
 
 -- What is left when the specs end is removed then
-prosody.guard = setmetatable({}, { __gc = prosody.kill_all });
+prosody.guard = setmetatable({}, { __gc = prosody.kill_all })
 
 --- Connects a client, see stream.client.
 -- @param jid its JID
 -- @param options see stream.client
 -- @return the stream
 function methods:client(jid, options)
-	return stream.client(self, jid, options);
+	return stream.client(self, jid, options)
 end
 
 --- Connects a component, see stream.component.
@@ -435,32 +443,32 @@ end
 -- @param secret its secret, default "secret"
 -- @return the stream
 function methods:component(jid, secret)
-	return stream.component(self, jid, secret);
+	return stream.component(self, jid, secret)
 end
 
 --- Makes a round trip on each stream that stands, and drops what came over it.
 function methods:drain()
 	for _, connected in ipairs(self.streams) do
 		if not connected.closed then
-			connected:sync():drain();
+			connected:sync():drain()
 		end
 	end
 end
 
 --- Gives the text of the log so far.
 function methods:log()
-	return environment.read_file(self.dir .. "/prosody.log") or "";
+	return environment.read_file(self.dir .. "/prosody.log") or ""
 end
 
 --- Gives a mark of the log's present end, for log_since and wait_log.
 function methods:mark()
-	return #self:log();
+	return #self:log()
 end
 
 --- Gives the text that was logged after a mark.
 -- @param mark what mark() returned
 function methods:log_since(mark)
-	return self:log():sub(mark + 1);
+	return self:log():sub(mark + 1)
 end
 
 --- Waits for a line in the log.
@@ -469,97 +477,97 @@ end
 -- @param mark where to start to look, default the log's beginning
 -- @return the line; an error is raised when none came
 function methods:wait_log(pattern, timeout, mark)
-	local deadline, position = socket.gettime() + (timeout or 20), mark or 0;
+	local deadline, position = socket.gettime() + (timeout or 20), mark or 0
 	while true do
-		local expired = socket.gettime() >= deadline;
-		local text = self:log_since(position);
+		local expired = socket.gettime() >= deadline
+		local text = self:log_since(position)
 		for line in text:gmatch "([^\n]*)\n" do
 			if line:find(pattern) then
-				return line;
+				return line
 			end
 		end
-		position = position + #(text:match "^.*\n" or "");
+		position = position + #(text:match "^.*\n" or "")
 		if expired then
-			error(("No line of the log matches %q:\n%s"):format(pattern, self:log_since(mark or 0)), 2);
+			error(("No line of the log matches %q:\n%s"):format(pattern, self:log_since(mark or 0)), 2)
 		end
-		socket.sleep(0.005);
+		socket.sleep(0.005)
 	end
 end
 
 --- Lets stop() accept a traceback.
 -- @param pattern a Lua pattern that matches somewhere in the log entry that holds the traceback
 function methods:allow_log(pattern)
-	table.insert(self.allowed, pattern);
+	table.insert(self.allowed, pattern)
 end
 
 -- Finds the entries of the log that tell of errors in Lua code
 local function tracebacks(self)
-	local entries, found = {}, {};
+	local entries, found = {}, {}
 	for line in (self:log() .. output(self)):gmatch "[^\n]+" do
 		if #entries == 0 or line:find "^%S+ +%d+ %d%d:%d%d:%d%d" then
-			table.insert(entries, { line });
+			table.insert(entries, { line })
 		else
-			table.insert(entries[#entries], line);
+			table.insert(entries[#entries], line)
 		end
 	end
 	for _, entry in ipairs(entries) do
-		local text = table.concat(entry, "\n");
+		local text = table.concat(entry, "\n")
 		-- Prosody itself says "attempt to connect" and the like while debugging
 		if text:find "[Tt]raceback" or text:find "attempt to" and not text:find "^[^\n]*\tdebug\t" then
-			local allowed = false;
+			local allowed = false
 			for _, pattern in ipairs(self.allowed) do
-				allowed = allowed or text:find(pattern);
+				allowed = allowed or text:find(pattern)
 			end
 			if not allowed then
-				table.insert(found, text);
+				table.insert(found, text)
 			end
 		end
 	end
-	return found;
+	return found
 end
 
 --- Takes what is in the log, which is empty after that; for servers that log much and write nothing now.
 -- An error is raised when it tells of an error in Lua code.
 -- @return the text
 function methods:take_log()
-	local found, text = tracebacks(self), self:log();
-	environment.write_file(self.dir .. "/prosody.log", "");
+	local found, text = tracebacks(self), self:log()
+	environment.write_file(self.dir .. "/prosody.log", "")
 	if found[1] then
-		error("The log holds errors:\n" .. table.concat(found, "\n"), 2);
+		error("The log holds errors:\n" .. table.concat(found, "\n"), 2)
 	end
-	return text;
+	return text
 end
 
 -- Lets the server shut down
 local function terminate(self)
 	if not self.process then
-		return;
+		return
 	end
 	for _, connected in ipairs(self.streams) do
-		connected:cut();
+		connected:cut()
 	end
 	-- A server that has not noticed yet that its clients are gone would wait for a second
 	for _ = 1, 50 do
-		local ok, gone = pcall(methods.eval, self, "return next(prosody.full_sessions) == nil", nil, 1);
+		local ok, gone = pcall(methods.eval, self, "return next(prosody.full_sessions) == nil", nil, 1)
 		if not ok or gone then
-			break;
+			break
 		end
 	end
-	self.process:write "keep\nTERM\n";
-	local deadline = socket.gettime() + stop_timeout;
+	self.process:write "keep\nTERM\n"
+	local deadline = socket.gettime() + stop_timeout
 	while is_alive(self) do
 		if socket.gettime() > deadline then
-			release(self, true);
-			return "Prosody did not stop in time";
+			release(self, true)
+			return "Prosody did not stop in time"
 		end
-		socket.sleep(0.005);
+		socket.sleep(0.005)
 		if self.control then
-			self.control.conn:send " "; -- a server that does not wake up for the signal does for this
+			self.control.conn:send " " -- a server that does not wake up for the signal does for this
 		end
 	end
-	local status = release(self, true);
+	local status = release(self, true)
 	if status ~= 0 then
-		return "Prosody exited with status " .. tostring(status);
+		return "Prosody exited with status " .. tostring(status)
 	end
 end
 
@@ -568,33 +576,33 @@ end
 -- that was not allowed with allow_log.
 function methods:stop()
 	if self.stopped then
-		return;
+		return
 	end
-	self.stopped = true;
-	local problem = terminate(self);
-	local found = tracebacks(self);
-	forget(self);
-	remove_folder(self);
+	self.stopped = true
+	local problem = terminate(self)
+	local found = tracebacks(self)
+	forget(self)
+	remove_folder(self)
 	if found[1] then
-		error("The log holds errors:\n" .. table.concat(found, "\n"), 2);
+		error("The log holds errors:\n" .. table.concat(found, "\n"), 2)
 	elseif problem then
-		error(problem, 2);
+		error(problem, 2)
 	end
 end
 
 --- Kills the server (SIGKILL), and keeps its folder.
 function methods:kill()
-	release(self, true);
+	release(self, true)
 end
 
 --- Starts the server again on its folder and ports, after it was stopped in the usual way if it still runs.
 function methods:restart()
-	local problem = terminate(self);
+	local problem = terminate(self)
 	if problem then
-		error(problem, 2);
+		error(problem, 2)
 	end
-	self.pid = nil;
-	launch(self);
+	self.pid = nil
+	launch(self)
 end
 
 --- Runs code inside the server.
@@ -606,21 +614,23 @@ end
 -- @return what the code returned; errors are raised
 function methods:eval(code, host, timeout)
 	local answer = control(self):iq {
-		type = "set", to = control_host, timeout = timeout or 60;
-		('<eval xmlns="%s" host="%s">%s</eval>'):format(xmlns_control, host or self.host or control_host, (mime.b64(code)));
-	};
-	local result, failure = answer:get_child_text("result", xmlns_control), answer:get_child_text("failure", xmlns_control);
+		type = "set",
+		to = control_host,
+		timeout = timeout or 60,
+		('<eval xmlns="%s" host="%s">%s</eval>'):format(xmlns_control, host or self.host or control_host, (mime.b64(code))),
+	}
+	local result, failure = answer:get_child_text("result", xmlns_control), answer:get_child_text("failure", xmlns_control)
 	if not result then
-		error("Inside the server: " .. (failure and mime.unb64(failure) or tostring(answer)), 2);
+		error("Inside the server: " .. (failure and mime.unb64(failure) or tostring(answer)), 2)
 	end
-	return assert(load((mime.unb64(result))))();
+	return assert(load((mime.unb64(result))))()
 end
 
 -- Waits until the module has done what it does when the configuration was read again, which it does in a timer
 local function wait_for_reload(self)
-	self:eval "prosody.spec_reloaded = false; module:add_timer(0.01, function () prosody.spec_reloaded = true; end)";
+	self:eval "prosody.spec_reloaded = false; module:add_timer(0.01, function () prosody.spec_reloaded = true; end)"
 	while not self:eval "return prosody.spec_reloaded" do
-		socket.sleep(0.005);
+		socket.sleep(0.005)
 	end
 end
 
@@ -628,41 +638,41 @@ end
 -- @param config new text from the first VirtualHost on; nil leaves it as it is
 -- @param global new text for the global section; nil leaves it as it is
 function methods:reload_config(config, global)
-	self.config, self.global = config or self.config, global or self.global;
-	write_config(self);
-	self:eval "prosody.reload_config()";
-	wait_for_reload(self);
+	self.config, self.global = config or self.config, global or self.global
+	write_config(self)
+	self:eval "prosody.reload_config()"
+	wait_for_reload(self)
 	if self.s2s_port then
-		write_names();
+		write_names()
 	end
 end
 
 --- Sends the server's process a signal.
 -- @param name "HUP" and the like
 function methods:signal(name)
-	self.process:write(name .. "\n");
+	self.process:write(name .. "\n")
 end
 
 local function module_method(action)
-	return function (self, name, host)
-		self:eval(('assert(require "core.modulemanager".%s(%q, %q))'):format(action, host or self.host, name));
+	return function(self, name, host)
+		self:eval(('assert(require "core.modulemanager".%s(%q, %q))'):format(action, host or self.host, name))
 	end
 end
 
 --- Loads a module; an error is raised when that fails.
 -- @param name the module's name
 -- @param host default the first VirtualHost
-methods.load_module = module_method "load";
+methods.load_module = module_method "load"
 
 --- Unloads a module; an error is raised when that fails.
 -- @param name the module's name
 -- @param host default the first VirtualHost
-methods.unload_module = module_method "unload";
+methods.unload_module = module_method "unload"
 
 --- Reloads a module; an error is raised when that fails.
 -- @param name the module's name
 -- @param host default the first VirtualHost
-methods.reload_module = module_method "reload";
+methods.reload_module = module_method "reload"
 
 --- Runs prosodyctl with the server's configuration.
 -- @param arguments text for the shell, or a list of arguments
@@ -670,14 +680,20 @@ methods.reload_module = module_method "reload";
 -- @return its output and its exit status
 function methods:prosodyctl(arguments, variables)
 	if type(arguments) == "table" then
-		local quoted = {};
+		local quoted = {}
 		for i, argument in ipairs(arguments) do
-			quoted[i] = quote(argument);
+			quoted[i] = quote(argument)
 		end
-		arguments = table.concat(quoted, " ");
+		arguments = table.concat(quoted, " ")
 	end
-	return capture(("%s %s --config %s %s 2>&1 </dev/null"):format(
-		variables or "", quote(self.program .. "ctl"), quote(self.dir .. "/prosody.cfg.lua"), arguments));
+	return capture(
+		("%s %s --config %s %s 2>&1 </dev/null"):format(
+			variables or "",
+			quote(self.program .. "ctl"),
+			quote(self.dir .. "/prosody.cfg.lua"),
+			arguments
+		)
+	)
 end
 
-return prosody;
+return prosody

@@ -14,7 +14,12 @@ module.hook(`iq-get/host/${xmlns}:query`, (event) => {
 	const stanza = event.stanza;
 	const name = stanza.find("{urn:example:hello}query/name#") ?? jid.node(stanza.attr.from);
 	module.log("info", "%s is greeted", name);
-	event.origin.send(st.reply(stanza).query(xmlns).text_tag("greeting", `${greeting}, ${name ?? "stranger"}`));
+	event.origin.send(
+		st
+			.reply(stanza)
+			.query(xmlns)
+			.text_tag("greeting", `${greeting}, ${name ?? "stranger"}`),
+	);
 	return true;
 });
 

@@ -1,58 +1,62 @@
 -- What is kept for a short time.
 
-local luaunit = require "luaunit";
-local support = require "spec.unit.support";
+local luaunit = require "luaunit"
+local support = require "spec.unit.support"
 
-local equal = luaunit.assertEquals;
-local test = support.suite "recent";
+local equal = luaunit.assertEquals
+local test = support.suite "recent"
 
 --- A keeper of values, and a clock that stands until it is moved.
 local function keeper(span)
-	local clock = { now = 1000 };
-	local parts = support.load { os = setmetatable({ time = function () return clock.now; end }, { __index = os }) };
-	return parts.create_recent(span), clock;
+	local clock = { now = 1000 }
+	local parts = support.load { os = setmetatable({
+		time = function()
+			return clock.now
+		end,
+	}, { __index = os }) }
+	return parts.create_recent(span), clock
 end
 
-test("a value is kept for the span at least, and twice as long at most", function ()
+test("a value is kept for the span at least, and twice as long at most", function()
 	for offset = 0, 9 do
-		local recent, clock = keeper(10);
-		recent.set("first", 1);
-		clock.now = clock.now + offset;
-		recent.set("name", "value");
-		clock.now = clock.now + 10;
-		equal(recent.get "name", "value");
-		clock.now = clock.now + 10;
-		equal(recent.get "name", nil);
+		local recent, clock = keeper(10)
+		recent.set("first", 1)
+		clock.now = clock.now + offset
+		recent.set("name", "value")
+		clock.now = clock.now + 10
+		equal(recent.get "name", "value")
+		clock.now = clock.now + 10
+		equal(recent.get "name", nil)
 	end
-end);
+end)
 
-test("a value is forgotten at once where that is wanted", function ()
-	local recent, clock = keeper(10);
-	recent.set("a", 1);
-	clock.now = clock.now + 10;
-	recent.set("a", 2);
-	recent.set("b", false);
-	equal(recent.get "b", false);
-	recent.forget "a";
-	equal(recent.get "a", nil);
-	recent.clear();
-	equal(recent.get "b", nil);
-end);
+test("a value is forgotten at once where that is wanted", function()
+	local recent, clock = keeper(10)
+	recent.set("a", 1)
+	clock.now = clock.now + 10
+	recent.set("a", 2)
+	recent.set("b", false)
+	equal(recent.get "b", false)
+	recent.forget "a"
+	equal(recent.get "a", nil)
+	recent.clear()
+	equal(recent.get "b", nil)
+end)
 
-test("values do not pile up, however many there are in the time", function ()
-	local recent = keeper(10);
+test("values do not pile up, however many there are in the time", function()
+	local recent = keeper(10)
 	for i = 1, 100000 do
-		recent.set("name" .. i, i);
+		recent.set("name" .. i, i)
 	end
-	equal(recent.get "name100000", 100000);
-	equal(recent.get "name1", nil);
-end);
+	equal(recent.get "name100000", 100000)
+	equal(recent.get "name1", nil)
+end)
 
-test("a clock that is put back keeps nothing for longer", function ()
-	local recent, clock = keeper(10);
-	recent.set("a", 1);
-	clock.now = 100;
-	recent.get "a";
-	clock.now = 121;
-	equal(recent.get "a", nil);
-end);
+test("a clock that is put back keeps nothing for longer", function()
+	local recent, clock = keeper(10)
+	recent.set("a", 1)
+	clock.now = 100
+	recent.get "a"
+	clock.now = 121
+	equal(recent.get "a", nil)
+end)

@@ -1,84 +1,94 @@
 -- Long work is done in slices (behaviour 11).
 
-local luaunit = require "luaunit";
-local support = require "spec.unit.support";
+local luaunit = require "luaunit"
+local support = require "spec.unit.support"
 
-local equal = luaunit.assertEquals;
-local test = support.suite "timers";
+local equal = luaunit.assertEquals
+local test = support.suite "timers"
 
 --- Begins to go through the numbers up to a count, each of which takes so many microseconds by the clock on the wall.
 local function setup(count, microseconds)
-	local made = { seen = {}, slices = 0, second = 1000, time = 1000 };
+	local made = { seen = {}, slices = 0, second = 1000, time = 1000 }
 	local parts = support.load({
-		os = { time = function () return made.second; end },
+		os = {
+			time = function()
+				return made.second
+			end,
+		},
 	}, {
-		["util.time"] = { now = function () return made.time / 1000000; end },
-	});
-	local add_timer, go_off, timers = support.timers();
-	made.go_off, made.timers = go_off, timers;
-	parts.in_slices(add_timer, function ()
+		["util.time"] = {
+			now = function()
+				return made.time / 1000000
+			end,
+		},
+	})
+	local add_timer, go_off, timers = support.timers()
+	made.go_off, made.timers = go_off, timers
+	parts.in_slices(add_timer, function()
 		if #made.seen == count then
-			return false;
+			return false
 		end
-		table.insert(made.seen, #made.seen + 1);
-		made.time = made.time + (type(microseconds) == "function" and microseconds(#made.seen) or microseconds);
-		return true;
-	end, function ()
-		made.slices = made.slices + 1;
-	end);
-	return made;
+		table.insert(made.seen, #made.seen + 1)
+		made.time = made.time + (type(microseconds) == "function" and microseconds(#made.seen) or microseconds)
+		return true
+	end, function()
+		made.slices = made.slices + 1
+	end)
+	return made
 end
 
-test("B11 does nothing at once", function ()
-	local made = setup(3, 100);
-	equal({ #made.seen, made.slices, #made.timers }, { 0, 0, 1 });
-end);
+test("B11 does nothing at once", function()
+	local made = setup(3, 100)
+	equal({ #made.seen, made.slices, #made.timers }, { 0, 0, 1 })
+end)
 
-test("B11 works for a moment at a time, in order, with pauses as long as that", function ()
-	local made = setup(5, 600);
-	luaunit.assertAlmostEquals(made.go_off(), 0.0012, 0.00001);
-	equal({ made.seen, made.slices }, { { 1, 2 }, 1 });
-	luaunit.assertTrue(made.go_off() > 0);
-	equal({ made.seen, made.slices }, { { 1, 2, 3, 4 }, 2 });
-	equal(made.go_off(), nil);
-	equal({ made.seen, made.slices }, { { 1, 2, 3, 4, 5 }, 3 });
-	equal(#made.timers, 0);
-end);
+test("B11 works for a moment at a time, in order, with pauses as long as that", function()
+	local made = setup(5, 600)
+	luaunit.assertAlmostEquals(made.go_off(), 0.0012, 0.00001)
+	equal({ made.seen, made.slices }, { { 1, 2 }, 1 })
+	luaunit.assertTrue(made.go_off() > 0)
+	equal({ made.seen, made.slices }, { { 1, 2, 3, 4 }, 2 })
+	equal(made.go_off(), nil)
+	equal({ made.seen, made.slices }, { { 1, 2, 3, 4, 5 }, 3 })
+	equal(#made.timers, 0)
+end)
 
-test("B11 works longer at a time where timers go off once a second only", function ()
-	local made = setup(1000, 600);
+test("B11 works longer at a time where timers go off once a second only", function()
+	local made = setup(1000, 600)
 	for second = 1, 2 do
-		made.second = made.second + 1;
-		made.go_off();
-		equal(#made.seen, second * 2);
+		made.second = made.second + 1
+		made.go_off()
+		equal(#made.seen, second * 2)
 	end
-	made.second = made.second + 1;
-	made.go_off();
-	equal(#made.seen, 4 + 84);
-	made.go_off();
-	equal(#made.seen, 4 + 84 + 2);
-end);
+	made.second = made.second + 1
+	made.go_off()
+	equal(#made.seen, 4 + 84)
+	made.go_off()
+	equal(#made.seen, 4 + 84 + 2)
+end)
 
-test("B11 gets on however long a step takes, and rests as long", function ()
-	local made = setup(2, 100000);
-	luaunit.assertAlmostEquals(made.go_off(), 0.1, 0.00001);
-	equal(made.seen, { 1 });
-	made.go_off();
-	equal(made.seen, { 1, 2 });
-	equal(made.go_off(), nil);
-	equal(made.slices, 3);
-end);
+test("B11 gets on however long a step takes, and rests as long", function()
+	local made = setup(2, 100000)
+	luaunit.assertAlmostEquals(made.go_off(), 0.1, 0.00001)
+	equal(made.seen, { 1 })
+	made.go_off()
+	equal(made.seen, { 1, 2 })
+	equal(made.go_off(), nil)
+	equal(made.slices, 3)
+end)
 
-test("B11 ends a slice when the clock is set back", function ()
-	local made = setup(100, function (n) return n == 3 and -500 or 90; end);
-	made.go_off();
-	equal(made.seen, { 1, 2, 3 });
-	made.go_off();
-	equal(#made.seen, 15);
-end);
+test("B11 ends a slice when the clock is set back", function()
+	local made = setup(100, function(n)
+		return n == 3 and -500 or 90
+	end)
+	made.go_off()
+	equal(made.seen, { 1, 2, 3 })
+	made.go_off()
+	equal(#made.seen, 15)
+end)
 
-test("B11 is done at once with nothing", function ()
-	local made = setup(0, 100);
-	equal(made.go_off(), nil);
-	equal({ #made.seen, made.slices, #made.timers }, { 0, 1, 0 });
-end);
+test("B11 is done at once with nothing", function()
+	local made = setup(0, 100)
+	equal(made.go_off(), nil)
+	equal({ #made.seen, made.slices, #made.timers }, { 0, 1, 0 })
+end)

@@ -1,175 +1,194 @@
 -- Who opted in to which entity (behaviour 12).
 
-local luaunit = require "luaunit";
-local support = require "spec.unit.support";
+local luaunit = require "luaunit"
+local support = require "spec.unit.support"
 
-local equal = luaunit.assertEquals;
-local test = support.suite "users";
+local equal = luaunit.assertEquals
+local test = support.suite "users"
 
-local gateway, other = "gateway.capulet.lit", "other.capulet.lit";
+local gateway, other = "gateway.capulet.lit", "other.capulet.lit"
 
 --- What is kept of users, a store that fails on demand, and a clock.
 local function make()
-	local clock, store = { now = 1000 }, { stored = {}, reads = 0 };
-	local parts = support.load { os = setmetatable({ time = function () return clock.now; end }, { __index = os }) };
+	local clock, store = { now = 1000 }, { stored = {}, reads = 0 }
+	local parts = support.load { os = setmetatable({
+		time = function()
+			return clock.now
+		end,
+	}, { __index = os }) }
 	function store:get(username)
-		self.reads = self.reads + 1;
+		self.reads = self.reads + 1
 		if self.fails then
-			return nil, "failure";
+			return nil, "failure"
 		end
-		return self.stored[username];
+		return self.stored[username]
 	end
 	function store:set(username, records)
 		if self.fails then
-			return nil, "failure";
+			return nil, "failure"
 		end
-		self.stored[username] = next(records) and records or nil;
-		return true;
+		self.stored[username] = next(records) and records or nil
+		return true
 	end
 	function store:users()
-		return next, self.stored;
+		return next, self.stored
 	end
-	local logged = {};
-	local users = parts.create_users { store = store, log = function (level) table.insert(logged, level); end };
-	return users, store, clock, logged;
+	local logged = {}
+	local users = parts.create_users {
+		store = store,
+		log = function(level)
+			table.insert(logged, level)
+		end,
+	}
+	return users, store, clock, logged
 end
 
 local function record(state)
-	return { state = state, since = 1000 };
+	return { state = state, since = 1000 }
 end
 
-test("B12.1 a grant covers all, the listed or those who opted in", function ()
-	local users = make();
-	equal(users.covers(gateway, "all", "juliet"), true);
-	equal(users.covers(gateway, { juliet = true }, "juliet"), true);
-	equal(users.covers(gateway, { juliet = true }, "nurse"), false);
-	equal(users.covers(gateway, "opted-in", "juliet"), false);
+test("B12.1 a grant covers all, the listed or those who opted in", function()
+	local users = make()
+	equal(users.covers(gateway, "all", "juliet"), true)
+	equal(users.covers(gateway, { juliet = true }, "juliet"), true)
+	equal(users.covers(gateway, { juliet = true }, "nurse"), false)
+	equal(users.covers(gateway, "opted-in", "juliet"), false)
 	for state, covered in pairs { ["in"] = true, allowed = true, revoked = false } do
-		equal(users.keep(gateway, "juliet", record(state)), true);
-		equal(users.covers(gateway, "opted-in", "juliet"), covered);
-		equal(users.covers(other, "opted-in", "juliet"), false);
+		equal(users.keep(gateway, "juliet", record(state)), true)
+		equal(users.covers(gateway, "opted-in", "juliet"), covered)
+		equal(users.covers(other, "opted-in", "juliet"), false)
 	end
-end);
+end)
 
-test("B12.4 records of entities do not touch each other, and an empty one is not stored", function ()
-	local users, store = make();
-	users.keep(gateway, "juliet", record "in");
-	users.keep(other, "juliet", record "revoked");
-	equal(store.stored.juliet, { [gateway] = record "in", [other] = record "revoked" });
-	equal(users.candidates "opted-in", { "juliet" });
-	users.keep(gateway, "juliet", nil);
-	users.keep(other, "juliet", nil);
-	equal(store.stored, {});
-	equal(users.candidates "opted-in", {});
-end);
+test("B12.4 records of entities do not touch each other, and an empty one is not stored", function()
+	local users, store = make()
+	users.keep(gateway, "juliet", record "in")
+	users.keep(other, "juliet", record "revoked")
+	equal(store.stored.juliet, { [gateway] = record "in", [other] = record "revoked" })
+	equal(users.candidates "opted-in", { "juliet" })
+	users.keep(gateway, "juliet", nil)
+	users.keep(other, "juliet", nil)
+	equal(store.stored, {})
+	equal(users.candidates "opted-in", {})
+end)
 
-test("B12 where the storage fails nobody is covered, and nothing is lost", function ()
-	local users, store, clock, logged = make();
-	users.keep(other, "juliet", record "revoked");
-	clock.now = clock.now + 100;
-	store.fails = true;
-	equal(users.covers(gateway, "opted-in", "juliet"), false);
-	equal(users.keep(gateway, "juliet", record "in"), false);
-	store.fails = false;
-	equal(users.covers(gateway, "opted-in", "juliet"), false);
-	equal(users.record(other, "juliet"), record "revoked");
-	store.fails = true;
-	equal(users.keep(gateway, "juliet", record "in"), false);
-	equal(users.record(gateway, "juliet"), nil);
-	luaunit.assertTrue(#logged >= 3);
-end);
+test("B12 where the storage fails nobody is covered, and nothing is lost", function()
+	local users, store, clock, logged = make()
+	users.keep(other, "juliet", record "revoked")
+	clock.now = clock.now + 100
+	store.fails = true
+	equal(users.covers(gateway, "opted-in", "juliet"), false)
+	equal(users.keep(gateway, "juliet", record "in"), false)
+	store.fails = false
+	equal(users.covers(gateway, "opted-in", "juliet"), false)
+	equal(users.record(other, "juliet"), record "revoked")
+	store.fails = true
+	equal(users.keep(gateway, "juliet", record "in"), false)
+	equal(users.record(gateway, "juliet"), nil)
+	luaunit.assertTrue(#logged >= 3)
+end)
 
-test("B12.3 what changed from outside is seen within five seconds", function ()
-	local users, store, clock = make();
-	users.keep(gateway, "juliet", record "in");
-	store.stored = {};
-	clock.now = clock.now + 5;
-	equal(users.covers(gateway, "opted-in", "juliet"), false);
-end);
+test("B12.3 what changed from outside is seen within five seconds", function()
+	local users, store, clock = make()
+	users.keep(gateway, "juliet", record "in")
+	store.stored = {}
+	clock.now = clock.now + 5
+	equal(users.covers(gateway, "opted-in", "juliet"), false)
+end)
 
-test("B12.7 a user is looked up in the storage once in a while only", function ()
-	local users, store = make();
+test("B12.7 a user is looked up in the storage once in a while only", function()
+	local users, store = make()
 	for _ = 1, 100 do
-		users.covers(gateway, "opted-in", "juliet");
+		users.covers(gateway, "opted-in", "juliet")
 	end
-	equal(store.reads, 1);
-	users.forget "juliet";
-	users.covers(gateway, "opted-in", "juliet");
-	equal(store.reads, 2);
-end);
+	equal(store.reads, 1)
+	users.forget "juliet"
+	users.covers(gateway, "opted-in", "juliet")
+	equal(store.reads, 2)
+end)
 
 --- Entities with the users of their grants, what is counted of them, and timers.
 local function make_count(users, coverages)
-	local add_timer, go_off, timers = support.timers();
-	local counted, all = {}, {};
-	local entities = { all = function () return all; end };
+	local add_timer, go_off, timers = support.timers()
+	local counted, all = {}, {}
+	local entities = {
+		all = function()
+			return all
+		end,
+	}
 	local count = support.parts.create_covered_count {
-		users = users, entities = entities, add_timer = add_timer,
-		counted = function (entity, number) table.insert(counted, entity .. " " .. number); end,
-	};
+		users = users,
+		entities = entities,
+		add_timer = add_timer,
+		counted = function(entity, number)
+			table.insert(counted, entity .. " " .. number)
+		end,
+	}
 	local function configure(given)
-		all = {};
+		all = {}
 		for jid, coverage in pairs(given) do
-			all[jid] = { jid = jid, permissions = { users = coverage } };
+			all[jid] = { jid = jid, permissions = { users = coverage } }
 		end
-		count.configured();
+		count.configured()
 	end
 	local function finish()
 		while timers[1] do
-			go_off();
+			go_off()
 		end
-		local said = table.concat(counted, ", ");
-		counted = {};
-		return said;
+		local said = table.concat(counted, ", ")
+		counted = {}
+		return said
 	end
-	configure(coverages);
-	return count, configure, finish, function (jid) return all[jid]; end;
+	configure(coverages)
+	return count, configure, finish, function(jid)
+		return all[jid]
+	end
 end
 
-test("B12.6 those whom a grant covers are counted after a while, and no others", function ()
-	local users = make();
-	users.keep(gateway, "juliet", record "in");
-	users.keep(gateway, "nurse", record "allowed");
-	users.keep(gateway, "peter", record "revoked");
-	users.keep(other, "friar", record "in");
-	local count, _, finish = make_count(users, { [gateway] = "opted-in", [other] = "all", ["listed.lit"] = { juliet = true } });
-	equal(count.number_of(gateway), nil);
-	equal(finish(), gateway .. " 2");
-	equal(count.number_of(gateway), 2);
-	equal(count.number_of(other), nil);
-	equal(count.number_of "listed.lit", nil);
-end);
+test("B12.6 those whom a grant covers are counted after a while, and no others", function()
+	local users = make()
+	users.keep(gateway, "juliet", record "in")
+	users.keep(gateway, "nurse", record "allowed")
+	users.keep(gateway, "peter", record "revoked")
+	users.keep(other, "friar", record "in")
+	local count, _, finish = make_count(users, { [gateway] = "opted-in", [other] = "all", ["listed.lit"] = { juliet = true } })
+	equal(count.number_of(gateway), nil)
+	equal(finish(), gateway .. " 2")
+	equal(count.number_of(gateway), 2)
+	equal(count.number_of(other), nil)
+	equal(count.number_of "listed.lit", nil)
+end)
 
-test("B12.6 the number follows who comes and goes, each once", function ()
-	local users = make();
-	users.keep(gateway, "juliet", record "in");
-	local count, configure, finish, entity = make_count(users, { [gateway] = "opted-in" });
+test("B12.6 the number follows who comes and goes, each once", function()
+	local users = make()
+	users.keep(gateway, "juliet", record "in")
+	local count, configure, finish, entity = make_count(users, { [gateway] = "opted-in" })
 	-- also while they are counted
-	count.changed(entity(gateway), "nurse", true);
-	users.keep(gateway, "nurse", record "in");
-	count.changed(entity(gateway), "nurse", true);
-	equal(finish(), gateway .. " 2");
-	count.changed(entity(gateway), "nurse", true);
-	count.changed(entity(gateway), "friar", true);
-	count.changed(entity(gateway), "juliet", false);
-	count.changed(entity(gateway), "juliet", false);
-	count.forget "friar";
-	count.forget "nobody";
-	equal(finish(), gateway .. " 3, " .. gateway .. " 2, " .. gateway .. " 1");
+	count.changed(entity(gateway), "nurse", true)
+	users.keep(gateway, "nurse", record "in")
+	count.changed(entity(gateway), "nurse", true)
+	equal(finish(), gateway .. " 2")
+	count.changed(entity(gateway), "nurse", true)
+	count.changed(entity(gateway), "friar", true)
+	count.changed(entity(gateway), "juliet", false)
+	count.changed(entity(gateway), "juliet", false)
+	count.forget "friar"
+	count.forget "nobody"
+	equal(finish(), gateway .. " 3, " .. gateway .. " 2, " .. gateway .. " 1")
 	-- when the configuration is read again, it is counted anew only for who is new
-	configure { [gateway] = "opted-in", [other] = "opted-in" };
-	equal(finish(), other .. " 0");
-	equal(count.number_of(gateway), 1);
-	configure { [other] = "opted-in" };
-	equal(finish(), gateway .. " 0");
-	equal(count.number_of(gateway), nil);
-end);
+	configure { [gateway] = "opted-in", [other] = "opted-in" }
+	equal(finish(), other .. " 0")
+	equal(count.number_of(gateway), 1)
+	configure { [other] = "opted-in" }
+	equal(finish(), gateway .. " 0")
+	equal(count.number_of(gateway), nil)
+end)
 
-test("B12.6 a grant that is widened while its users are counted is not counted any more", function ()
-	local users = make();
-	users.keep(gateway, "juliet", record "in");
-	local count, configure, finish = make_count(users, { [gateway] = "opted-in" });
-	configure { [gateway] = "all" };
-	equal(finish(), gateway .. " 0");
-	equal(count.number_of(gateway), nil);
-end);
+test("B12.6 a grant that is widened while its users are counted is not counted any more", function()
+	local users = make()
+	users.keep(gateway, "juliet", record "in")
+	local count, configure, finish = make_count(users, { [gateway] = "opted-in" })
+	configure { [gateway] = "all" }
+	equal(finish(), gateway .. " 0")
+	equal(count.number_of(gateway), nil)
+end)

@@ -25,7 +25,10 @@ export interface Report {
 export function create_check() {
 	/** The iq namespaces with which an admin changes the server: commands (XEP-0050), password and account (XEP-0077), any chat room (XEP-0045). */
 	const powerful_namespaces = [
-		"http://jabber.org/protocol/commands", "jabber:iq:register", "http://jabber.org/protocol/muc#admin", "http://jabber.org/protocol/muc#owner",
+		"http://jabber.org/protocol/commands",
+		"jabber:iq:register",
+		"http://jabber.org/protocol/muc#admin",
+		"http://jabber.org/protocol/muc#owner",
 	];
 
 	const option_types: Record<string, string> = {
@@ -105,7 +108,13 @@ export function create_check() {
 			iqs.push(namespace + "=" + permissions.iq.get(namespace));
 		}
 		return [
-			host, entity, describe_users(permissions.users), permissions.roster, permissions.push ? "yes" : "no", permissions.message, permissions.presence,
+			host,
+			entity,
+			describe_users(permissions.users),
+			permissions.roster,
+			permissions.push ? "yes" : "no",
+			permissions.message,
+			permissions.presence,
 			iqs.length > 0 ? table.concat(iqs, " ") : "none",
 		];
 	}
@@ -160,9 +169,16 @@ export function create_check() {
 		}
 		const found = powers(permissions);
 		if (covered.length > 0 && found.length > 0) {
-			report.warnings.push(string.format('VirtualHost "%s": entity "%s" can act as the admin %s by %s.%s', host, entity,
-				table.concat(covered, ", "), table.concat(found, ", "),
-				permissions.users === "all" ? ' Limit it by users = "opted-in" or a list of users.' : ""));
+			report.warnings.push(
+				string.format(
+					'VirtualHost "%s": entity "%s" can act as the admin %s by %s.%s',
+					host,
+					entity,
+					table.concat(covered, ", "),
+					table.concat(found, ", "),
+					permissions.users === "all" ? ' Limit it by users = "opted-in" or a list of users.' : "",
+				),
+			);
 		}
 	}
 
@@ -185,7 +201,9 @@ export function create_check() {
 					problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
 				}
 			} else if (wanted !== "table" && !is_understood(value, wanted)) {
-				problems.push(section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted);
+				problems.push(
+					section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted,
+				);
 			}
 		}
 	}
@@ -257,7 +275,9 @@ export function create_check() {
 		const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);
 		const component = sorted_keys(components as unknown as Sections)[0];
 		if (component !== undefined) {
-			return beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's";
+			return (
+				beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's"
+			);
 		}
 		return beginning + "there is no privileged_entities in its section, nor in the global one";
 	}
@@ -287,7 +307,10 @@ export function create_check() {
 			return $multi("has loaded " + loaded.path, "module reload");
 		}
 		if (loaded.version !== module_version) {
-			return $multi("has loaded " + (loaded.version !== "" ? "version " + loaded.version : "another version") + ", this is " + module_version, "module reload");
+			return $multi(
+				"has loaded " + (loaded.version !== "" ? "version " + loaded.version : "another version") + ", this is " + module_version,
+				"module reload",
+			);
 		}
 		return $multi(undefined, "");
 	}
@@ -304,8 +327,13 @@ export function create_check() {
 		if (server.finds === "") {
 			warnings.push("The running server does not find " + path + ". Restart it if plugin_paths has changed.");
 		} else if (server.finds !== path) {
-			warnings.push("The running server finds " + server.finds + ", not " + path
-				+ ". Restart it if plugin_paths has changed, or remove the file that you do not want.");
+			warnings.push(
+				"The running server finds "
+					+ server.finds
+					+ ", not "
+					+ path
+					+ ". Restart it if plugin_paths has changed, or remove the file that you do not want.",
+			);
 		}
 		for (const [, host] of ipairs(hosts)) {
 			const beginning = 'VirtualHost "' + host + '": the running server ';
@@ -367,12 +395,15 @@ export function create_check() {
 	 * @returns the exit status: 1 where something is wrong
 	 */
 	function run_command(
-		args: string[], get_sections: (this: void) => Sections, path: string, ask_server: (this: void, option: unknown) => RunningServer | undefined,
+		args: string[],
+		get_sections: (this: void) => Sections,
+		path: string,
+		ask_server: (this: void, option: unknown) => RunningServer | undefined,
 	): number {
 		const command = args[0];
 		const is_known = command === "check" || command === "version";
 		if (is_known && args[1] !== undefined) {
-			print('prosodyctl mod_privilege ' + command + " takes no arguments: " + args[1]);
+			print("prosodyctl mod_privilege " + command + " takes no arguments: " + args[1]);
 			return 1;
 		}
 		if (command === "version") {

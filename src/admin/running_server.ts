@@ -24,25 +24,28 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 	 * Lua for its console, which gives a line for each thing with tabs in it: the file that it would load, each host with the file
 	 * and the status of the module, and each admin.
 	 */
-	const server_question = table.concat([
-		">(function ()",
-		'local code, found = require "util.pluginloader".load_resource "privilege";',
-		'local lines = { "finds\\t" .. (code and found or "") };',
-		'local get_users = require "core.usermanager".get_users_with_role;',
-		"for name, host in pairs(prosody.hosts) do",
-		"local loaded = host.modules and host.modules.privilege;",
-		"local api = loaded and loaded.module or {};",
-		'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
-		'for _, role in ipairs { "prosody:admin", "prosody:operator" } do',
-		"local ok, users = pcall(get_users, role, name);",
-		'for _, user in ipairs(ok and host.type == "local" and users or {}) do',
-		'lines[#lines + 1] = "admin\\t" .. user .. "@" .. name;',
-		"end",
-		"end",
-		"end",
-		'return table.concat(lines, "\\n");',
-		"end)()",
-	], " ");
+	const server_question = table.concat(
+		[
+			">(function ()",
+			'local code, found = require "util.pluginloader".load_resource "privilege";',
+			'local lines = { "finds\\t" .. (code and found or "") };',
+			'local get_users = require "core.usermanager".get_users_with_role;',
+			"for name, host in pairs(prosody.hosts) do",
+			"local loaded = host.modules and host.modules.privilege;",
+			"local api = loaded and loaded.module or {};",
+			'lines[#lines + 1] = "host\\t" .. name .. "\\t" .. (api.path or "") .. "\\t" .. (api.status_message or "");',
+			'for _, role in ipairs { "prosody:admin", "prosody:operator" } do',
+			"local ok, users = pcall(get_users, role, name);",
+			'for _, user in ipairs(ok and host.type == "local" and users or {}) do',
+			'lines[#lines + 1] = "admin\\t" .. user .. "@" .. name;',
+			"end",
+			"end",
+			"end",
+			'return table.concat(lines, "\\n");',
+			"end)()",
+		],
+		" ",
+	);
 
 	/** What the console of a server answers to a line; nil where no server runs, or where it does not answer in time. */
 	function ask_console(path: string, line: string): string | undefined {
@@ -52,13 +55,17 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 			return undefined;
 		}
 		// COMPAT: some versions of LuaSocket have the function alone.
-		const open = type(unix) === "function" ? unix as () => import("socket.unix").UnixSocket : (unix as typeof import("socket.unix")).stream;
+		const open =
+			type(unix) === "function" ? (unix as () => import("socket.unix").UnixSocket) : (unix as typeof import("socket.unix")).stream;
 		const connection = open();
 		connection.settimeout(console_answer_time, "t");
 		let received: string | undefined;
 		if (connection.connect(path)[0] !== undefined) {
-			connection.send("<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams'>"
-				+ tostring(st.stanza("repl-input").text(line)) + "</stream:stream>");
+			connection.send(
+				"<stream:stream xmlns='xmpp:prosody.im/admin' xmlns:stream='http://etherx.jabber.org/streams'>"
+					+ tostring(st.stanza("repl-input").text(line))
+					+ "</stream:stream>",
+			);
 			const [all, , some] = connection.receive("*a");
 			received = all ?? some;
 		}
@@ -85,7 +92,7 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 		return { finds: finds, hosts: hosts, admins: admins };
 	}
 
-	const name = type(option) === "string" ? option as string : "prosody.sock";
+	const name = type(option) === "string" ? (option as string) : "prosody.sock";
 	const path = string.sub(name, 1, 1) === "/" ? name : prosody.paths.data + "/" + name;
 	const [, answer] = pcall(ask_console, path, server_question);
 	return type(answer) === "string" ? read_answer(answer as string) : undefined;

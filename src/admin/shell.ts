@@ -64,8 +64,13 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 
 	const list_titles = ["Host", "Entity", "Granted", "Users", "Connected since", "Activity"];
 	const activities: Array<[keyof Counts, string]> = [
-		["messages", "messages"], ["iqs", "iqs"], ["roster_gets", "roster gets"], ["roster_sets", "roster sets"],
-		["pushes", "pushes"], ["presences", "presences"], ["refusals", "refused"],
+		["messages", "messages"],
+		["iqs", "iqs"],
+		["roster_gets", "roster gets"],
+		["roster_sets", "roster sets"],
+		["pushes", "pushes"],
+		["presences", "presences"],
+		["refusals", "refused"],
 	];
 
 	function time_text(time: number): string {
@@ -125,14 +130,18 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		if (has_async && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
 			let is_left = true;
-			in_slices(add_timer, () => {
-				is_left = step();
-				return is_left;
-			}, () => {
-				if (!is_left) {
-					done();
-				}
-			});
+			in_slices(
+				add_timer,
+				() => {
+					is_left = step();
+					return is_left;
+				},
+				() => {
+					if (!is_left) {
+						done();
+					}
+				},
+			);
 			wait();
 			return;
 		}
@@ -165,8 +174,14 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	function find_user(subject: Subject, user: string): LuaMultiReturn<[string | undefined, string]> {
 		const coverage = subject.entity.permissions.users;
 		if (coverage !== "opted-in") {
-			return $multi(undefined, string.format('The grant of %s covers %s. Users can be allowed and revoked where it has users = "opted-in".',
-				subject.entity.jid, coverage === "all" ? "all users" : "the users in a list"));
+			return $multi(
+				undefined,
+				string.format(
+					'The grant of %s covers %s. Users can be allowed and revoked where it has users = "opted-in".',
+					subject.entity.jid,
+					coverage === "all" ? "all users" : "the users in a list",
+				),
+			);
 		}
 		const is_jid = string.find(user, "@", 1, true)[0] !== undefined;
 		const [username, host, resource] = jid.split(jid.prep(is_jid ? user : user + "@" + subject.host));
@@ -212,7 +227,10 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	function print_listed(subject: Subject, listed: LuaTable<string, true>, print_line: (this: void, line: string) => void): number {
 		const rows: string[][] = [];
 		for (const [, username] of ipairs(sorted_keys(listed))) {
-			rows.push([username + "@" + subject.host, account_exists(username, subject.host) ? "listed in the configuration" : "listed, but no such user"]);
+			rows.push([
+				username + "@" + subject.host,
+				account_exists(username, subject.host) ? "listed in the configuration" : "listed, but no such user",
+			]);
 		}
 		print_table(print_line, ["User", "How"], rows, max_width);
 		return rows.length;
@@ -252,9 +270,12 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 					for (const [, name] of ipairs(sorted_keys(granted))) {
 						const entity = granted.get(name);
 						rows.push([
-							host_name, name, describe_permissions(entity.permissions),
+							host_name,
+							name,
+							describe_permissions(entity.permissions),
 							describe_users(entity.permissions.users, served.covered_count.number_of(name)),
-							connected_since(entity), describe_counts(entity.counts),
+							connected_since(entity),
+							describe_counts(entity.counts),
 						]);
 					}
 				}

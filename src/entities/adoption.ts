@@ -52,21 +52,25 @@ export function create_adoption(service: AdoptionService) {
 			return finish(entity);
 		}
 		under_way.set(entity.jid, true);
-		in_slices(service.add_timer, () => {
-			const is_wanted = service.entities.get(entity.jid) === entity && entity.permissions.users === "opted-in";
-			const username = is_wanted ? next_username() : undefined;
-			if (username === undefined) {
-				under_way.delete(entity.jid);
-				if (is_wanted) {
-					finish(entity);
+		in_slices(
+			service.add_timer,
+			() => {
+				const is_wanted = service.entities.get(entity.jid) === entity && entity.permissions.users === "opted-in";
+				const username = is_wanted ? next_username() : undefined;
+				if (username === undefined) {
+					under_way.delete(entity.jid);
+					if (is_wanted) {
+						finish(entity);
+					}
+					return false;
 				}
-				return false;
-			}
-			if (uses(username, entity)) {
-				service.opting.opt_in(entity, username, "having it in the roster");
-			}
-			return true;
-		}, () => undefined);
+				if (uses(username, entity)) {
+					service.opting.opt_in(entity, username, "having it in the roster");
+				}
+				return true;
+			},
+			() => undefined,
+		);
 	}
 
 	/** Begins that for the entities for which it was not done. To be called when the configuration was read. */

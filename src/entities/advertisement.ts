@@ -3,7 +3,15 @@ import * as uuid from "util.uuid";
 import { xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import { send_stanza } from "../prosody/send";
 import type { Options } from "../grants/configuration";
-import { describe_coverage, describe_permissions, grants_anything, iq_namespaces, no_permissions, same_coverage, same_permissions } from "../grants/permissions";
+import {
+	describe_coverage,
+	describe_permissions,
+	grants_anything,
+	iq_namespaces,
+	no_permissions,
+	same_coverage,
+	same_permissions,
+} from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
 import { is_connected } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
@@ -30,10 +38,13 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	const privilege = st.stanza("privilege", { xmlns: xmlns });
 
 	if (permissions.roster !== "none" || before.roster !== "none") {
-		privilege.tag("perm", {
-			access: "roster", type: permissions.roster,
-			push: modern ? tostring(permissions.push) : undefined,
-		}).up();
+		privilege
+			.tag("perm", {
+				access: "roster",
+				type: permissions.roster,
+				push: modern ? tostring(permissions.push) : undefined,
+			})
+			.up();
 	}
 	add_perm(privilege, "message", permissions.message, before.message);
 	if (modern) {
@@ -88,7 +99,13 @@ export function create_advertisement(service: AdvertisementService) {
 		const before = advertise_in(connection, xmlns_privilege, permissions);
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy ? permissions : no_permissions());
 		if (!same_permissions(permissions, before) || !same_coverage(permissions.users, before.users)) {
-			service.log("info", "%s is granted %s, users: %s", connection.address, describe_permissions(permissions), describe_coverage(permissions.users));
+			service.log(
+				"info",
+				"%s is granted %s, users: %s",
+				connection.address,
+				describe_permissions(permissions),
+				describe_coverage(permissions.users),
+			);
 			service.changed(connection, before);
 		}
 	}

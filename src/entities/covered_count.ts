@@ -60,25 +60,29 @@ export function create_covered_count(service: CoveredCountService) {
 	function count_all(begun: LuaTable<string, Count>): void {
 		let names: string[] | undefined;
 		let position = 0;
-		in_slices(service.add_timer, () => {
-			names = names ?? service.users.candidates("opted-in") ?? [];
-			const username = names[position];
-			position = position + 1;
-			if (username !== undefined) {
+		in_slices(
+			service.add_timer,
+			() => {
+				names = names ?? service.users.candidates("opted-in") ?? [];
+				const username = names[position];
+				position = position + 1;
+				if (username !== undefined) {
+					for (const [entity, count] of pairs(begun)) {
+						note(entity, count, username, service.users.covers(entity, "opted-in", username));
+					}
+					return true;
+				}
 				for (const [entity, count] of pairs(begun)) {
-					note(entity, count, username, service.users.covers(entity, "opted-in", username));
+					// It may not be limited to them any more.
+					if (counts.get(entity) === count) {
+						count.complete = true;
+						service.counted(entity, count.number);
+					}
 				}
-				return true;
-			}
-			for (const [entity, count] of pairs(begun)) {
-				// It may not be limited to them any more.
-				if (counts.get(entity) === count) {
-					count.complete = true;
-					service.counted(entity, count.number);
-				}
-			}
-			return false;
-		}, () => undefined);
+				return false;
+			},
+			() => undefined,
+		);
 	}
 
 	/** Counts for the entities that are limited to those who opted in since the configuration was read last. */

@@ -83,7 +83,12 @@ export function create_entities() {
 	function grant(grants: LuaTable<string, Permissions>): Entity[] {
 		const granted = new LuaTable<string, Entity>();
 		for (const [name, permissions] of pairs(grants)) {
-			const entity = (by_jid.get(name) as Entity | undefined) ?? { jid: name, permissions: permissions, connections: [], counts: no_counts() };
+			const entity = (by_jid.get(name) as Entity | undefined) ?? {
+				jid: name,
+				permissions: permissions,
+				connections: [],
+				counts: no_counts(),
+			};
 			entity.permissions = permissions;
 			granted.set(name, entity);
 		}
@@ -175,14 +180,21 @@ export function create_entities() {
 	function restore_since(since: LuaTable<Session, number>): void {
 		for (const [, entity] of pairs(by_jid)) {
 			for (const [, connection] of ipairs(entity.connections)) {
-				connection.since = (since.get(connection.session)) ?? connection.since;
+				connection.since = since.get(connection.session) ?? connection.since;
 			}
 		}
 	}
 
 	return {
-		get: get, of: of, all: all, grant: grant, connect: connect, disconnect: disconnect, receivers: receivers,
-		connected_since: connected_since, restore_since: restore_since,
+		get: get,
+		of: of,
+		all: all,
+		grant: grant,
+		connect: connect,
+		disconnect: disconnect,
+		receivers: receivers,
+		connected_since: connected_since,
+		restore_since: restore_since,
 	};
 }
 export type Entities = ReturnType<typeof create_entities>;

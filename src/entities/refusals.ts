@@ -32,8 +32,18 @@ export const refusals = {
 
 	not_covered: { type: "auth", condition: "forbidden", text: "The grant does not cover this user", about_recipient: true } as Refusal,
 
-	roster_get: { type: "auth", condition: "forbidden", text: 'Reading rosters is not granted, roster = "get"', about_recipient: true } as Refusal,
-	roster_set: { type: "auth", condition: "forbidden", text: 'Changing rosters is not granted, roster = "set"', about_recipient: true } as Refusal,
+	roster_get: {
+		type: "auth",
+		condition: "forbidden",
+		text: 'Reading rosters is not granted, roster = "get"',
+		about_recipient: true,
+	} as Refusal,
+	roster_set: {
+		type: "auth",
+		condition: "forbidden",
+		text: 'Changing rosters is not granted, roster = "set"',
+		about_recipient: true,
+	} as Refusal,
 	roster_not_loaded: { type: "wait", condition: "internal-server-error", text: "Unable to load roster" } as Refusal,
 	roster_not_saved: { type: "wait", condition: "internal-server-error", text: "Unable to save roster" } as Refusal,
 	roster_not_one_item: bad_request("A roster set has exactly one item"),

@@ -84,8 +84,12 @@ export function create_sessions(service: SessionsService) {
 		api.add_timer(handshake_grace, () => {
 			const entity = entities.of(session);
 			if (entity && grants_anything(entity.permissions) && !is_known(entity, session)) {
-				api.log("error", "%s is connected and was not told its permissions: this server's mod_component does not fire "
-					+ "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it", entity.jid);
+				api.log(
+					"error",
+					"%s is connected and was not told its permissions: this server's mod_component does not fire "
+						+ "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
+					entity.jid,
+				);
 			}
 			return undefined;
 		});

@@ -46,7 +46,12 @@ const access_allowed = '"none", "get", "set" or "both"';
 const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
 const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
 const known_options: Choices<"roster" | "roster_push" | "message" | "presence" | "iq" | "users"> = {
-	roster: true, roster_push: true, message: true, presence: true, iq: true, users: true,
+	roster: true,
+	roster_push: true,
+	message: true,
+	presence: true,
+	iq: true,
+	users: true,
 };
 const coverage_choices = { all: true, "opted-in": true };
 
@@ -77,7 +82,7 @@ function choose<T extends string>(choices: Choices<T>, option: string, value: un
 	if (value === undefined) {
 		return "none";
 	}
-	if (type(value) === "string" && choices[value as T] as true | undefined) {
+	if (type(value) === "string" && (choices[value as T] as true | undefined)) {
 		return value as T;
 	}
 	problem(option, value, allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
@@ -126,7 +131,7 @@ function read_users(option: unknown, host: string, prepare: Prepare, problem: Pr
 	const list = option as LuaTable<AnyNotNil, unknown>;
 	for (const [, key] of ipairs(sorted_keys(list))) {
 		const value = list.get(key);
-		const name = type(key) === "number" && type(value) === "string" ? value as string : "";
+		const name = type(key) === "number" && type(value) === "string" ? (value as string) : "";
 		const user = prepare(string.find(name, "@", 1, true)[0] !== undefined ? name : name + "@" + host);
 		const [username, user_host] = string.match(user ?? "", "^([^@/]+)@([^@/]+)$");
 		if (username !== undefined && user_host === host) {
@@ -190,8 +195,11 @@ export function read_configuration(option: unknown, prepare: Prepare, host: stri
 	}
 	if (type(option) !== "table") {
 		problems.push({
-			entity: undefined, option: "privileged_entities", value: show_value(option),
-			allowed: "a table of entities, { [\"JID\"] = { … } }", meant: undefined,
+			entity: undefined,
+			option: "privileged_entities",
+			value: show_value(option),
+			allowed: 'a table of entities, { ["JID"] = { … } }',
+			meant: undefined,
 		});
 		return configuration;
 	}

@@ -28,10 +28,12 @@ export function allows(access: Access | undefined, iq_type: string | undefined):
 }
 
 export function grants_anything(permissions: Permissions): boolean {
-	return permissions.roster !== "none"
+	return (
+		permissions.roster !== "none"
 		|| permissions.message !== "none"
 		|| permissions.presence !== "none"
-		|| next(permissions.iq)[0] !== undefined;
+		|| next(permissions.iq)[0] !== undefined
+	);
 }
 
 /** Whether any of several entities is granted anything. */

@@ -28,7 +28,13 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 		return $multi(undefined, refusals.iq_no_id);
 	}
 	const payload = iq.tags[0];
-	if (!payload || iq.tags.length !== 1 || payload.attr.xmlns === undefined || payload.attr.xmlns === "" || payload.attr.xmlns === xmlns_client) {
+	if (
+		!payload
+		|| iq.tags.length !== 1
+		|| payload.attr.xmlns === undefined
+		|| payload.attr.xmlns === ""
+		|| payload.attr.xmlns === xmlns_client
+	) {
 		return $multi(undefined, refusals.iq_no_payload);
 	}
 	if (iq.attr.type !== stanza.attr.type) {
@@ -151,11 +157,19 @@ export function create_iq(service: IqService) {
 
 		id_count = id_count + 1;
 		const id = id_prefix + tostring(id_count);
-		pending.add({
-			id: id, inner_id: iq.attr.id!, user: user, asked: asked,
-			entity: entity, session: origin, namespace: namespace,
-			outer: { type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to },
-		}, service.options.iq_timeout);
+		pending.add(
+			{
+				id: id,
+				inner_id: iq.attr.id!,
+				user: user,
+				asked: asked,
+				entity: entity,
+				session: origin,
+				namespace: namespace,
+				outer: { type: stanza.attr.type, id: stanza.attr.id, from: stanza.attr.from, to: stanza.attr.to },
+			},
+			service.options.iq_timeout,
+		);
 		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
@@ -205,7 +219,10 @@ export function create_iq(service: IqService) {
 	}
 
 	return {
-		request: request, to_host: to_host, to_client: to_client, answer: take_answer,
+		request: request,
+		to_host: to_host,
+		to_client: to_client,
+		answer: take_answer,
 		/** Forgets what is under way for a stream. */
 		forget: pending.forget,
 		/** Gives up all that is under way. */

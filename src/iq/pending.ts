@@ -28,9 +28,18 @@ export interface Query {
 /** The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3). */
 export function answer_start(query: Query, answer_type: string | undefined): string {
 	const outer = query.outer;
-	return "<iq type='result'" + attribute("id", outer.id) + attribute("from", outer.to) + attribute("to", outer.from)
+	return (
+		"<iq type='result'"
+		+ attribute("id", outer.id)
+		+ attribute("from", outer.to)
+		+ attribute("to", outer.from)
 		+ "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
-		+ attribute("type", answer_type) + attribute("id", query.inner_id) + attribute("from", query.asked) + attribute("to", query.user) + ">";
+		+ attribute("type", answer_type)
+		+ attribute("id", query.inner_id)
+		+ attribute("from", query.asked)
+		+ attribute("to", query.user)
+		+ ">"
+	);
 }
 
 /**
@@ -53,14 +62,14 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 
 	/** How many are under way for an entity. */
 	function count(entity: Entity): number {
-		return (counts.get(entity)) ?? 0;
+		return counts.get(entity) ?? 0;
 	}
 
 	function remove(query: Query): void {
 		queries.delete(query.id);
 		deadlines.delete(query.id);
 		const left = count(query.entity) - 1;
-		counts.set(query.entity, left > 0 ? left : undefined as never);
+		counts.set(query.entity, left > 0 ? left : (undefined as never));
 	}
 
 	/** Gives up those that had to be answered by a time, at most so many; returns whether there may be more. */
@@ -101,7 +110,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 
 	/** Takes out the one that `answerer` answers to `user`; nil where there is none. */
 	function take(id: string | undefined, user: string, answerer: string): Query | undefined {
-		const query = id !== undefined ? queries.get(id) as Query | undefined : undefined;
+		const query = id !== undefined ? (queries.get(id) as Query | undefined) : undefined;
 		if (!query || query.user !== user || query.asked !== answerer) {
 			return undefined;
 		}

@@ -1,4 +1,3 @@
-
 /**
  * Keeps bounces of messages that were sent in users' names from the users' clients.
  *

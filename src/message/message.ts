@@ -115,7 +115,12 @@ export function create_message(service: MessageService) {
 			service.error_filter.sent(message.attr.from);
 		}
 		service.statistics.record(
-			entity, "messages", "%s sent a message as %s to %s", message.attr.from, message.attr.to ?? message.attr.from, message.attr.id,
+			entity,
+			"messages",
+			"%s sent a message as %s to %s",
+			message.attr.from,
+			message.attr.to ?? message.attr.from,
+			message.attr.id,
 		);
 		if (!send(message, username)) {
 			return refuse(entity, origin, stanza, refusals.module_failed);

@@ -265,7 +265,11 @@ export function create_catch_up(service: CatchUpService) {
 	}
 
 	/** Makes the step that goes through what users see of contacts, as far as the users are wanted then. Takes the names out of the list. */
-	function create_seen_step(usernames: string[], wants: Scope["wants"], visit: (this: void, username: string, contact: string) => void): Step {
+	function create_seen_step(
+		usernames: string[],
+		wants: Scope["wants"],
+		visit: (this: void, username: string, contact: string) => void,
+	): Step {
 		let username = "";
 		let contacts: string[] = [];
 		return () => {
@@ -288,9 +292,13 @@ export function create_catch_up(service: CatchUpService) {
 
 	/** Makes the step that tells a connection the end of what only some users showed it of contacts, as far as its grant does not cover these. */
 	function create_hide_step(connection: Connection, collection: Collection, usernames: string[]): Step {
-		return create_seen_step(usernames, (username) => !delivery.covers(connection, username), (username, contact) => {
-			service.covered_contacts.hide(connection, username, contact, collection.write);
-		});
+		return create_seen_step(
+			usernames,
+			(username) => !delivery.covers(connection, username),
+			(username, contact) => {
+				service.covered_contacts.hide(connection, username, contact, collection.write);
+			},
+		);
 	}
 
 	/** Makes the step that tells a connection the end of the users whom the grant covered before, and does not any more. */
@@ -322,44 +330,55 @@ export function create_catch_up(service: CatchUpService) {
 		}
 		covered_contacts.narrow(connection);
 		const contacts = cache.all_contacts();
-		const keep_step = create_seen_step(usernames, (username) => delivery.covers(connection, username), (username, contact) => {
-			if (delivery.may_tell_contact(connection, contact)) {
-				covered_contacts.keep(connection, username, contact, collection.write);
-			}
-		});
-		return [keep_step, () => {
-			const contact = table.remove(contacts);
-			if (contact === undefined) {
-				return false;
-			}
-			if (delivery.may_tell_contact(connection, contact) && connection.entity.permissions.users !== "all") {
-				covered_contacts.end_others(connection, contact, collection.write);
-			}
-			return true;
-		}];
+		const keep_step = create_seen_step(
+			usernames,
+			(username) => delivery.covers(connection, username),
+			(username, contact) => {
+				if (delivery.may_tell_contact(connection, contact)) {
+					covered_contacts.keep(connection, username, contact, collection.write);
+				}
+			},
+		);
+		return [
+			keep_step,
+			() => {
+				const contact = table.remove(contacts);
+				if (contact === undefined) {
+					return false;
+				}
+				if (delivery.may_tell_contact(connection, contact) && connection.entity.permissions.users !== "all") {
+					covered_contacts.end_others(connection, contact, collection.write);
+				}
+				return true;
+			},
+		];
 	}
 
 	/** Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more. */
 	function run(connection: Connection, collection: Collection, steps: Step[]): void {
 		const token = heard.begin(connection);
 		let current = 0;
-		in_slices(service.add_timer, () => {
-			if (!is_connected(connection)) {
-				heard.forget(connection);
-			}
-			if (!heard.is_kept(connection, token)) {
-				return false;
-			}
-			while (current < steps.length) {
-				// What fails is left out: the next step goes on behind it.
-				if (protect(service.log, "while %s was told presences", connection.address, steps[current]!) !== false) {
-					return true;
+		in_slices(
+			service.add_timer,
+			() => {
+				if (!is_connected(connection)) {
+					heard.forget(connection);
 				}
-				current = current + 1;
-			}
-			heard.release(connection, token);
-			return false;
-		}, collection.flush);
+				if (!heard.is_kept(connection, token)) {
+					return false;
+				}
+				while (current < steps.length) {
+					// What fails is left out: the next step goes on behind it.
+					if (protect(service.log, "while %s was told presences", connection.address, steps[current]!) !== false) {
+						return true;
+					}
+					current = current + 1;
+				}
+				heard.release(connection, token);
+				return false;
+			},
+			collection.flush,
+		);
 	}
 
 	/** Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more. */
@@ -386,7 +405,8 @@ export function create_catch_up(service: CatchUpService) {
 			steps.push(create_uncovered_step(connection, before));
 			const gained: Scope = {
 				usernames: usernames,
-				wants: (username) => delivery.covers(connection, username) && !service.coverage.covers(connection.entity.jid, before.users, username),
+				wants: (username) =>
+					delivery.covers(connection, username) && !service.coverage.covers(connection.entity.jid, before.users, username),
 			};
 			steps.push(create_users_step(connection, collection, gained));
 			if (permissions.presence === "roster" && before.presence === "roster") {
@@ -421,7 +441,7 @@ export function create_catch_up(service: CatchUpService) {
 	 */
 	function catch_up_user(connection: Connection, username: string): void {
 		const before = heard.of(connection);
-		const under_way = before && before.users.get(username) as UserRun | undefined;
+		const under_way = before && (before.users.get(username) as UserRun | undefined);
 		if (under_way) {
 			under_way.is_stale = true;
 			return;
@@ -429,21 +449,23 @@ export function create_catch_up(service: CatchUpService) {
 		const user_run: UserRun = { is_stale: true };
 		const collection = delivery.create_collection(connection);
 		let steps: Step[] = [];
-		run(connection, collection, [() => {
-			if (user_run.is_stale) {
-				user_run.is_stale = false;
-				steps = create_user_steps(connection, collection, username);
-			}
-			const step = steps[0];
-			if (!step) {
-				heard.of(connection)!.users.delete(username);
-				return false;
-			}
-			if (!step()) {
-				table.remove(steps, 1);
-			}
-			return true;
-		}]);
+		run(connection, collection, [
+			() => {
+				if (user_run.is_stale) {
+					user_run.is_stale = false;
+					steps = create_user_steps(connection, collection, username);
+				}
+				const step = steps[0];
+				if (!step) {
+					heard.of(connection)!.users.delete(username);
+					return false;
+				}
+				if (!step()) {
+					table.remove(steps, 1);
+				}
+				return true;
+			},
+		]);
 		heard.of(connection)!.users.set(username, user_run);
 	}
 

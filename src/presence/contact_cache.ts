@@ -160,7 +160,7 @@ export function create_contact_cache() {
 	/** What a user got last of a contact's resource, in the form that `presence_of` takes; nil where the user does not see it. */
 	function form_of(contact: string, resource: string, username: string): string | undefined {
 		const resources = of(contact);
-		const remembered = resources && resources.get(resource) as Remembered | undefined;
+		const remembered = resources && (resources.get(resource) as Remembered | undefined);
 		return remembered && form_seen_by(remembered, username);
 	}
 
@@ -308,8 +308,12 @@ export function create_contact_cache() {
 	 * @returns the resources that were there
 	 */
 	function gone(contact: string, resource: string | undefined, username: string | undefined, before: number | undefined): string[] {
-		return end_some(contact, resource, (remembered) => (username === undefined || is_seen_by(remembered, username))
-			&& (before === undefined || remembered.heard_at < before));
+		return end_some(
+			contact,
+			resource,
+			(remembered) =>
+				(username === undefined || is_seen_by(remembered, username)) && (before === undefined || remembered.heard_at < before),
+		);
 	}
 
 	/** Whether what a user sees of a contact came last before a time, or a part of it did. */
@@ -370,7 +374,21 @@ export function create_contact_cache() {
 	}
 
 	return {
-		of, form_of, sees, is_crowded, available, unseen, gone, is_older, contacts_of, contacts_at, all_contacts, watchers, clear, save, restore,
+		of,
+		form_of,
+		sees,
+		is_crowded,
+		available,
+		unseen,
+		gone,
+		is_older,
+		contacts_of,
+		contacts_at,
+		all_contacts,
+		watchers,
+		clear,
+		save,
+		restore,
 	};
 }
 

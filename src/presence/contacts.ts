@@ -39,7 +39,13 @@ interface Received {
 
 /** The presences of contacts (XEP-0356, 7.4). */
 export function create_contact_presence(
-	host: string, entities: Entities, cache: ContactCache, probes: Probes, add_timer: AddTimer, delivery: Delivery, covered: CoveredContacts,
+	host: string,
+	entities: Entities,
+	cache: ContactCache,
+	probes: Probes,
+	add_timer: AddTimer,
+	delivery: Delivery,
+	covered: CoveredContacts,
 ) {
 	/** Whether an entity is granted to see contacts. */
 	function is_wanted(): boolean {
@@ -110,7 +116,11 @@ export function create_contact_presence(
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username), username), is_crowded);
+		tell_end(
+			contact,
+			covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username), username),
+			is_crowded,
+		);
 	}
 
 	/** Ends all of a contact, or what a user sees of it. */
@@ -178,7 +188,7 @@ export function create_contact_presence(
 		const is_crowded = cache.is_crowded(contact);
 		// It may be one too many to be remembered, and was told.
 		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
-		const change = (): string[] => is_error ? forget_failed(presence) : forget_unavailable(presence);
+		const change = (): string[] => (is_error ? forget_failed(presence) : forget_unavailable(presence));
 		const ended = covered.watch(contact, undefined, change, presence.username);
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
@@ -262,7 +272,15 @@ export function create_contact_presence(
 	}
 
 	return {
-		is_wanted, receive_available, receive_end, roster_changed, unseen, forget_user, user_deleted, domain_gone, probe_ended,
+		is_wanted,
+		receive_available,
+		receive_end,
+		roster_changed,
+		unseen,
+		forget_user,
+		user_deleted,
+		domain_gone,
+		probe_ended,
 		finish_endings: endings.finish_all,
 	};
 }

@@ -124,7 +124,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 			return;
 		}
 		const resources = told_of(connection, contact);
-		const told = resources && resources.get(resource) as Told | undefined;
+		const told = resources && (resources.get(resource) as Told | undefined);
 		if (told && told.form === form) {
 			told.viewers.set(username, true);
 		} else {
@@ -187,7 +187,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
 			const form = cache.form_of(contact, resource, username);
 			const resources = told_of(connection, contact);
-			const told = resources && resources.get(resource) as Told | undefined;
+			const told = resources && (resources.get(resource) as Told | undefined);
 			if (form !== undefined && told) {
 				told.viewers.set(username, true);
 			} else if (form !== undefined) {

@@ -60,8 +60,12 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	/** Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server. */
 	function may_tell_of(connection: Connection, username: string): boolean {
 		const user = username + "@" + host;
-		return is_connected(connection) && connection.entity.permissions.presence !== "none"
-			&& connection.entity.jid !== user && !is_own_contact(connection, user);
+		return (
+			is_connected(connection)
+			&& connection.entity.permissions.presence !== "none"
+			&& connection.entity.jid !== user
+			&& !is_own_contact(connection, user)
+		);
 	}
 
 	/** Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user. */
@@ -83,8 +87,13 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	function may_tell_contact(connection: Connection, contact: string): boolean {
 		const name = connection.entity.jid;
 		const [, contact_host] = jid.split(contact);
-		return is_connected(connection) && connection.entity.permissions.presence === "roster"
-			&& contact !== name && contact_host !== name && !is_own_contact(connection, contact);
+		return (
+			is_connected(connection)
+			&& connection.entity.permissions.presence === "roster"
+			&& contact !== name
+			&& contact_host !== name
+			&& !is_own_contact(connection, contact)
+		);
 	}
 
 	/** Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has. */

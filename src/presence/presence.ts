@@ -24,7 +24,14 @@ export interface SavedPresence {
 
 /** Puts the parts together that tell entities of presences (XEP-0356, section 7). */
 export function create_presence(
-	api: Module, host: string, log: Log, entities: Entities, coverage: Users, options: Options, add_timer: AddTimer, statistics: Statistics,
+	api: Module,
+	host: string,
+	log: Log,
+	entities: Entities,
+	coverage: Users,
+	options: Options,
+	add_timer: AddTimer,
+	statistics: Statistics,
 ) {
 	const heard = create_heard();
 	const delivery = create_delivery(host, entities, coverage, heard, statistics);
@@ -43,7 +50,13 @@ export function create_presence(
 		return contacts.is_wanted() || entities.receivers("presence").length > 0;
 	}
 
-	function roster_changed(username: string, contact: string, item: RosterItem | undefined, _version: unknown, before: RosterItem | undefined): void {
+	function roster_changed(
+		username: string,
+		contact: string,
+		item: RosterItem | undefined,
+		_version: unknown,
+		before: RosterItem | undefined,
+	): void {
 		contacts.roster_changed(username, contact, item);
 		users.roster_changed(username, contact, item, before);
 	}
@@ -73,8 +86,17 @@ export function create_presence(
 	}
 
 	return {
-		broadcast: users.broadcast, receive_available: contacts.receive_available, receive_end: contacts.receive_end,
-		user_deleted: contacts.user_deleted, is_watching, roster_changed, catch_up: catch_up.start,
-		user_covered: catch_up.user_covered, user_uncovered: catch_up.user_uncovered, configured, save, restore,
+		broadcast: users.broadcast,
+		receive_available: contacts.receive_available,
+		receive_end: contacts.receive_end,
+		user_deleted: contacts.user_deleted,
+		is_watching,
+		roster_changed,
+		catch_up: catch_up.start,
+		user_covered: catch_up.user_covered,
+		user_uncovered: catch_up.user_uncovered,
+		configured,
+		save,
+		restore,
 	};
 }

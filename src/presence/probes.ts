@@ -43,7 +43,9 @@ export interface SavedProbes {
  * @param is_asked_by_client whether the user has come online meanwhile with a client that asks
  */
 export function create_probes(
-	host: string, options: Options, add_timer: AddTimer,
+	host: string,
+	options: Options,
+	add_timer: AddTimer,
 	is_asked_by_client: (this: void, username: string) => boolean,
 ) {
 	let ended: (this: void, contact: string, username: string, sent_at: number) => void = () => undefined;
@@ -105,8 +107,11 @@ export function create_probes(
 		const time = os.time();
 		const probe = unanswered.get(contact) as Probe | undefined;
 		const last: number | undefined = answered.has(contact) ? answered.get(contact) : answered_before.get(contact);
-		return !queued.has(contact) && (probe === undefined || time - probe.sent_at >= repeat_after)
-			&& (last === undefined || time - last > answer_age);
+		return (
+			!queued.has(contact)
+			&& (probe === undefined || time - probe.sent_at >= repeat_after)
+			&& (last === undefined || time - last > answer_age)
+		);
 	}
 
 	/** Ends the probes that were sent long ago. */
@@ -137,8 +142,10 @@ export function create_probes(
 			is_ending = true;
 			add_timer(answer_time, end_old);
 		}
-		prosody.core_post_stanza(prosody.hosts.get(host),
-			st.presence({ type: "probe", from: jid.join(username, host, resource_of(username)), to: contact }));
+		prosody.core_post_stanza(
+			prosody.hosts.get(host),
+			st.presence({ type: "probe", from: jid.join(username, host, resource_of(username)), to: contact }),
+		);
 	}
 
 	/** Gives up the probes that are to be sent yet; the next catch-up wants them again. */
@@ -250,7 +257,20 @@ export function create_probes(
 		}
 	}
 
-	return { on_end, is_own_resource, answer, is_needed, request, cancel, forget_user, forget_answer, forget_answers_at, clear, save, restore };
+	return {
+		on_end,
+		is_own_resource,
+		answer,
+		is_needed,
+		request,
+		cancel,
+		forget_user,
+		forget_answer,
+		forget_answers_at,
+		clear,
+		save,
+		restore,
+	};
 }
 
 export type Probes = ReturnType<typeof create_probes>;

@@ -16,7 +16,8 @@ const roles = create_recent<import("core.usermanager").Role>(account_span);
 
 /** Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone. */
 export function account_exists_now(username: string, host: string): boolean {
-	const exists = protect(account_log, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
+	const exists =
+		protect(account_log, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
 	if (exists) {
 		existing.set(username, true);
 	} else {

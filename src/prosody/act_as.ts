@@ -32,22 +32,25 @@ export function create_act_as(host: string, log: Log) {
 	 * among the server's sessions, and so never an entity itself.
 	 */
 	function act_as(username: string, send: Send): Session {
-		return setmetatable({
-			type: "c2s",
-			username: username,
-			host: host,
-			full_jid: username + "@" + host,
-			role: user_role(username, host),
-			send: send,
-			close: close,
-			log: log,
-		}, metatable as never);
+		return setmetatable(
+			{
+				type: "c2s",
+				username: username,
+				host: host,
+				full_jid: username + "@" + host,
+				role: user_role(username, host),
+				send: send,
+				close: close,
+				log: log,
+			},
+			metatable as never,
+		);
 	}
 
 	/** Adds an entry without clients for a user who is not online. */
 	function put_online(session: Session): User {
 		const user: User = setmetatable({ sessions: new LuaTable() }, {
-			__index: (_: User, key: string) => key === "roster" ? session.roster : undefined,
+			__index: (_: User, key: string) => (key === "roster" ? session.roster : undefined),
 		} as never);
 		// Where the user logs in meanwhile, the entry is that of a user who is online.
 		setmetatable(user.sessions, {
@@ -101,10 +104,12 @@ export function create_act_as(host: string, log: Log) {
 
 	/** Sends a stanza as the host; false where a handler of another module raised an error. */
 	function send_as_host(stanza: Stanza): boolean {
-		return protect(log, when_sent, host, () => {
-			prosody.core_post_stanza(prosody.hosts.get(host), stanza);
-			return true;
-		}) === true;
+		return (
+			protect(log, when_sent, host, () => {
+				prosody.core_post_stanza(prosody.hosts.get(host), stanza);
+				return true;
+			}) === true
+		);
 	}
 
 	return { act_as: act_as, send_as: send_as, send_as_host: send_as_host };

@@ -19,8 +19,11 @@ export function strip_client_namespace(element: Stanza): void {
  * which is left out on the streams of clients.
  */
 export function is_client_stanza(element: Stanza | undefined, name: string, session: Session): boolean {
-	return element !== undefined && element.name === name
-		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"));
+	return (
+		element !== undefined
+		&& element.name === name
+		&& (element.attr.xmlns === xmlns_client || (element.attr.xmlns === undefined && session.type === "c2s"))
+	);
 }
 
 /** A JID prepared, nil where it is none. What the server has under it is so already. */

@@ -25,8 +25,10 @@ export function send_stanza(session: Session, stanza: Stanza | string): void {
  * itself, and writes declarations of them, at which the stream of who reads them ends.
  */
 export function is_well_formed(text: string): boolean {
-	return string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true)[0] === undefined
-		&& string.find(text, "http://www.w3.org/2000/xmlns/", 1, true)[0] === undefined;
+	return (
+		string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true)[0] === undefined
+		&& string.find(text, "http://www.w3.org/2000/xmlns/", 1, true)[0] === undefined
+	);
 }
 
 /**

@@ -9,7 +9,7 @@
 export function authenticated_jid(session: Session): string | undefined {
 	if (session.type === "component") {
 		const host = prosody.hosts.get(session.host) as Host | undefined;
-		const component = host && host.modules.get("component") as ComponentModule | undefined;
+		const component = host && (host.modules.get("component") as ComponentModule | undefined);
 		// COMPAT: mod_component of Prosody 0.9 does not say which stream is its own.
 		const is_current = component && (component.session === session || (component.session === undefined && component.connected));
 		return is_current ? session.host : undefined;

@@ -53,7 +53,7 @@ export interface StoreEvent {
 
 /** The item that a roster has under a key, nil where there is none or it is no contact's. */
 function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
-	const item = roster && roster.get(key) as RosterItem | undefined;
+	const item = roster && (roster.get(key) as RosterItem | undefined);
 	// mod_groups puts contacts into rosters that are not saved.
 	return item && is_contact(key, item) && item.persist !== false ? item : undefined;
 }
@@ -63,7 +63,12 @@ function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
  * `before` the item that was there, nil where there was none.
  */
 export type Changed = (
-	this: void, username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined, before: RosterItem | undefined,
+	this: void,
+	username: string,
+	contact: string,
+	item: RosterItem | undefined,
+	version: number | true | undefined,
+	before: RosterItem | undefined,
 ) => void;
 
 /** What hears of changes. */
@@ -97,7 +102,13 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 	}
 
 	/** Tells of an item that was saved. */
-	function changed(username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined, before: RosterItem | undefined): void {
+	function changed(
+		username: string,
+		contact: string,
+		item: RosterItem | undefined,
+		version: number | true | undefined,
+		before: RosterItem | undefined,
+	): void {
 		for (const [, listener] of ipairs(listeners() ?? [])) {
 			if (listener.is_watching()) {
 				listener.roster_changed(username, contact, item, version, before);

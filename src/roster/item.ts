@@ -19,7 +19,11 @@ export function item_text(contact: string, item: RosterItem | undefined): string
 	if (!item) {
 		return start + " subscription='remove'/>";
 	}
-	const text = start + attribute("subscription", item.subscription) + attribute("ask", item.ask) + attribute("name", item.name)
+	const text =
+		start
+		+ attribute("subscription", item.subscription)
+		+ attribute("ask", item.ask)
+		+ attribute("name", item.name)
 		+ attribute("approved", shows_approved ? item.approved : undefined);
 	if (next(item.groups)[0] === undefined) {
 		return text + "/>";
@@ -38,8 +42,15 @@ export function item_text(contact: string, item: RosterItem | undefined): string
  */
 export function push_text(id: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): string {
 	const ver = version !== undefined && version !== true ? tostring(version) : undefined;
-	return " type='set'" + attribute("id", id) + "><query xmlns='jabber:iq:roster'" + attribute("ver", ver) + ">"
-		+ item_text(contact, item) + "</query></iq>";
+	return (
+		" type='set'"
+		+ attribute("id", id)
+		+ "><query xmlns='jabber:iq:roster'"
+		+ attribute("ver", ver)
+		+ ">"
+		+ item_text(contact, item)
+		+ "</query></iq>"
+	);
 }
 
 /** Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending". */
@@ -114,6 +125,11 @@ export function same_item(a: RosterItem | undefined, b: RosterItem | undefined):
 	if (!a || !b) {
 		return a === b;
 	}
-	return a.name === b.name && a.subscription === b.subscription && a.ask === b.ask
-		&& (!shows_approved || a.approved === b.approved) && same_groups(a, b);
+	return (
+		a.name === b.name
+		&& a.subscription === b.subscription
+		&& a.ask === b.ask
+		&& (!shows_approved || a.approved === b.approved)
+		&& same_groups(a, b)
+	);
 }

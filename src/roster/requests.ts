@@ -96,8 +96,13 @@ export function create_roster_requests(service: RosterService) {
 			return true;
 		}
 		const reply: string[] = [
-			"<iq type='result'" + attribute("id", stanza.attr.id) + attribute("from", stanza.attr.to) + attribute("to", stanza.attr.from)
-			+ "><query xmlns='jabber:iq:roster'" + attribute("ver", version) + ">",
+			"<iq type='result'"
+				+ attribute("id", stanza.attr.id)
+				+ attribute("from", stanza.attr.to)
+				+ attribute("to", stanza.attr.from)
+				+ "><query xmlns='jabber:iq:roster'"
+				+ attribute("ver", version)
+				+ ">",
 		];
 		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 			if (is_contact(contact, item)) {
@@ -114,7 +119,11 @@ export function create_roster_requests(service: RosterService) {
 		const session = service.act_as(username, () => true);
 		if (since_0_10) {
 			prosody.hosts.get(host).events.fire_event("roster-item-removed", {
-				username: username, jid: contact, item: item, origin: session, roster: session.roster,
+				username: username,
+				jid: contact,
+				item: item,
+				origin: session,
+				roster: session.roster,
 			});
 			return;
 		}
@@ -170,7 +179,9 @@ export function create_roster_requests(service: RosterService) {
 			}
 			protect(service.log, "while the roster of %s was pushed", user, () => push_to_clients(username!, contact!, item, version));
 			if (!same_item(old, item)) {
-				protect(service.log, "while the roster of %s was pushed", user, () => service.change_watch.changed(username!, contact!, item, version, old));
+				protect(service.log, "while the roster of %s was pushed", user, () =>
+					service.change_watch.changed(username!, contact!, item, version, old),
+				);
 			}
 		}
 
@@ -179,7 +190,12 @@ export function create_roster_requests(service: RosterService) {
 		}
 
 		service.write_queue.add({
-			session: origin, username: username!, contact: contact, element: stanza.tags[0]!.tags[0]!, saved: saved, refused: refused,
+			session: origin,
+			username: username!,
+			contact: contact,
+			element: stanza.tags[0]!.tags[0]!,
+			saved: saved,
+			refused: refused,
 		});
 		return true;
 	}

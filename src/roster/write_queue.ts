@@ -129,7 +129,7 @@ export function create_write_queue(service: WriteQueueService) {
 		keys.set(false, metadata);
 		for (const [, outcome] of ipairs(applied)) {
 			const contact = outcome.change.contact;
-			keys.set(contact, (roster.get(contact)) ?? store.remove);
+			keys.set(contact, roster.get(contact) ?? store.remove);
 		}
 		return service.change_watch.unheard(keys, () => store.set_keys(username, keys)[0]) === true;
 	}

@@ -1,124 +1,124 @@
 -- What a soak wants to know of a running server. This is run inside it, see server:eval.
 -- luacheck: read globals module
 
-local st = require "util.stanza";
-local modulemanager = require "core.modulemanager";
+local st = require "util.stanza"
+local modulemanager = require "core.modulemanager"
 
-local soak = {};
-prosody.spec_soak = soak;
+local soak = {}
+prosody.spec_soak = soak
 
-local everywhere = module:shared "/*/privilege/entities";
-local roster_listeners = module:shared "/*/privilege/roster_listeners";
-local served_hosts = module:shared "/*/privilege/served_hosts";
+local everywhere = module:shared "/*/privilege/entities"
+local roster_listeners = module:shared "/*/privilege/roster_listeners"
+local served_hosts = module:shared "/*/privilege/served_hosts"
 
 -- The counters of all entities that there were, with their names; they go on counting when their entity is none any more
-local counters = {};
+local counters = {}
 
 local function register()
 	for host, entities in pairs(everywhere) do
 		for jid, entity in pairs(entities.all()) do
-			counters[entity.counts] = host .. " " .. jid;
+			counters[entity.counts] = host .. " " .. jid
 		end
 	end
 end
-prosody.events.add_handler("config-reloaded", function ()
+prosody.events.add_handler("config-reloaded", function()
 	-- the module reads the configuration in a timer
-	module:add_timer(0.01, register);
-end, -1000);
-register();
+	module:add_timer(0.01, register)
+end, -1000)
+register()
 
 --- Gives what was counted since the last time, by "HOST ENTITY ACT".
 function soak.counts()
-	local found = {};
+	local found = {}
 	for counts, name in pairs(counters) do
 		for act, count in pairs(counts) do
-			found[name .. " " .. act] = (found[name .. " " .. act] or 0) + count;
-			counts[act] = 0;
+			found[name .. " " .. act] = (found[name .. " " .. act] or 0) + count
+			counts[act] = 0
 		end
 	end
-	counters = {};
-	register();
-	return found;
+	counters = {}
+	register()
+	return found
 end
 
 --- Reloads the module.
 function soak.reload(host)
-	assert(modulemanager.reload(host, "privilege"));
-	register();
+	assert(modulemanager.reload(host, "privilege"))
+	register()
 end
 
 --- Gives who is connected, sorted, or nil while an entity is being told presences.
 function soak.connected()
-	local names = {};
+	local names = {}
 	for jid in pairs(prosody.full_sessions) do
-		table.insert(names, jid);
+		table.insert(names, jid)
 	end
 	for _, session in pairs(module:shared "/*/component/sessions") do
 		if session.type == "component" and session.host ~= "test.control" then
-			table.insert(names, session.host);
+			table.insert(names, session.host)
 		end
 	end
 	for host in pairs(everywhere) do
 		if soak.tables(host).by_connection > 0 then
-			return nil;
+			return nil
 		end
 	end
-	table.sort(names);
-	return names;
+	table.sort(names)
+	return names
 end
 
 --- Gives the roster of each user of a host as it is stored, without metadata.
 function soak.rosters(host)
-	local store, found = require "core.storagemanager".open(host, "roster", "keyval"), {};
+	local store, found = require "core.storagemanager".open(host, "roster", "keyval"), {}
 	for username in store:users() do
-		found[username] = store:get(username);
-		found[username][false] = nil;
+		found[username] = store:get(username)
+		found[username][false] = nil
 	end
-	return found;
+	return found
 end
 
 --- Lets time pass for what asks os.time, and has the module look at it: by an error for nothing that anybody sent.
-local offset, real_time = 0, os.time;
+local offset, real_time = 0, os.time
 function soak.pass(seconds)
-	offset = offset + seconds;
-	os.time = function (...) -- luacheck: ignore 122
-		return real_time(...) + ((...) == nil and offset or 0);
+	offset = offset + seconds
+	os.time = function(...) -- luacheck: ignore 122
+		return real_time(...) + ((...) == nil and offset or 0)
 	end
 	for host in pairs(everywhere) do
-		prosody.core_post_stanza(prosody.hosts[host], st.message({ type = "error", from = host, to = "u1@" .. host }));
+		prosody.core_post_stanza(prosody.hosts[host], st.message({ type = "error", from = host, to = "u1@" .. host }))
 	end
 end
 
 --- Has many timers run, so that the tables of timers are large each time that memory is looked at; Lua makes them smaller at whim.
 function soak.run_timers()
 	for _ = 1, 500 do
-		module:add_timer(0.01, function () end);
+		module:add_timer(0.01, function() end)
 	end
 end
 
 --- Gives the memory in use, in KiB, without the rosters that the server keeps in memory: they are now longer, now shorter.
 function soak.memory()
 	for _, host in pairs(prosody.hosts) do
-		host.roster_cache = nil;
+		host.roster_cache = nil
 	end
-	collectgarbage();
-	collectgarbage();
-	return collectgarbage "count";
+	collectgarbage()
+	collectgarbage()
+	return collectgarbage "count"
 end
 
 -- What the module knows and does not own
 local function foreign_tables(env)
-	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true };
+	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true }
 	for _, shared in ipairs { everywhere, roster_listeners, served_hosts } do
-		foreign[shared] = true;
+		foreign[shared] = true
 	end
 	for _, library in pairs(package.loaded) do
-		foreign[library] = true;
+		foreign[library] = true
 	end
 	for _, host in pairs(prosody.hosts) do
-		foreign[host], foreign[host.events] = true, true;
+		foreign[host], foreign[host.events] = true, true
 	end
-	return foreign;
+	return foreign
 end
 
 --- Finds all tables that the module's functions reach, and counts their entries that are no functions.
@@ -127,45 +127,45 @@ end
 -- the entries of the fullest table with that path; those of empty ones are 0
 function soak.tables(host)
 	-- Sessions that have ended are not among what the module refers to weakly
-	collectgarbage();
-	collectgarbage();
-	local env = modulemanager.get_module(host, "privilege");
-	local seen, found, walk = foreign_tables(env), {}, nil;
-	local source = debug.getinfo(env.module.unload, "S").source;
+	collectgarbage()
+	collectgarbage()
+	local env = modulemanager.get_module(host, "privilege")
+	local seen, found, walk = foreign_tables(env), {}, nil
+	local source = debug.getinfo(env.module.unload, "S").source
 
 	local function walk_table(value, path)
-		local entries = 0;
+		local entries = 0
 		for k, v in next, value do
-			entries = entries + (type(v) == "function" and 0 or 1);
-			walk(k, path);
-			walk(v, path .. "." .. (type(k) == "string" and k:match "^[%a_]+$" or "*"));
+			entries = entries + (type(v) == "function" and 0 or 1)
+			walk(k, path)
+			walk(v, path .. "." .. (type(k) == "string" and k:match "^[%a_]+$" or "*"))
 		end
-		found[path] = math.max(found[path] or 0, entries);
+		found[path] = math.max(found[path] or 0, entries)
 	end
 
 	function walk(value, path)
-		local kind = type(value);
+		local kind = type(value)
 		if kind ~= "table" and kind ~= "function" or seen[value] then
-			return;
+			return
 		end
-		seen[value] = true;
+		seen[value] = true
 		if kind == "table" then
-			walk_table(value, path);
+			walk_table(value, path)
 		elseif debug.getinfo(value, "S").source == source then
 			for i = 1, math.huge do
-				local name, upvalue = debug.getupvalue(value, i);
+				local name, upvalue = debug.getupvalue(value, i)
 				if not name then
-					break;
+					break
 				end
-				walk(upvalue, name);
+				walk(upvalue, name)
 			end
 		end
 	end
 
 	for _, _, handler in env.module.event_handlers:iter(nil, nil, nil) do
-		walk(handler, "handler");
+		walk(handler, "handler")
 	end
-	walk(env.module.save, "save");
-	walk(env.module.unload, "unload");
-	return found;
+	walk(env.module.save, "save")
+	walk(env.module.unload, "unload")
+	return found
 end
