@@ -166,7 +166,8 @@ describe("doc/protocol.md", function()
 		end)
 	end
 
-	local has_xmpp4r = programs.succeeds "ruby -r xmpp4r -e 0"
+	-- XMPP4R changes Ruby's XML parser, of which the one of Debian 13 then parses nothing.
+	local has_xmpp4r = programs.succeeds [[ruby -r xmpp4r -e "REXML::Document.new('<a><b/></a>' + 10.chr)"]]
 	for _, language in ipairs {
 		{
 			fence = "js",
@@ -182,7 +183,13 @@ describe("doc/protocol.md", function()
 			usable = programs.has_slixmpp,
 			needs = "slixmpp 1.8",
 		},
-		{ fence = "ruby", file = "gateway.rb", command = "ruby %s/gateway.rb", usable = has_xmpp4r, needs = "ruby-xmpp4r" },
+		{
+			fence = "ruby",
+			file = "gateway.rb",
+			command = "ruby %s/gateway.rb",
+			usable = has_xmpp4r,
+			needs = "ruby-xmpp4r and an XML parser that it works with, as Debian 12 has",
+		},
 	} do
 		local what = "has a program in " .. language.fence .. " that runs"
 		it(what, function()

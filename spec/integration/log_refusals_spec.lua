@@ -185,7 +185,9 @@ describe("B10.1 a refused request", function()
 				assert.is_true(#line < 700, line)
 			end
 		end
-		assert.is_equal(4, #grants.logged(log, "warn", "Refused"))
+		-- Prosody 13.0.7 takes nothing of the kind for a domain, and that message is refused as well.
+		local takes_any_domain = server:eval [[return require "util.jid".prep "x\ny" ~= nil]]
+		assert.is_equal(takes_any_domain and 4 or 5, #grants.logged(log, "warn", "Refused"))
 		assert.is_equal(1, #grants.logged(log, "info", "sent a message", "to " .. juliet))
 		assert.is_true(#grants.logged(log, "info", "sent a message") <= 2)
 		for line in log:gmatch "[^\n]+" do

@@ -88,6 +88,7 @@ local libraries = {
 				return true
 			end,
 		},
+		idna = { to_ascii = prep, to_unicode = same },
 		stringprep = { nodeprep = prep, nameprep = prep, resourceprep = same },
 	},
 	["util.logger"] = {
@@ -95,6 +96,7 @@ local libraries = {
 			return function() end
 		end,
 	},
+	["util.net"] = { pton = function() end },
 	["util.hashes"] = { sha1 = sha1 },
 	["util.table"] = {
 		create = function()

@@ -157,7 +157,10 @@ function soak.tables(host)
 				if not name then
 					break
 				end
-				walk(upvalue, name)
+				-- What is kept for some seconds is bounded, and may be of the server's own (roles).
+				if name ~= "recent" and name ~= "earlier" then
+					walk(upvalue, name)
+				end
 			end
 		end
 	end
