@@ -166,8 +166,8 @@ describe("doc/protocol.md", function()
 		end)
 	end
 
-	-- XMPP4R changes Ruby's XML parser, of which the one of Debian 13 then parses nothing.
-	local has_xmpp4r = programs.succeeds [[ruby -r xmpp4r -e "REXML::Document.new('<a><b/></a>' + 10.chr)"]]
+	-- XMPP4R changes Ruby's XML parser, of which the one of Debian 13 then fails at elements within others of their name.
+	local has_xmpp4r = programs.succeeds [[ruby -r xmpp4r -e "REXML::Document.new('<m><a><m><b>h</b></m></a></m>')"]]
 	for _, language in ipairs {
 		{
 			fence = "js",

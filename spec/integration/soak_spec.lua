@@ -165,6 +165,14 @@ describe("soak:", function()
 	for _, what in ipairs { "messages", "connections" } do
 		it("the memory would not be if a small table were left of each of the " .. what, function()
 			run()
+			-- On a busy machine there may be few of them so far.
+			local function leaked()
+				return (samples[#samples][what] - samples[math.floor(#samples / 2)][what]) * small_table / 1024
+			end
+			local most = 4 * #samples
+			while leaked() < 4 * allowance and #samples < most do
+				chapter()
+			end
 			local grown = growth(samples, function(sample)
 				return sample.kib + sample[what] * small_table / 1024
 			end)
