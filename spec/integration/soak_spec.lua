@@ -149,7 +149,7 @@ describe("soak:", function()
 	it("the memory is flat over the last half", function()
 		run()
 		local grown, allowed
-		local most = 2 * #samples
+		local most = 4 * #samples
 		repeat
 			if grown then
 				chapter()
