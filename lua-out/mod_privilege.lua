@@ -3361,45 +3361,98 @@ local function create_write_queue(service)
 	return { add = add, flush = flush, before_stanza = before_stanza }
 end
 
--- ==== src/presence/contact_cache.ts ====
+-- ==== src/presence/presence_form.ts ====
 
---- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
-local max_length = 500
+--- What of a form goes out: XML text from the end of the start tag's 'from' on.
+local function presence_of(form)
+	return string.sub(form, (string.find(form, "[ >]")))
+end
+
+--- Writes presences in the form in which they are remembered: as XML text without the addresses, the id and the time.
+local function create_presence_forms()
+	--- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
+	local max_length = 500
+
+	-- The presence that was written last: a server sends each of a contact's viewers the same one.
+	local last
+
+	--- Whether the attributes of an element are among those of another.
+	local function has_attributes_of(element, other)
+		for name, value in pairs(other.attr) do
+			if element.attr[name] ~= value then
+				return false
+			end
+		end
+		return true
+	end
+
+	--- Whether two elements have the same children.
+	local function has_children_of(a, b)
+		local count = 0
+		for i, child in ipairs(a) do
+			local other = b[i]
+			if child ~= other then
+				if type(child) == "string" or other == nil or type(other) == "string" or child.name ~= other.name then
+					return false
+				end
+				if not has_attributes_of(child, other) or not has_attributes_of(other, child) or not has_children_of(child, other) then
+					return false
+				end
+			end
+			count = i
+		end
+		return b[count + 1] == nil
+	end
+
+	--- The form of a presence, however long; and of that the part that tells how available the contact is.
+	local function write(stanza)
+		local lang = stanza.attr["xml:lang"]
+		local parts = { lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">" }
+		local essence = ""
+		for _, child in ipairs(stanza.tags) do
+			if child.attr.xmlns ~= "urn:xmpp:delay" then
+				local written = tostring(child)
+				local text = is_well_formed(written) and written or ""
+				parts[#parts + 1] = text
+				if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
+					essence = essence .. text
+				end
+			end
+		end
+		parts[#parts + 1] = "</presence>"
+		return table.concat(parts), essence
+	end
+
+	--- Shortens a form; its hash tells whether it is the same again.
+	local function shorten(whole, essence)
+		return hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
+	end
+
+	--- The form of a presence, shortened.
+	local function short_form(stanza)
+		local whole, essence = write(stanza)
+		return shorten(whole, essence)
+	end
+
+	--- The form of a presence, shortened if it is long.
+	local function form(stanza)
+		if not last or last.stanza.attr["xml:lang"] ~= stanza.attr["xml:lang"] or not has_children_of(last.stanza, stanza) then
+			local whole, essence = write(stanza)
+			last = { stanza = stanza, form = #whole <= max_length and whole or shorten(whole, essence) }
+		end
+		return last.form
+	end
+
+	return { form = form, short_form = short_form }
+end
+
+-- ==== src/presence/contact_cache.ts ====
 
 --- What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources.
 local max_kept = 10000
 
 --- About what a resource needs beside its texts, in bytes.
 local resource_cost = 300
-
---- A presence as it is remembered: what goes without its addresses, id and time.
---
--- @param limit the length up to which that is the whole presence
-local function remembered_form(stanza, limit)
-	local parts = {}
-	local essence = ""
-	local lang = stanza.attr["xml:lang"]
-	parts[#parts + 1] = lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">"
-	for _, child in ipairs(stanza.tags) do
-		if child.attr.xmlns ~= "urn:xmpp:delay" then
-			local written = tostring(child)
-			local text = is_well_formed(written) and written or ""
-			parts[#parts + 1] = text
-			if #essence + #text < 100 and (child.name == "show" or child.name == "priority") then
-				essence = essence .. text
-			end
-		end
-	end
-	parts[#parts + 1] = "</presence>"
-	local whole = table.concat(parts)
-	-- The hash tells whether a shortened one is the same again.
-	return #whole <= limit and whole or hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
-end
-
---- What of a remembered form goes out: XML text from the end of the start tag's 'from' on.
-local function presence_of(form)
-	return string.sub(form, (string.find(form, "[ >]")))
-end
 
 --- Whether a user sees a presence.
 local function is_seen_by(remembered, username)
@@ -3429,6 +3482,7 @@ end
 --
 -- Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
 local function create_contact_cache()
+	local forms = create_presence_forms()
 	local contacts = {}
 	-- The contacts that users see, by user.
 	local users = {}
@@ -3521,7 +3575,7 @@ local function create_contact_cache()
 	local function available(contact, resource, username, stanza)
 		local resources = of(contact) or {}
 		local before = resources[resource]
-		local form = remembered_form(stanza, max_length)
+		local form = forms.form(stanza)
 		if before and before.form == form then
 			before.heard_at = os.time()
 			note_user(before, contact, username, before.form)
@@ -3530,7 +3584,7 @@ local function create_contact_cache()
 		local room = max_kept - kept_bytes(resources)
 		if before then
 			if #form - #before.form > room then
-				form = remembered_form(stanza, 0)
+				form = forms.short_form(stanza)
 			end
 			local is_new = before.form ~= form
 			before.heard_at = os.time()
@@ -4759,29 +4813,25 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Calls what changes what the cache has of a contact, and tells what that changes for such entities.
-	--
-	-- @param stanza the available presence that makes the change, nil for the end of some
-	-- @param change returns, of ends, the resources that nobody sees any more
-	-- @param username the user who got that presence, or does not see some any more; nil where they end for all
-	local function watch(contact, stanza, change, username)
-		local result = change()
+	--- Tells such entities of an available presence that a user got, and that the cache has by now.
+	local function receive_available(contact, resource, username, stanza)
 		local connections = entities.receivers("covered_contacts")
-		if not stanza then
-			for _, connection in ipairs(connections) do
-				tell_ended(connection, contact, result, username)
-			end
-			return result
-		end
-		local _, _, part = jid.split(stanza.attr.from)
-		local resource = part or ""
-		local form = cache.form_of(contact, resource, username)
-		if form ~= nil then
-			for _, connection in ipairs(connections) do
+		if #connections > 0 then
+			local form = cache.form_of(contact, resource, username)
+			for _, connection in ipairs(form ~= nil and connections or {}) do
 				tell_available(connection, contact, resource, form, username, stanza)
 			end
 		end
-		return result
+	end
+
+	--- Tells such entities that a user does not see some resources of a contact any more, after the cache has forgotten them.
+	--
+	-- @param ended the resources that nobody sees any more
+	-- @param username nil where they ended for all users
+	local function receive_end(contact, ended, username)
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			tell_ended(connection, contact, ended, username)
+		end
 	end
 
 	--- Tells a connection what a user whom its grant covers sees of a contact, as far as it was told of none of that.
@@ -4849,7 +4899,16 @@ local function create_covered_contacts(entities, cache, delivery)
 		pictures[connection] = nil
 	end
 
-	return { watch = watch, show = show, hide = hide, narrow = narrow, keep = keep, end_others = end_others, forget = forget }
+	return {
+		receive_available = receive_available,
+		receive_end = receive_end,
+		show = show,
+		hide = hide,
+		narrow = narrow,
+		keep = keep,
+		end_others = end_others,
+		forget = forget,
+	}
 end
 
 -- ==== src/presence/endings.ts ====
@@ -4873,17 +4932,17 @@ local function create_endings(add_timer, finish)
 	end
 
 	--- Ends one if it is to end yet.
-	local function finish_waiting(ending)
-		if is_waiting(ending.contact, ending.viewer) then
-			waiting[ending.viewer][ending.contact] = nil
-			finish(ending)
+	local function finish_waiting(contact, viewer)
+		if is_waiting(contact, viewer) then
+			waiting[viewer][contact] = nil
+			finish({ contact = contact, viewer = viewer })
 		end
 	end
 
 	--- Ends what is to end yet of a contact, and of what a user sees of it: before it is there again.
 	local function settle(contact, username)
-		finish_waiting({ contact = contact, viewer = "" })
-		finish_waiting({ contact = contact, viewer = username })
+		finish_waiting(contact, "")
+		finish_waiting(contact, username)
 	end
 
 	--- Ends one more in a slice; false when none is left.
@@ -4896,7 +4955,7 @@ local function create_endings(add_timer, finish)
 			return false
 		end
 		position = position + 1
-		finish_waiting(ending)
+		finish_waiting(ending.contact, ending.viewer)
 		return true
 	end
 
@@ -5007,21 +5066,17 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 
 	--- Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources.
 	local function gone(contact, username, before)
-		return covered.watch(contact, nil, function()
-			return cache.gone(contact, nil, username, before)
-		end)
+		local ended = cache.gone(contact, nil, username, before)
+		covered.receive_end(contact, ended)
+		return ended
 	end
 
 	--- Tells what follows from a user's not seeing a contact any more.
 	local function unseen(username, contact)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(
-			contact,
-			covered.watch(contact, nil, function()
-				return cache.unseen(contact, nil, username)
-			end, username),
-			is_crowded
-		)
+		local ended = cache.unseen(contact, nil, username)
+		covered.receive_end(contact, ended, username)
+		tell_end(contact, ended, is_crowded)
 	end
 
 	--- Ends all of a contact, or what a user sees of it.
@@ -5047,11 +5102,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		endings.settle(contact, username)
 		if has_contact(username, contact) then
 			probes.answer(contact, username, false)
-			if
-				covered.watch(contact, event.stanza, function()
-					return cache.available(contact, presence.resource, username, event.stanza)
-				end, username)
-			then
+			local is_new = cache.available(contact, presence.resource, username, event.stanza)
+			covered.receive_available(contact, presence.resource, username, event.stanza)
+			if is_new then
 				delivery.tell_contact(contact, event.stanza.attr.from, event.stanza)
 			end
 		end
@@ -5093,10 +5146,8 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		local is_crowded = cache.is_crowded(contact)
 		-- It may be one too many to be remembered, and was told.
 		local may_be_told = is_crowded and resource ~= "" and resources[resource] == nil and has_contact(presence.username, contact)
-		local function change()
-			return is_error and forget_failed(presence) or forget_unavailable(presence)
-		end
-		local ended = covered.watch(contact, nil, change, presence.username)
+		local ended = is_error and forget_failed(presence) or forget_unavailable(presence)
+		covered.receive_end(contact, ended, presence.username)
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
 		if not is_error and (is_whole or may_be_told or #ended == 1 and ended[1] == resource) then
 			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)

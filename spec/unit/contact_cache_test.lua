@@ -9,6 +9,9 @@ local test = support.suite "contact cache"
 
 local contact = "nurse@verona.lit"
 
+-- Longer forms are shortened
+local max_length = 500
+
 local now = 1000
 local parts = support.load { os = setmetatable({
 	time = function()
@@ -114,6 +117,32 @@ test("B8.4 remembers what to tell, without addresses, id and time", function()
 	equal(told(cache, "one"), " xml:lang='&apos;&lt;'><status>a &lt; b</status><c xmlns='urn:c'/></presence>")
 end)
 
+test("B8.3 a presence is told apart from the one before by whatever differs in it", function()
+	local cache = parts.create_contact_cache()
+	local function client(attributes, text, inner)
+		return presence():tag("x", attributes):text(text):tag("y"):text(inner):up():up()
+	end
+	local different = {
+		client({ a = "1" }, "text", "inner"),
+		client({ a = "2" }, "text", "inner"),
+		client({ a = "2", b = "1" }, "text", "inner"),
+		client({ b = "1" }, "text", "inner"),
+		client({ b = "1" }, "other", "inner"),
+		client({ b = "1" }, "other", "nested"),
+		client({ b = "1" }, "other", "nested"):tag("show"):text("away"):up(),
+		client({ b = "1" }, "other", "nested"):tag("show"):up(),
+		client({ b = "1" }, "other", "nested"):tag("status"):up(),
+		client({ b = "1" }, "other", "nested"):text("status"),
+		client({ b = "1" }, "other", "nested"),
+		st.presence({ ["xml:lang"] = "it" }),
+		presence(),
+	}
+	for i, stanza in ipairs(different) do
+		equal({ i, cache.available(contact, "one", "juliet", stanza) }, { i, i ~= 11 })
+		equal({ i, cache.available(contact, "one", "romeo", st.clone(stanza)) }, { i, false })
+	end
+end)
+
 test("B11 of a long presence only what matters is remembered, and that it is the same", function()
 	local cache = parts.create_contact_cache()
 	local function long(status)
@@ -121,7 +150,7 @@ test("B11 of a long presence only what matters is remembered, and that it is the
 	end
 	equal(cache.available(contact, "one", "juliet", long "a"), true)
 	equal(told(cache, "one"), "><show>dnd</show><priority>5</priority></presence>")
-	luaunit.assertTrue(#cache.of(contact).one.form <= parts.max_length)
+	luaunit.assertTrue(#cache.of(contact).one.form <= max_length)
 	-- and is still told apart
 	equal(cache.available(contact, "one", "juliet", long "a"), false)
 	equal(cache.available(contact, "one", "juliet", long "b"), true)
@@ -131,9 +160,9 @@ end)
 test("B11 a presence is remembered whole up to the limit", function()
 	local cache = parts.create_contact_cache()
 	local rest = #"><status></status></presence>"
-	cache.available(contact, "one", "juliet", with_status(("x"):rep(parts.max_length - rest)))
-	equal(#told(cache, "one"), parts.max_length)
-	cache.available(contact, "one", "juliet", with_status(("x"):rep(parts.max_length - rest + 1)))
+	cache.available(contact, "one", "juliet", with_status(("x"):rep(max_length - rest)))
+	equal(#told(cache, "one"), max_length)
+	cache.available(contact, "one", "juliet", with_status(("x"):rep(max_length - rest + 1)))
 	equal(told(cache, "one"), "></presence>")
 end)
 
@@ -143,7 +172,7 @@ test("B11 no presence is remembered longer than the limit, whatever it is made o
 		cache.available(contact, "one", "juliet", stanza)
 		return #cache.of(contact).one.form
 	end
-	luaunit.assertTrue(length_of(st.presence({ ["xml:lang"] = ("x"):rep(5000) })) <= parts.max_length)
+	luaunit.assertTrue(length_of(st.presence({ ["xml:lang"] = ("x"):rep(5000) })) <= max_length)
 	for _, name in ipairs { "show", "priority", "status", "x" } do
 		local long_text, many, both = presence(), presence(), presence()
 		long_text:tag(name):text(("y"):rep(5000)):up()
@@ -152,7 +181,7 @@ test("B11 no presence is remembered longer than the limit, whatever it is made o
 			both:tag(name, { attribute = ("y"):rep(60) }):up()
 		end
 		for _, stanza in ipairs { long_text, many, both } do
-			luaunit.assertTrue(length_of(stanza) <= parts.max_length, name)
+			luaunit.assertTrue(length_of(stanza) <= max_length, name)
 		end
 	end
 end)

@@ -1,16 +1,14 @@
-import * as hashes from "util.hashes";
-import * as st from "util.stanza";
-import { is_well_formed } from "../prosody/send";
+import { create_presence_forms } from "./presence_form";
 
 /** A presence that some of a resource's viewers got. */
 interface Form {
-	/** As `remembered_form` has it, or `lost_form`. */
+	/** As `create_presence_forms` has it, or `lost_form`. */
 	text: string;
 }
 
 /** What is remembered of a contact's resource. */
 interface Remembered {
-	/** The presence that came last, to whomever, as `remembered_form` has it. */
+	/** The presence that came last, to whomever, as `create_presence_forms` has it. */
 	form: string;
 	/** When it came last, as os.time() has it. */
 	heard_at: number;
@@ -27,45 +25,11 @@ type Viewers = string | LuaTable<string, Form>;
 /** By resource, "" for a contact that has none. */
 type Resources = LuaTable<string, Remembered>;
 
-/** Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need. */
-const max_length = 500;
-
 /** What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources. */
 const max_kept = 10000;
 
 /** About what a resource needs beside its texts, in bytes. */
 const resource_cost = 300;
-
-/**
- * A presence as it is remembered: what goes without its addresses, id and time.
- *
- * @param limit the length up to which that is the whole presence
- */
-function remembered_form(stanza: Stanza, limit: number): string {
-	const parts: string[] = [];
-	let essence = "";
-	const lang = stanza.attr["xml:lang"];
-	parts.push(lang !== undefined ? " xml:lang='" + st.xml_escape(lang) + "'>" : ">");
-	for (const [, child] of ipairs(stanza.tags)) {
-		if (child.attr.xmlns !== "urn:xmpp:delay") {
-			const written = tostring(child);
-			const text = is_well_formed(written) ? written : "";
-			parts.push(text);
-			if (essence.length + text.length < 100 && (child.name === "show" || child.name === "priority")) {
-				essence = essence + text;
-			}
-		}
-	}
-	parts.push("</presence>");
-	const whole = table.concat(parts);
-	// The hash tells whether a shortened one is the same again.
-	return whole.length <= limit ? whole : hashes.sha1(whole, true) + ">" + essence + "</presence>";
-}
-
-/** What of a remembered form goes out: XML text from the end of the start tag's 'from' on. */
-export function presence_of(form: string): string {
-	return string.sub(form, string.find(form, "[ >]")[0]);
-}
 
 /** Whether a user sees a presence. */
 export function is_seen_by(remembered: Remembered, username: string): boolean {
@@ -104,6 +68,7 @@ export interface SavedContacts {
  * Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
  */
 export function create_contact_cache() {
+	const forms = create_presence_forms();
 	let contacts = new LuaTable<string, Resources>();
 	// The contacts that users see, by user.
 	let users = new LuaTable<string, LuaTable<string, true>>();
@@ -198,7 +163,7 @@ export function create_contact_cache() {
 	function available(contact: string, resource: string, username: string, stanza: Stanza): boolean {
 		const resources = of(contact) ?? new LuaTable<string, Remembered>();
 		const before = resources.get(resource) as Remembered | undefined;
-		let form = remembered_form(stanza, max_length);
+		let form = forms.form(stanza);
 		if (before && before.form === form) {
 			before.heard_at = os.time();
 			note_user(before, contact, username, before.form);
@@ -207,7 +172,7 @@ export function create_contact_cache() {
 		const room = max_kept - kept_bytes(resources);
 		if (before) {
 			if (form.length - before.form.length > room) {
-				form = remembered_form(stanza, 0);
+				form = forms.short_form(stanza);
 			}
 			const is_new = before.form !== form;
 			before.heard_at = os.time();

@@ -110,17 +110,17 @@ export function create_contact_presence(
 
 	/** Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources. */
 	function gone(contact: string, username: string | undefined, before: number | undefined): string[] {
-		return covered.watch(contact, undefined, () => cache.gone(contact, undefined, username, before));
+		const ended = cache.gone(contact, undefined, username, before);
+		covered.receive_end(contact, ended);
+		return ended;
 	}
 
 	/** Tells what follows from a user's not seeing a contact any more. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(
-			contact,
-			covered.watch(contact, undefined, () => cache.unseen(contact, undefined, username), username),
-			is_crowded,
-		);
+		const ended = cache.unseen(contact, undefined, username);
+		covered.receive_end(contact, ended, username);
+		tell_end(contact, ended, is_crowded);
 	}
 
 	/** Ends all of a contact, or what a user sees of it. */
@@ -146,7 +146,9 @@ export function create_contact_presence(
 		endings.settle(contact, username);
 		if (has_contact(username, contact)) {
 			probes.answer(contact, username, false);
-			if (covered.watch(contact, event.stanza, () => cache.available(contact, presence.resource, username, event.stanza), username)) {
+			const is_new = cache.available(contact, presence.resource, username, event.stanza);
+			covered.receive_available(contact, presence.resource, username, event.stanza);
+			if (is_new) {
 				delivery.tell_contact(contact, event.stanza.attr.from!, event.stanza);
 			}
 		}
@@ -188,8 +190,8 @@ export function create_contact_presence(
 		const is_crowded = cache.is_crowded(contact);
 		// It may be one too many to be remembered, and was told.
 		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
-		const change = (): string[] => (is_error ? forget_failed(presence) : forget_unavailable(presence));
-		const ended = covered.watch(contact, undefined, change, presence.username);
+		const ended = is_error ? forget_failed(presence) : forget_unavailable(presence);
+		covered.receive_end(contact, ended, presence.username);
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
 			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);

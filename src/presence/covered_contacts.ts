@@ -1,10 +1,10 @@
-import * as jid from "util.jid";
 import { attribute } from "../prosody/send";
 import type { Connection, Entities } from "../entities/entities";
-import { keys_of, presence_of } from "./contact_cache";
+import { keys_of } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import { presence_rest, unavailable_rest } from "./delivery";
 import type { Delivery } from "./delivery";
+import { presence_of } from "./presence_form";
 
 /** What a connection was told of a contact's resource. */
 interface Told {
@@ -155,31 +155,27 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/**
-	 * Calls what changes what the cache has of a contact, and tells what that changes for such entities.
-	 *
-	 * @param stanza the available presence that makes the change, nil for the end of some
-	 * @param change returns, of ends, the resources that nobody sees any more
-	 * @param username the user who got that presence, or does not see some any more; nil where they end for all
-	 */
-	function watch<T>(contact: string, stanza: Stanza | undefined, change: (this: void) => T, username?: string): T {
-		const result = change();
+	/** Tells such entities of an available presence that a user got, and that the cache has by now. */
+	function receive_available(contact: string, resource: string, username: string, stanza: Stanza): void {
 		const connections = entities.receivers("covered_contacts");
-		if (!stanza) {
-			for (const [, connection] of ipairs(connections)) {
-				tell_ended(connection, contact, result as unknown as string[], username);
-			}
-			return result;
-		}
-		const [, , part] = jid.split(stanza.attr.from);
-		const resource = part ?? "";
-		const form = cache.form_of(contact, resource, username!);
-		if (form !== undefined) {
-			for (const [, connection] of ipairs(connections)) {
-				tell_available(connection, contact, resource, form, username!, stanza);
+		if (connections.length > 0) {
+			const form = cache.form_of(contact, resource, username);
+			for (const [, connection] of ipairs(form !== undefined ? connections : [])) {
+				tell_available(connection, contact, resource, form!, username, stanza);
 			}
 		}
-		return result;
+	}
+
+	/**
+	 * Tells such entities that a user does not see some resources of a contact any more, after the cache has forgotten them.
+	 *
+	 * @param ended the resources that nobody sees any more
+	 * @param username nil where they ended for all users
+	 */
+	function receive_end(contact: string, ended: string[], username?: string): void {
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			tell_ended(connection, contact, ended, username);
+		}
 	}
 
 	/** Tells a connection what a user whom its grant covers sees of a contact, as far as it was told of none of that. */
@@ -247,6 +243,6 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		pictures.delete(connection);
 	}
 
-	return { watch, show, hide, narrow, keep, end_others, forget };
+	return { receive_available, receive_end, show, hide, narrow, keep, end_others, forget };
 }
 export type CoveredContacts = ReturnType<typeof create_covered_contacts>;

@@ -29,17 +29,17 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 	}
 
 	/** Ends one if it is to end yet. */
-	function finish_waiting(ending: Ending): void {
-		if (is_waiting(ending.contact, ending.viewer)) {
-			waiting.get(ending.viewer).delete(ending.contact);
-			finish(ending);
+	function finish_waiting(contact: string, viewer: string): void {
+		if (is_waiting(contact, viewer)) {
+			waiting.get(viewer).delete(contact);
+			finish({ contact: contact, viewer: viewer });
 		}
 	}
 
 	/** Ends what is to end yet of a contact, and of what a user sees of it: before it is there again. */
 	function settle(contact: string, username: string): void {
-		finish_waiting({ contact: contact, viewer: "" });
-		finish_waiting({ contact: contact, viewer: username });
+		finish_waiting(contact, "");
+		finish_waiting(contact, username);
 	}
 
 	/** Ends one more in a slice; false when none is left. */
@@ -52,7 +52,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 			return false;
 		}
 		position = position + 1;
-		finish_waiting(ending);
+		finish_waiting(ending.contact, ending.viewer);
 		return true;
 	}
 

@@ -1,0 +1,86 @@
+import * as hashes from "util.hashes";
+import * as st from "util.stanza";
+import { is_well_formed } from "../prosody/send";
+
+/** What of a form goes out: XML text from the end of the start tag's 'from' on. */
+export function presence_of(form: string): string {
+	return string.sub(form, string.find(form, "[ >]")[0]);
+}
+
+/** Writes presences in the form in which they are remembered: as XML text without the addresses, the id and the time. */
+export function create_presence_forms() {
+	/** Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need. */
+	const max_length = 500;
+
+	// The presence that was written last: a server sends each of a contact's viewers the same one.
+	let last: { stanza: Stanza; form: string } | undefined;
+
+	/** Whether the attributes of an element are among those of another. */
+	function has_attributes_of(element: Stanza, other: Stanza): boolean {
+		for (const [name, value] of pairs(other.attr)) {
+			if (element.attr[name] !== value) {
+				return false;
+			}
+		}
+		return true;
+	}
+
+	/** Whether two elements have the same children. */
+	function has_children_of(a: Stanza, b: Stanza): boolean {
+		let count = 0;
+		for (const [i, child] of ipairs(a as unknown as ArrayLike<Stanza | string>)) {
+			const other = b[i];
+			if (child !== other) {
+				if (typeof child === "string" || other === undefined || typeof other === "string" || child.name !== other.name) {
+					return false;
+				}
+				if (!has_attributes_of(child, other) || !has_attributes_of(other, child) || !has_children_of(child, other)) {
+					return false;
+				}
+			}
+			count = i;
+		}
+		return b[count + 1] === undefined;
+	}
+
+	/** The form of a presence, however long; and of that the part that tells how available the contact is. */
+	function write(stanza: Stanza): LuaMultiReturn<[string, string]> {
+		const lang = stanza.attr["xml:lang"];
+		const parts = [lang !== undefined ? " xml:lang='" + st.xml_escape(lang) + "'>" : ">"];
+		let essence = "";
+		for (const [, child] of ipairs(stanza.tags)) {
+			if (child.attr.xmlns !== "urn:xmpp:delay") {
+				const written = tostring(child);
+				const text = is_well_formed(written) ? written : "";
+				parts.push(text);
+				if (essence.length + text.length < 100 && (child.name === "show" || child.name === "priority")) {
+					essence = essence + text;
+				}
+			}
+		}
+		parts.push("</presence>");
+		return $multi(table.concat(parts), essence);
+	}
+
+	/** Shortens a form; its hash tells whether it is the same again. */
+	function shorten(whole: string, essence: string): string {
+		return hashes.sha1(whole, true) + ">" + essence + "</presence>";
+	}
+
+	/** The form of a presence, shortened. */
+	function short_form(stanza: Stanza): string {
+		const [whole, essence] = write(stanza);
+		return shorten(whole, essence);
+	}
+
+	/** The form of a presence, shortened if it is long. */
+	function form(stanza: Stanza): string {
+		if (!last || last.stanza.attr["xml:lang"] !== stanza.attr["xml:lang"] || !has_children_of(last.stanza, stanza)) {
+			const [whole, essence] = write(stanza);
+			last = { stanza: stanza, form: whole.length <= max_length ? whole : shorten(whole, essence) };
+		}
+		return last.form;
+	}
+
+	return { form, short_form };
+}
