@@ -3777,6 +3777,45 @@ local function presence_rest(stanza)
 	return string.sub(text, #"<presence" + 1)
 end
 
+--- Writes the presences of users' clients in that form, and keeps what it wrote as long as the server has the presence.
+local function create_presence_texts()
+	local end_tag = "</presence>"
+
+	--- By stanza, with the number of the children that the stanza had.
+	local kept = setmetatable({}, { __mode = "k" })
+
+	--- A kept text with the children that were added to its stanza since; nil where it has to be written anew.
+	local function extended(stanza, rest, children)
+		if string.sub(rest, -#end_tag) ~= end_tag then
+			return nil
+		end
+		local parts = { string.sub(rest, 1, -#end_tag - 1) }
+		for i, child in ipairs(stanza) do
+			if i > children then
+				parts[#parts + 1] = type(child) == "string" and st.xml_escape(child) or tostring(child)
+			end
+		end
+		parts[#parts + 1] = end_tag
+		local text = table.concat(parts)
+		return is_well_formed(text) and text or nil
+	end
+
+	--- Writes the presence of a client that is available. The server may add children to it later: mod_presence adds the time.
+	local function rest_of(stanza)
+		local children = #stanza
+		local before = kept[stanza]
+		if before and before.children == children then
+			return before.rest
+		end
+		local longer = before and before.children < children and extended(stanza, before.rest, before.children) or nil
+		local rest = longer or presence_rest(stanza)
+		kept[stanza] = { children = children, rest = rest }
+		return rest
+	end
+
+	return { rest_of = rest_of }
+end
+
 --- An unavailable presence in that form.
 local function unavailable_rest(from)
 	return attribute("from", from) .. " type='unavailable'/>"
@@ -3794,6 +3833,8 @@ end
 
 --- Decides which connections are told a presence, and tells them.
 local function create_delivery(host, entities, users, heard, statistics)
+	local texts = create_presence_texts()
+
 	--- Whether the grant of a connection's entity covers a user.
 	local function covers(connection, username)
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username)
@@ -3859,7 +3900,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 		local rest
 		for _, connection in ipairs(entities.receivers("presence")) do
 			if may_tell_broadcast(connection, session) then
-				rest = rest or presence_rest(stanza)
+				rest = rest or (stanza.attr.type == nil and texts.rest_of(stanza) or presence_rest(stanza))
 				tell(connection, session.full_jid, rest)
 				-- The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
 				if directed then
@@ -3905,6 +3946,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 	end
 
 	return {
+		rest_of = texts.rest_of,
 		covers = covers,
 		may_tell_of = may_tell_of,
 		may_tell_user = may_tell_user,
@@ -5359,7 +5401,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 	--- Adds the presences of a user's clients to what an entity is told when it comes.
 	local function collect(collection, username)
 		for _, session in ipairs(available_sessions(username)) do
-			collection.add(session.full_jid, presence_rest(session.presence))
+			collection.add(session.full_jid, delivery.rest_of(session.presence))
 		end
 	end
 
@@ -5381,7 +5423,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		for _, connection in ipairs(entity and entity.connections or {}) do
 			if delivery.may_tell_user(connection, username) then
 				for _, session in ipairs(available_sessions(username)) do
-					delivery.tell(connection, session.full_jid, presence_rest(session.presence))
+					delivery.tell(connection, session.full_jid, delivery.rest_of(session.presence))
 				end
 			end
 		end

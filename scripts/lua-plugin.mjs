@@ -21,7 +21,7 @@ export function create_plugin(source_file, sections) {
 	function statement(node, context) {
 		const translated = translate_statement(node, context);
 		if (ts.isFunctionDeclaration(node)) note_end(node, translated.at(-1)?.right?.[0]);
-		if (translated.length === 0 || !node.parent.statements) return translated;
+		if (translated.length === 0 || !node.parent?.statements) return translated;
 		const start = node.getStart(source_file);
 		const section = sections.findLast((other) => other.start <= start);
 		// The line break before a section ends the one before it.

@@ -464,6 +464,28 @@ describe("presence of a host's users", function()
 			assert.is_same({ "juliet@capulet.lit/balcony", "peter@capulet.lit/x" }, caught_up(pubsub))
 		end)
 
+		it("B8.2 is told as it is now, with the time that the server adds, to an entity that heard of it when it came", function()
+			local juliet = server:client("juliet@capulet.lit/balcony", { presence = "<presence/>" })
+			for _, content in ipairs { "<show>away</show>", "", "<status>one</status><x xmlns='urn:example'/>" } do
+				juliet:send("<presence>" .. content .. "</presence>")
+				taken(juliet)
+				caught_up(pubsub)
+				for _ = 1, 2 do
+					pubsub:close()
+					pubsub = server:component "pubsub.capulet.lit"
+					local presence = pubsub:expect { name = "presence" }
+					local delay = table.remove(presence)
+					assert.is_same({ "delay", "urn:xmpp:delay" }, { delay.name, delay.attr.xmlns })
+					table.remove(presence.tags)
+					xml.assert_same(
+						presence,
+						"<presence from='juliet@capulet.lit/balcony' to='pubsub.capulet.lit'>" .. content .. "</presence>"
+					)
+					assert.is_same({}, caught_up(pubsub))
+				end
+			end
+		end)
+
 		it("B8.2 is told to an entity that was connected before the module was loaded", function()
 			server:client "juliet@capulet.lit/balcony"
 			local friar = server:client "friar@capulet.lit/cell"

@@ -14,6 +14,7 @@ for _, area in ipairs {
 	"permissions",
 	"advertisement",
 	"contact_cache",
+	"presence_texts",
 	"roster",
 	"stanzas",
 	"refusals",

@@ -137,7 +137,7 @@ local parts = {
 	"xmlns_privilege_legacy",
 	"create_contact_cache",
 	"presence_of",
-	"max_length",
+	"create_presence_texts",
 	"max_kept",
 	"item_text",
 	"is_contact",

@@ -1,4 +1,5 @@
 import * as jid from "util.jid";
+import * as st from "util.stanza";
 import { attribute, create_batch, is_well_formed, send_text } from "../prosody/send";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
@@ -29,6 +30,45 @@ export function presence_rest(stanza: Stanza): string {
 	return string.sub(text, "<presence".length + 1);
 }
 
+/** Writes the presences of users' clients in that form, and keeps what it wrote as long as the server has the presence. */
+export function create_presence_texts() {
+	const end_tag = "</presence>";
+
+	/** By stanza, with the number of the children that the stanza had. */
+	const kept = setmetatable(new LuaTable<Stanza, { children: number; rest: string }>(), { __mode: "k" });
+
+	/** A kept text with the children that were added to its stanza since; nil where it has to be written anew. */
+	function extended(stanza: Stanza, rest: string, children: number): string | undefined {
+		if (string.sub(rest, -end_tag.length) !== end_tag) {
+			return undefined;
+		}
+		const parts = [string.sub(rest, 1, -end_tag.length - 1)];
+		for (const [i, child] of ipairs(stanza as unknown as (Stanza | string)[])) {
+			if (i > children) {
+				parts.push(typeof child === "string" ? st.xml_escape(child) : tostring(child));
+			}
+		}
+		parts.push(end_tag);
+		const text = table.concat(parts);
+		return is_well_formed(text) ? text : undefined;
+	}
+
+	/** Writes the presence of a client that is available. The server may add children to it later: mod_presence adds the time. */
+	function rest_of(stanza: Stanza): string {
+		const children = (stanza as unknown as unknown[]).length;
+		const before = kept.get(stanza) as { children: number; rest: string } | undefined;
+		if (before && before.children === children) {
+			return before.rest;
+		}
+		const longer = before && before.children < children ? extended(stanza, before.rest, before.children) : undefined;
+		const rest = longer ?? presence_rest(stanza);
+		kept.set(stanza, { children: children, rest: rest });
+		return rest;
+	}
+
+	return { rest_of };
+}
+
 /** An unavailable presence in that form. */
 export function unavailable_rest(from: string): string {
 	return attribute("from", from) + " type='unavailable'/>";
@@ -46,6 +86,8 @@ export function is_seen_by_contact(item: RosterItem | undefined): boolean {
 
 /** Decides which connections are told a presence, and tells them. */
 export function create_delivery(host: string, entities: Entities, users: Users, heard: Heard, statistics: Statistics) {
+	const texts = create_presence_texts();
+
 	/** Whether the grant of a connection's entity covers a user. */
 	function covers(connection: Connection, username: string): boolean {
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username);
@@ -115,7 +157,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
 			if (may_tell_broadcast(connection, session)) {
-				rest = rest ?? presence_rest(stanza);
+				rest = rest ?? (stanza.attr.type === undefined ? texts.rest_of(stanza) : presence_rest(stanza));
 				tell(connection, session.full_jid!, rest);
 				// The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
 				if (directed) {
@@ -164,7 +206,18 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		return { add, write, flush: batch.flush };
 	}
 
-	return { covers, may_tell_of, may_tell_user, may_tell_contact, tell, tell_uncovered, tell_broadcast, tell_contact, create_collection };
+	return {
+		rest_of: texts.rest_of,
+		covers,
+		may_tell_of,
+		may_tell_user,
+		may_tell_contact,
+		tell,
+		tell_uncovered,
+		tell_broadcast,
+		tell_contact,
+		create_collection,
+	};
 }
 
 export type Delivery = ReturnType<typeof create_delivery>;

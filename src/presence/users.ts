@@ -1,6 +1,6 @@
 import type { AddTimer } from "../prosody/timers";
 import type { Connection, Entities } from "../entities/entities";
-import { is_seen_by_contact, presence_rest } from "./delivery";
+import { is_seen_by_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
 
 /** Clients, as keys. */
@@ -74,7 +74,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 	/** Adds the presences of a user's clients to what an entity is told when it comes. */
 	function collect(collection: Collection, username: string): void {
 		for (const [, session] of ipairs(available_sessions(username))) {
-			collection.add(session.full_jid!, presence_rest(session.presence!));
+			collection.add(session.full_jid!, delivery.rest_of(session.presence!));
 		}
 	}
 
@@ -96,7 +96,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		for (const [, connection] of ipairs(entity ? entity.connections : [])) {
 			if (delivery.may_tell_user(connection, username)) {
 				for (const [, session] of ipairs(available_sessions(username))) {
-					delivery.tell(connection, session.full_jid!, presence_rest(session.presence!));
+					delivery.tell(connection, session.full_jid!, delivery.rest_of(session.presence!));
 				}
 			}
 		}
