@@ -14,9 +14,10 @@ local timeout = 120
 -- @param server the server
 -- @param count how many users
 -- @param contacts how many contacts each of them has, who are other such users
-function catch_up.make_sessions(server, count, contacts)
+-- @param send_presence whether they send their presences, instead of having sent them before anybody listened
+function catch_up.make_sessions(server, count, contacts, send_presence)
 	server:eval(([[
-		local count, contacts = %d, %d;
+		local count, contacts, send_presence = %d, %d, %s;
 		local st = require "util.stanza";
 		local presence = require "util.xml".parse(%q);
 		local host = module.host;
@@ -38,8 +39,13 @@ function catch_up.make_sessions(server, count, contacts)
 			prosody.hosts[host].sessions[username] = user;
 			prosody.bare_sessions[bare] = user;
 			prosody.full_sessions[full] = session;
+			if send_presence then
+				local stanza = session.presence;
+				session.presence = nil;
+				prosody.core_process_stanza(session, stanza);
+			end
 		end
-	]]):format(count, contacts, traffic.presence "On the balcony"))
+	]]):format(count, contacts, tostring(send_presence or false), traffic.presence "On the balcony"))
 end
 
 -- A component's stream that only counts what comes, for that takes least time beside a server that is being watched

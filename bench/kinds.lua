@@ -4,6 +4,7 @@
 
 local catch_up = require "bench.catch_up"
 local measure = require "bench.measure"
+local presences = require "spec.support.presences"
 local prosody = require "spec.support.prosody"
 local socket = require "socket"
 local traffic = require "bench.traffic"
@@ -383,20 +384,32 @@ end
 
 -- Catch-up
 
+-- online: how many users are; first: the entity connects for the first time, else it was told of the users before
 function kinds.catch_up(work)
 	return fill(work, {
-		name = ("Catch-up with %d users who are online, each"):format(work.online),
 		variants = { "module", "community" },
 		basis = "community",
 		target = 0.45,
 		slice = work.online,
 		entities = { pubsub = "presence = 'managed_entity'" },
 		open = function(server)
-			catch_up.make_sessions(server, work.online, 0)
-			return function()
+			local function connect(count)
 				local stream = catch_up.component(server, "pubsub." .. server.host)
 				stream:shake_hands()
+				stream:wait(count)
+				return stream
+			end
+			if work.first then
+				catch_up.make_sessions(server, work.online, 0)
+			else
+				local stream = connect(0)
+				presences.settle(server)
+				catch_up.make_sessions(server, work.online, 0, true)
 				stream:wait(work.online)
+				stream:close(work.online)
+			end
+			return function()
+				local stream = connect(work.online)
 				return function()
 					stream:close(work.online)
 				end

@@ -155,7 +155,8 @@ return {
 
 	kinds.catch_up {
 		key = "catch-up-300",
-		why = "a gateway connects to a small server",
+		name = "Catch-up with 300 users who are online, each",
+		why = "a gateway of a small server connects again",
 		online = 300,
 		count = 3000,
 		quick_count = 1500,
@@ -163,8 +164,20 @@ return {
 
 	kinds.catch_up {
 		key = "catch-up-10000",
+		name = "Catch-up with 10000 users who are online, each",
 		short = "Catch-up, 10000 users",
-		why = "a gateway connects to a large one",
+		why = "a gateway of a large one connects again",
+		online = 10000,
+		count = 10000,
+		boots = 3,
+		quick_boots = 1,
+	},
+
+	kinds.catch_up {
+		key = "catch-up-first",
+		name = "The same for the first time",
+		why = "the module was loaded when these users were there",
+		first = true,
 		online = 10000,
 		count = 10000,
 		boots = 3,
