@@ -54,6 +54,9 @@ end
 
 -- ==== src/prosody/protect.ts ====
 
+--- The log of the module where no host is known.
+local log_of_module = logger.init("privilege")
+
 --- An error as it may stand in a line of the log.
 local function describe_error(problem)
 	return shown(tostring(problem))
@@ -129,8 +132,6 @@ end
 
 -- ==== src/prosody/accounts.ts ====
 
-local account_log = logger.init("privilege")
-
 --- Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
 -- entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
 local account_span = 2
@@ -139,7 +140,7 @@ local roles = create_recent(account_span)
 
 --- Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone.
 local function account_exists_now(username, host)
-	local exists = protect(account_log, "while the account %s was looked for", username, function()
+	local exists = protect(log_of_module, "while the account %s was looked for", username, function()
 		return usermanager.user_exists(username, host)
 	end) == true
 	if exists then
@@ -193,7 +194,7 @@ end
 -- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
 local function read_roster(username, host)
 	forget_roster(username, host)
-	local roster = protect(account_log, "while the roster of %s was read", username, function()
+	local roster = protect(log_of_module, "while the roster of %s was read", username, function()
 		local loaded, err = rostermanager.load_roster(username, host)
 		return err == nil and loaded or nil
 	end)
@@ -481,11 +482,24 @@ local slice_pause = 0.001
 
 --- Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
 --
--- @param step does a little of it; false when nothing is left, or when it is to end
--- @param slice_end called after each slice
-local function in_slices(add_timer, step, slice_end)
+-- An error in a step is logged, and the work goes on with the next step. A step has to move on before it does what may fail.
+--
+-- @param step does a little of the work; false when nothing is left, or when the work is to end
+-- @param slice_end called after each slice, with whether the work goes on
+-- @param task the work in words for the log: "the users of capulet.lit were counted"
+local function in_slices(add_timer, step, slice_end, task)
+	if task == nil then
+		task = "a long task was done"
+	end
+	local when = "while %s"
 	local last = os.time()
 	local late = 0
+	local goes_on = true
+
+	local function end_slice()
+		slice_end(goes_on)
+	end
+
 	add_timer(slice_pause, function()
 		local second = os.time()
 		late = second > last and late + 1 or 0
@@ -493,14 +507,13 @@ local function in_slices(add_timer, step, slice_end)
 		local began = clock()
 		local stop_at = began + (late > 2 and rare_slice_time or slice_time)
 		local time = began
-		local more = true
 		-- The clock may be set back.
-		while more and time >= began and time < stop_at do
-			more = step()
+		while goes_on and time >= began and time < stop_at do
+			goes_on = protect(log_of_module, when, task, step) ~= false
 			time = clock()
 		end
-		slice_end()
-		return more and math.max(slice_pause, clock() - began) or nil
+		protect(log_of_module, when, task, end_slice)
+		return goes_on and math.max(slice_pause, clock() - began) or nil
 	end)
 end
 
@@ -1024,23 +1037,29 @@ local function create_adoption(service)
 			return finish(entity)
 		end
 		under_way[entity.jid] = true
+		local is_listed = true
 		in_slices(service.add_timer, function()
 			local is_wanted = service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
-			local username = is_wanted and next_username() or nil
-			if username == nil then
-				under_way[entity.jid] = nil
-				if is_wanted then
-					finish(entity)
-				end
+			if not is_wanted or not is_listed then
 				return false
 			end
+			-- A list that fails once fails again: the work ends, and the next `configured` begins it anew.
+			is_listed = false
+			local username = next_username()
+			if username == nil then
+				finish(entity)
+				return false
+			end
+			is_listed = true
 			if uses(username, entity) then
 				service.opting.opt_in(entity, username, "having it in the roster")
 			end
 			return true
-		end, function()
-			return nil
-		end)
+		end, function(goes_on)
+			if not goes_on then
+				under_way[entity.jid] = nil
+			end
+		end, ("the users of " .. entity.jid) .. " were looked for on " .. host)
 	end
 
 	--- Begins that for the entities for which it was not done. To be called when the configuration was read.
@@ -1549,31 +1568,45 @@ local function create_covered_count(service)
 		end
 	end
 
+	--- Ends the counts of several entities. Those that failed are dropped: the next `configured` begins them anew.
+	local function finish(begun, is_complete)
+		for entity, count in pairs(begun) do
+			-- Its grant may not be limited to those who opted in any more.
+			if counts[entity] == count then
+				if is_complete then
+					count.complete = true
+					service.counted(entity, count.number)
+				else
+					counts[entity] = nil
+				end
+			end
+		end
+	end
+
 	--- Goes through the storage for the counts of several entities, in slices.
 	local function count_all(begun)
+		local is_listed = false
 		local names
 		local position = 0
 		in_slices(service.add_timer, function()
-			names = names or service.users.candidates("opted-in") or {}
-			local username = names[position + 1]
+			if not is_listed then
+				-- Not again where that fails
+				is_listed = true
+				names = service.users.candidates("opted-in")
+			end
+			local username = names and names[position + 1]
 			position = position + 1
 			if username ~= nil then
 				for entity, count in pairs(begun) do
 					note(entity, count, username, service.users.covers(entity, "opted-in", username))
 				end
-				return true
 			end
-			for entity, count in pairs(begun) do
-				-- It may not be limited to them any more.
-				if counts[entity] == count then
-					count.complete = true
-					service.counted(entity, count.number)
-				end
+			return username ~= nil
+		end, function(goes_on)
+			if not goes_on then
+				finish(begun, names ~= nil)
 			end
-			return false
-		end, function()
-			return nil
-		end)
+		end, "the users who opted in were counted")
 	end
 
 	--- Counts for the entities that are limited to those who opted in since the configuration was read last.
@@ -4593,16 +4626,16 @@ local function create_catch_up(service)
 			if not heard.is_kept(connection, token) then
 				return false
 			end
-			while current < #steps do
-				-- What fails is left out: the next step goes on behind it.
-				if protect(service.log, "while %s was told presences", connection.address, steps[current + 1]) ~= false then
-					return true
-				end
+			local step = steps[current + 1]
+			if not step then
+				heard.release(connection, token)
+				return false
+			end
+			if not step() then
 				current = current + 1
 			end
-			heard.release(connection, token)
-			return false
-		end, collection.flush)
+			return true
+		end, collection.flush, connection.address .. " was told presences")
 	end
 
 	--- Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more.
@@ -6243,15 +6276,11 @@ local function add_shell_commands(api, everywhere)
 		-- Lua 5.1 cannot wait within a pcall, which consoles are in.
 		if has_async and _VERSION ~= "Lua 5.1" and async.ready() then
 			local wait, done = async.waiter()
-			local is_left = true
-			in_slices(add_timer, function()
-				is_left = step()
-				return is_left
-			end, function()
-				if not is_left then
+			in_slices(add_timer, step, function(goes_on)
+				if not goes_on then
 					done()
 				end
-			end)
+			end, "users were listed for the console")
 			wait()
 			return
 		end
@@ -6353,12 +6382,12 @@ local function add_shell_commands(api, everywhere)
 		local revoked = 0
 		work_through(subject.served.add_timer, function()
 			local username = names[position + 1]
+			position = position + 1
 			local record = username ~= nil and subject.served.users.record(subject.entity.jid, username) or nil
 			if username ~= nil and record then
 				rows[#rows + 1] = { username .. "@" .. subject.host, time_text(record.since), describe_record(record) }
 				revoked = revoked + (record.state == "revoked" and 1 or 0)
 			end
-			position = position + 1
 			return username ~= nil
 		end)
 		print_table(print_line, { "User", "Since", "How" }, rows, max_width)

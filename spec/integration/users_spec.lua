@@ -580,3 +580,70 @@ for _, storage in ipairs { "internal", "sql" } do
 		end)
 	end)
 end
+
+describe("users who have the entity in the roster, where storage raises errors", function()
+	local config = [[
+		VirtualHost "capulet.lit"
+			privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in", roster = "get" } }
+		Component "gateway.capulet.lit" component_secret = "secret"
+	]]
+	local names = { "abram", "gregory", "juliet", "nurse", "peter", "samson" }
+	local server
+
+	before_each(function()
+		local options = { config = (config:gsub('"opted%-in"', '"all"')), users = {}, rosters = {} }
+		for i, username in ipairs(names) do
+			options.users[i] = username .. "@capulet.lit"
+			options.rosters[username .. "@capulet.lit"] = { ["gateway.capulet.lit"] = { subscription = "to" } }
+		end
+		server = prosody.start(options)
+		-- The module opens its storage again, which can fail from now on
+		server:eval ""
+		server:reload_module "privilege"
+	end)
+
+	after_each(function()
+		server:stop()
+	end)
+
+	local function wait_opted_in(mark, users)
+		for _, username in ipairs(users) do
+			server:wait_log(username .. "@capulet.lit opted in to gateway.capulet.lit by having it in the roster", nil, mark)
+		end
+	end
+
+	it("B12.2 have opted in but for those whose records cannot be read", function()
+		server:eval [[
+			prosody.spec_fail = { privilege_get = function (_, username) return username == "juliet" and error "spec failure" end }
+		]]
+		local mark = server:mark()
+		server:reload_config(config)
+		wait_opted_in(mark, { "abram", "gregory", "nurse", "peter", "samson" })
+		server:wait_log("were looked for on capulet.lit: [^\n]*spec failure", nil, mark)
+		assert.is_nil(server:log_since(mark):find("juliet@capulet.lit opted in", 1, true))
+	end)
+
+	it("B12.2 have opted in when the configuration is read again, where the accounts could not be listed to the end", function()
+		server:eval [[
+			local provider = require "core.usermanager".get_provider(module.host);
+			local users = provider.users;
+			function provider.users(...)
+				local next_user, state, start = users(...);
+				local left = 3;
+				provider.users = users;
+				return function (...)
+					left = left - 1;
+					if left < 0 then
+						error "spec failure";
+					end
+					return next_user(...);
+				end, state, start;
+			end
+		]]
+		local mark = server:mark()
+		server:reload_config(config)
+		server:wait_log("were looked for on capulet.lit: [^\n]*spec failure", nil, mark)
+		server:reload_config(config)
+		wait_opted_in(mark, names)
+	end)
+end)

@@ -7,8 +7,9 @@ local equal = luaunit.assertEquals
 local test = support.suite "timers"
 
 --- Begins to go through the numbers up to a count, each of which takes so many microseconds by the clock on the wall.
-local function setup(count, microseconds)
-	local made = { seen = {}, slices = 0, second = 1000, time = 1000 }
+-- @param failing numbers whose steps raise an error, as keys, and `slice_end`
+local function setup(count, microseconds, failing)
+	local made = { seen = {}, slices = 0, left = {}, logged = {}, second = 1000, time = 1000 }
 	local parts = support.load({
 		os = {
 			time = function()
@@ -21,6 +22,13 @@ local function setup(count, microseconds)
 				return made.time / 1000000
 			end,
 		},
+		["util.logger"] = {
+			init = function()
+				return function(level, text, ...)
+					table.insert(made.logged, level .. ": " .. text:format(...))
+				end
+			end,
+		},
 	})
 	local add_timer, go_off, timers = support.timers()
 	made.go_off, made.timers = go_off, timers
@@ -30,10 +38,17 @@ local function setup(count, microseconds)
 		end
 		table.insert(made.seen, #made.seen + 1)
 		made.time = made.time + (type(microseconds) == "function" and microseconds(#made.seen) or microseconds)
+		if failing and failing[#made.seen] then
+			error("step " .. #made.seen, 0)
+		end
 		return true
-	end, function()
+	end, function(is_left)
 		made.slices = made.slices + 1
-	end)
+		made.left[made.slices] = is_left
+		if failing and failing.slice_end then
+			error("end of slice " .. made.slices, 0)
+		end
+	end, "numbers were counted")
 	return made
 end
 
@@ -91,4 +106,32 @@ test("B11 is done at once with nothing", function()
 	local made = setup(0, 100)
 	equal(made.go_off(), nil)
 	equal({ #made.seen, made.slices, #made.timers }, { 0, 1, 0 })
+end)
+
+test("B11 tells after each slice whether anything is left", function()
+	local made = setup(3, 600)
+	made.go_off()
+	equal(made.left, { true })
+	made.go_off()
+	equal(made.left, { true, false })
+end)
+
+test("B11 goes on behind a step that raises an error, which it logs", function()
+	local made = setup(5, 600, { [2] = true, [3] = true, slice_end = true })
+	for _ = 1, 3 do
+		made.go_off()
+	end
+	equal(made.seen, { 1, 2, 3, 4, 5 })
+	equal(made.left, { true, true, false })
+	equal(#made.timers, 0)
+	local function failure(problem)
+		return "error: Another module failed while numbers were counted: " .. problem
+	end
+	equal(made.logged, {
+		failure "step 2",
+		failure "end of slice 1",
+		failure "step 3",
+		failure "end of slice 2",
+		failure "end of slice 3",
+	})
 end)

@@ -159,6 +159,29 @@ test("B12.6 those whom a grant covers are counted after a while, and no others",
 	equal(count.number_of "listed.lit", nil)
 end)
 
+test("B12.6 a storage that raises errors leaves out a user, or has all counted when the configuration is read again", function()
+	local users, store, clock = make()
+	users.keep(gateway, "juliet", record "in")
+	users.keep(gateway, "nurse", record "in")
+	users.keep(gateway, "peter", record "in")
+	clock.now = clock.now + 10
+	local get, list = store.get, store.users
+	function store.users()
+		error "spec failure"
+	end
+	local count, configure, finish = make_count(users, { [gateway] = "opted-in" })
+	equal(finish(), "")
+	equal(count.number_of(gateway), nil)
+	store.users = list
+	function store:get(username)
+		return get(self, username ~= "nurse" and username or error "spec failure")
+	end
+	configure { [gateway] = "opted-in" }
+	equal(finish(), gateway .. " 2")
+	configure { [gateway] = "opted-in" }
+	equal(finish(), "")
+end)
+
 test("B12.6 the number follows who comes and goes, each once", function()
 	local users = make()
 	users.keep(gateway, "juliet", record "in")

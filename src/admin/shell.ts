@@ -129,18 +129,15 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		// Lua 5.1 cannot wait within a pcall, which consoles are in.
 		if (has_async && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
-			let is_left = true;
 			in_slices(
 				add_timer,
-				() => {
-					is_left = step();
-					return is_left;
-				},
-				() => {
-					if (!is_left) {
+				step,
+				(goes_on) => {
+					if (!goes_on) {
 						done();
 					}
 				},
+				"users were listed for the console",
 			);
 			wait();
 			return;
@@ -245,12 +242,12 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		let revoked = 0;
 		work_through(subject.served.add_timer, () => {
 			const username = names[position];
+			position = position + 1;
 			const record = username !== undefined ? subject.served.users.record(subject.entity.jid, username) : undefined;
 			if (username !== undefined && record) {
 				rows.push([username + "@" + subject.host, time_text(record.since), describe_record(record)]);
 				revoked = revoked + (record.state === "revoked" ? 1 : 0);
 			}
-			position = position + 1;
 			return username !== undefined;
 		});
 		print_table(print_line, ["User", "Since", "How"], rows, max_width);

@@ -52,24 +52,33 @@ export function create_adoption(service: AdoptionService) {
 			return finish(entity);
 		}
 		under_way.set(entity.jid, true);
+		let is_listed = true;
 		in_slices(
 			service.add_timer,
 			() => {
 				const is_wanted = service.entities.get(entity.jid) === entity && entity.permissions.users === "opted-in";
-				const username = is_wanted ? next_username() : undefined;
-				if (username === undefined) {
-					under_way.delete(entity.jid);
-					if (is_wanted) {
-						finish(entity);
-					}
+				if (!is_wanted || !is_listed) {
 					return false;
 				}
+				// A list that fails once fails again: the work ends, and the next `configured` begins it anew.
+				is_listed = false;
+				const username = next_username();
+				if (username === undefined) {
+					finish(entity);
+					return false;
+				}
+				is_listed = true;
 				if (uses(username, entity)) {
 					service.opting.opt_in(entity, username, "having it in the roster");
 				}
 				return true;
 			},
-			() => undefined,
+			(goes_on) => {
+				if (!goes_on) {
+					under_way.delete(entity.jid);
+				}
+			},
+			`the users of ${entity.jid} were looked for on ${host}`,
 		);
 	}
 

@@ -56,32 +56,49 @@ export function create_covered_count(service: CoveredCountService) {
 		}
 	}
 
+	/** Ends the counts of several entities. Those that failed are dropped: the next `configured` begins them anew. */
+	function finish(begun: LuaTable<string, Count>, is_complete: boolean): void {
+		for (const [entity, count] of pairs(begun)) {
+			// Its grant may not be limited to those who opted in any more.
+			if (counts.get(entity) === count) {
+				if (is_complete) {
+					count.complete = true;
+					service.counted(entity, count.number);
+				} else {
+					counts.delete(entity);
+				}
+			}
+		}
+	}
+
 	/** Goes through the storage for the counts of several entities, in slices. */
 	function count_all(begun: LuaTable<string, Count>): void {
+		let is_listed = false;
 		let names: string[] | undefined;
 		let position = 0;
 		in_slices(
 			service.add_timer,
 			() => {
-				names = names ?? service.users.candidates("opted-in") ?? [];
-				const username = names[position];
+				if (!is_listed) {
+					// Not again where that fails
+					is_listed = true;
+					names = service.users.candidates("opted-in");
+				}
+				const username = names && names[position];
 				position = position + 1;
 				if (username !== undefined) {
 					for (const [entity, count] of pairs(begun)) {
 						note(entity, count, username, service.users.covers(entity, "opted-in", username));
 					}
-					return true;
 				}
-				for (const [entity, count] of pairs(begun)) {
-					// It may not be limited to them any more.
-					if (counts.get(entity) === count) {
-						count.complete = true;
-						service.counted(entity, count.number);
-					}
-				}
-				return false;
+				return username !== undefined;
 			},
-			() => undefined,
+			(goes_on) => {
+				if (!goes_on) {
+					finish(begun, names !== undefined);
+				}
+			},
+			"the users who opted in were counted",
 		);
 	}
 

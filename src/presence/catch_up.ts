@@ -1,6 +1,5 @@
 import * as jid from "util.jid";
 import { attribute } from "../prosody/send";
-import { protect } from "../prosody/protect";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { same_coverage } from "../grants/permissions";
@@ -368,17 +367,18 @@ export function create_catch_up(service: CatchUpService) {
 				if (!heard.is_kept(connection, token)) {
 					return false;
 				}
-				while (current < steps.length) {
-					// What fails is left out: the next step goes on behind it.
-					if (protect(service.log, "while %s was told presences", connection.address, steps[current]!) !== false) {
-						return true;
-					}
+				const step = steps[current];
+				if (!step) {
+					heard.release(connection, token);
+					return false;
+				}
+				if (!step()) {
 					current = current + 1;
 				}
-				heard.release(connection, token);
-				return false;
+				return true;
 			},
 			collection.flush,
+			connection.address + " was told presences",
 		);
 	}
 

@@ -1,10 +1,7 @@
 import * as rostermanager from "core.rostermanager";
 import * as usermanager from "core.usermanager";
-import * as logger from "util.logger";
-import { protect } from "./protect";
+import { log_of_module, protect } from "./protect";
 import { create_recent } from "./recent";
-
-const account_log = logger.init("privilege");
 
 /**
  * Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
@@ -17,7 +14,7 @@ const roles = create_recent<import("core.usermanager").Role>(account_span);
 /** Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone. */
 export function account_exists_now(username: string, host: string): boolean {
 	const exists =
-		protect(account_log, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
+		protect(log_of_module, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
 	if (exists) {
 		existing.set(username, true);
 	} else {
@@ -73,7 +70,7 @@ export function forget_roster(username: string, host: string): void {
  */
 export function read_roster(username: string, host: string): Roster | undefined {
 	forget_roster(username, host);
-	const roster = protect(account_log, "while the roster of %s was read", username, () => {
+	const roster = protect(log_of_module, "while the roster of %s was read", username, () => {
 		const [loaded, err] = rostermanager.load_roster(username, host);
 		return err === undefined ? loaded : undefined;
 	});

@@ -1,4 +1,8 @@
+import * as logger from "util.logger";
 import { shown } from "./log_text";
+
+/** The log of the module where no host is known. */
+export const log_of_module = logger.init("privilege");
 
 /** An error as it may stand in a line of the log. */
 function describe_error(problem: unknown): string {

@@ -110,6 +110,8 @@ module:hook("store-opened", function(event)
 	if event.store_name == "roster" then
 		fail_on_demand(event.store, "roster_get", "get", "get_key")
 		fail_on_demand(event.store, "roster_set", "set", "set_key", "set_keys")
+	elseif event.store_name == "privilege" then
+		fail_on_demand(event.store, "privilege_get", "get")
 	end
 end, 1000)
 
