@@ -77,13 +77,14 @@ end
 
 -- ==== src/prosody/recent.ts ====
 
---- How many values are kept in each of the two tables.
-local max_values = 10000
-
---- Keeps values for a short time.
+--- Keeps values for a short time, in two tables that take turns.
 --
 -- @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
-local function create_recent(span)
+-- @param max_values how many values each of the two tables has room for
+local function create_recent(span, max_values)
+	if max_values == nil then
+		max_values = 10000
+	end
 	local recent = {}
 	local earlier = {}
 	local count = 0
@@ -112,8 +113,10 @@ local function create_recent(span)
 
 	local function set(name, value)
 		turn()
+		if recent[name] == nil then
+			count = count + 1
+		end
 		recent[name] = value
-		count = count + 1
 	end
 
 	local function forget(name)
@@ -2120,24 +2123,12 @@ local function create_error_filter()
 	--- Seconds for which a user counts as a sender at least.
 	local bounce_span = 300
 
-	local recent = {}
-	local earlier = recent
-	local turn_at = 0
-
-	--- Forgets the older half when it is time.
-	local function turn()
-		local now = os.time()
-		if now >= turn_at then
-			earlier = now >= turn_at + bounce_span and {} or recent
-			recent = {}
-			turn_at = now + bounce_span
-		end
-	end
+	-- Bare JIDs. There are no more of them than accounts: none is left out.
+	local senders = create_recent(bounce_span, math.huge)
 
 	--- Notes that a message was sent as a user, a bare JID.
 	local function sent(user)
-		turn()
-		recent[user] = true
+		senders.set(user, true)
 	end
 
 	--- Handles messages to bare JIDs.
@@ -2146,8 +2137,7 @@ local function create_error_filter()
 		if attr.type ~= "error" or attr.to == nil then
 			return nil
 		end
-		turn()
-		return recent[attr.to] ~= nil or earlier[attr.to] ~= nil or nil
+		return senders.get(attr.to)
 	end
 
 	return { sent = sent, receive = receive }

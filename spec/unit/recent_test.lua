@@ -7,14 +7,14 @@ local equal = luaunit.assertEquals
 local test = support.suite "recent"
 
 --- A keeper of values, and a clock that stands until it is moved.
-local function keeper(span)
+local function keeper(span, max_values)
 	local clock = { now = 1000 }
 	local parts = support.load { os = setmetatable({
 		time = function()
 			return clock.now
 		end,
 	}, { __index = os }) }
-	return parts.create_recent(span), clock
+	return parts.create_recent(span, max_values), clock
 end
 
 test("a value is kept for the span at least, and twice as long at most", function()
@@ -50,6 +50,19 @@ test("values do not pile up, however many there are in the time", function()
 	end
 	equal(recent.get "name100000", 100000)
 	equal(recent.get "name1", nil)
+end)
+
+test("no more values than there is room for leave any out, and one that is kept again needs no more room", function()
+	local recent = keeper(10, 3)
+	for i = 1, 9 do
+		recent.set("name" .. (i % 3), i)
+	end
+	equal({ recent.get "name0", recent.get "name1", recent.get "name2" }, { 9, 7, 8 })
+	local unlimited = keeper(10, math.huge)
+	for i = 1, 100000 do
+		unlimited.set("name" .. i, i)
+	end
+	equal(unlimited.get "name1", 1)
 end)
 
 test("a clock that is put back keeps nothing for longer", function()

@@ -1,3 +1,5 @@
+import { create_recent } from "../prosody/recent";
+
 /**
  * Keeps bounces of messages that were sent in users' names from the users' clients.
  *
@@ -10,24 +12,12 @@ export function create_error_filter() {
 	/** Seconds for which a user counts as a sender at least. */
 	const bounce_span = 300;
 
-	let recent = new LuaTable<string, true>();
-	let earlier = recent;
-	let turn_at = 0;
-
-	/** Forgets the older half when it is time. */
-	function turn(): void {
-		const now = os.time();
-		if (now >= turn_at) {
-			earlier = now >= turn_at + bounce_span ? new LuaTable() : recent;
-			recent = new LuaTable();
-			turn_at = now + bounce_span;
-		}
-	}
+	// Bare JIDs. There are no more of them than accounts: none is left out.
+	const senders = create_recent<true>(bounce_span, math.huge);
 
 	/** Notes that a message was sent as a user, a bare JID. */
 	function sent(user: string): void {
-		turn();
-		recent.set(user, true);
+		senders.set(user, true);
 	}
 
 	/** Handles messages to bare JIDs. */
@@ -36,8 +26,7 @@ export function create_error_filter() {
 		if (attr.type !== "error" || attr.to === undefined) {
 			return undefined;
 		}
-		turn();
-		return recent.has(attr.to) || earlier.has(attr.to) || undefined;
+		return senders.get(attr.to);
 	}
 
 	return { sent: sent, receive: receive };

@@ -1,12 +1,10 @@
-/** How many values are kept in each of the two tables. */
-const max_values = 10000;
-
 /**
- * Keeps values for a short time.
+ * Keeps values for a short time, in two tables that take turns.
  *
  * @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
+ * @param max_values how many values each of the two tables has room for
  */
-export function create_recent<V extends AnyNotNil>(span: number) {
+export function create_recent<V extends AnyNotNil>(span: number, max_values = 10000) {
 	let recent = new LuaTable<string, V>();
 	let earlier = new LuaTable<string, V>();
 	let count = 0;
@@ -35,8 +33,10 @@ export function create_recent<V extends AnyNotNil>(span: number) {
 
 	function set(name: string, value: V): void {
 		turn();
+		if (!recent.has(name)) {
+			count = count + 1;
+		}
 		recent.set(name, value);
-		count = count + 1;
 	}
 
 	function forget(name: string): void {
