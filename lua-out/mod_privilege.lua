@@ -124,13 +124,7 @@ local function create_recent(span, max_values)
 		earlier[name] = nil
 	end
 
-	local function clear()
-		recent = {}
-		earlier = {}
-		count = 0
-	end
-
-	return { get = get, set = set, forget = forget, clear = clear }
+	return { get = get, set = set, forget = forget }
 end
 
 -- ==== src/prosody/accounts.ts ====
@@ -375,6 +369,11 @@ end
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
 local since_0_10 = pcall(require, "util.cache")
 
+local has_time, time_module = pcall(require, "util.time")
+
+--- The time as os.time() has it, with fractions of seconds; nil where there is no util.time (Prosody 0.9).
+local precise_time = has_time and time_module.now or nil
+
 -- ==== src/prosody/send.ts ====
 
 --- util.xml came with Prosody 0.10.
@@ -468,11 +467,8 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- `util.time` came with Prosody 0.10.
-local has_clock, clock_module = pcall(require, "util.time")
-
 --- Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time.
-local clock = has_clock and clock_module.now or os.clock
+local clock = precise_time or os.clock
 
 --- Seconds that a slice takes, or as long as its first step does.
 local slice_time = 0.001
@@ -2255,9 +2251,7 @@ end
 
 -- ==== src/iq/pending.ts ====
 
---- util.time came with Prosody 0.10.
-local has_time, time_module = pcall(require, "util.time")
-local now = has_time and time_module.now or os.time
+local now = precise_time or os.time
 
 --- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
 local function answer_start(query, answer_type)

@@ -1,10 +1,9 @@
+import { precise_time } from "../prosody/compatibility";
 import { attribute } from "../prosody/send";
 import type { AddTimer } from "../prosody/timers";
 import type { Entity } from "../entities/entities";
 
-/** util.time came with Prosody 0.10. */
-const [has_time, time_module] = pcall(require, "util.time");
-const now = has_time ? (time_module as typeof import("util.time")).now : os.time;
+const now = precise_time ?? os.time;
 
 /** An iq that was sent for an entity and has no answer yet. */
 export interface Query {

@@ -44,11 +44,5 @@ export function create_recent<V extends AnyNotNil>(span: number, max_values = 10
 		earlier.delete(name);
 	}
 
-	function clear(): void {
-		recent = new LuaTable();
-		earlier = new LuaTable();
-		count = 0;
-	}
-
-	return { get, set, forget, clear };
+	return { get, set, forget };
 }

@@ -1,13 +1,11 @@
+import { precise_time } from "./compatibility";
 import { log_of_module, protect } from "./protect";
 
 /** Calls back after so many seconds, and again after as many as that returns. */
 export type AddTimer = (this: void, delay: number, callback: (this: void) => number | undefined) => void;
 
-/** `util.time` came with Prosody 0.10. */
-const [has_clock, clock_module] = pcall(require, "util.time");
-
 /** Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time. */
-const clock = has_clock ? (clock_module as typeof import("util.time")).now : os.clock;
+const clock = precise_time ?? os.clock;
 
 /** Seconds that a slice takes, or as long as its first step does. */
 const slice_time = 0.001;
