@@ -374,6 +374,28 @@ local has_time, time_module = pcall(require, "util.time")
 --- The time as os.time() has it, with fractions of seconds; nil where there is no util.time (Prosody 0.9).
 local precise_time = has_time and time_module.now or nil
 
+-- ==== src/prosody/keys.ts ====
+
+--- The keys of a table, in any order; an empty list where there is no table.
+local function keys_of(from)
+	local keys = {}
+	if from then
+		for key in pairs(from) do
+			keys[#keys + 1] = key
+		end
+	end
+	return keys
+end
+
+--- The keys of a table, in the order of their texts.
+local function sorted_keys(from)
+	local keys = keys_of(from)
+	table.sort(keys, function(a, b)
+		return tostring(a) < tostring(b)
+	end)
+	return keys
+end
+
 -- ==== src/prosody/send.ts ====
 
 --- util.xml came with Prosody 0.10.
@@ -596,26 +618,12 @@ local function grants_something(grants)
 	return false
 end
 
---- The granted iq namespaces, sorted.
-local function iq_namespaces(permissions)
-	local namespaces = {}
-	for namespace in pairs(permissions.iq) do
-		namespaces[#namespaces + 1] = namespace
-	end
-	table.sort(namespaces)
-	return namespaces
-end
-
 --- Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`.
 local function describe_coverage(users)
 	if users == "all" or users == "opted-in" then
 		return users
 	end
-	local names = {}
-	for username in pairs(users) do
-		names[#names + 1] = username
-	end
-	table.sort(names)
+	local names = sorted_keys(users)
 	return #names > 0 and table.concat(names, " ") or "nobody"
 end
 
@@ -652,7 +660,7 @@ local function describe_permissions(permissions)
 	if permissions.presence ~= "none" then
 		parts[#parts + 1] = "presence=" .. permissions.presence
 	end
-	for _, namespace in ipairs(iq_namespaces(permissions)) do
+	for _, namespace in ipairs(sorted_keys(permissions.iq)) do
 		parts[#parts + 1] = "iq(" .. namespace .. ")=" .. permissions.iq[namespace]
 	end
 	return #parts > 0 and table.concat(parts, " ") or "nothing"
@@ -724,18 +732,6 @@ local function show_value(value)
 		return "a table"
 	end
 	return tostring(value)
-end
-
---- The keys of a table in a steady order.
-local function sorted_keys(from)
-	local keys = {}
-	for key in pairs(from) do
-		keys[#keys + 1] = key
-	end
-	table.sort(keys, function(a, b)
-		return tostring(a) < tostring(b)
-	end)
-	return keys
 end
 
 --- `value` if it is one of the choices; else "none", and a problem unless there was no value.
@@ -986,11 +982,7 @@ local function create_users(service)
 		if coverage == "opted-in" then
 			return usernames()
 		end
-		local names = {}
-		for username in pairs(coverage) do
-			names[#names + 1] = username
-		end
-		return names
+		return keys_of(coverage)
 	end
 
 	return { covers = covers, record = record, keep = keep, forget = forget, candidates = candidates }
@@ -1267,8 +1259,8 @@ local function privilege_element(permissions, before, xmlns)
 	end
 	add_perm(privilege, "message", permissions.message, before.message)
 	if modern then
-		local namespaces = iq_namespaces(permissions)
-		for _, namespace in ipairs(iq_namespaces(before)) do
+		local namespaces = keys_of(permissions.iq)
+		for namespace in pairs(before.iq) do
 			if permissions.iq[namespace] == nil then
 				namespaces[#namespaces + 1] = namespace
 			end
@@ -3478,16 +3470,6 @@ local function is_seen_by(remembered, username)
 		return users == username
 	end
 	return users[username] ~= nil
-end
-
-local function keys_of(names)
-	local list = {}
-	if names then
-		for name in pairs(names) do
-			list[#list + 1] = name
-		end
-	end
-	return list
 end
 
 --- Whether a contact is at a domain, or is the domain itself.
@@ -5755,7 +5737,7 @@ local function create_check()
 
 	local function permission_row(host, entity, permissions)
 		local iqs = {}
-		for _, namespace in ipairs(iq_namespaces(permissions)) do
+		for _, namespace in ipairs(sorted_keys(permissions.iq)) do
 			iqs[#iqs + 1] = namespace .. "=" .. permissions.iq[namespace]
 		end
 		return {

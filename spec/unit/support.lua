@@ -127,7 +127,6 @@ local parts = {
 	"no_permissions",
 	"allows",
 	"grants_anything",
-	"iq_namespaces",
 	"describe_permissions",
 	"describe_coverage",
 	"same_coverage",

@@ -1,6 +1,7 @@
 import * as jid from "util.jid";
-import { describe_problem, read_configuration, show_value, sorted_keys } from "../grants/configuration";
-import { allows, iq_namespaces } from "../grants/permissions";
+import { sorted_keys } from "../prosody/keys";
+import { describe_problem, read_configuration, show_value } from "../grants/configuration";
+import { allows } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import { suggest } from "../grants/suggestion";
 import { print_table } from "./print_table";
@@ -104,7 +105,7 @@ export function create_check() {
 
 	function permission_row(host: string, entity: string, permissions: Permissions): string[] {
 		const iqs: string[] = [];
-		for (const [, namespace] of ipairs(iq_namespaces(permissions))) {
+		for (const [, namespace] of ipairs(sorted_keys(permissions.iq))) {
 			iqs.push(namespace + "=" + permissions.iq.get(namespace));
 		}
 		return [

@@ -1,8 +1,8 @@
 import * as jid from "util.jid";
 import { account_exists } from "../prosody/accounts";
+import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import { sorted_keys } from "../grants/configuration";
 import { describe_permissions } from "../grants/permissions";
 import { suggest } from "../grants/suggestion";
 import type { UserRecord, Users } from "../grants/users";

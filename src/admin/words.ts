@@ -1,4 +1,4 @@
-import { sorted_keys } from "../grants/configuration";
+import { sorted_keys } from "../prosody/keys";
 import type { Coverage } from "../grants/permissions";
 
 /** ` (was "…" meant?)`, or nothing. */

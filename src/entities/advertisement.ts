@@ -1,5 +1,6 @@
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { keys_of } from "../prosody/keys";
 import { xmlns_privilege, xmlns_privilege_legacy } from "../prosody/namespaces";
 import { send_stanza } from "../prosody/send";
 import type { Options } from "../grants/configuration";
@@ -7,7 +8,6 @@ import {
 	describe_coverage,
 	describe_permissions,
 	grants_anything,
-	iq_namespaces,
 	no_permissions,
 	same_coverage,
 	same_permissions,
@@ -48,8 +48,8 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	}
 	add_perm(privilege, "message", permissions.message, before.message);
 	if (modern) {
-		const namespaces = iq_namespaces(permissions);
-		for (const [, namespace] of ipairs(iq_namespaces(before))) {
+		const namespaces = keys_of(permissions.iq);
+		for (const [namespace] of pairs(before.iq)) {
 			if (!permissions.iq.has(namespace)) {
 				namespaces.push(namespace);
 			}

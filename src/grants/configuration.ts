@@ -1,3 +1,4 @@
+import { sorted_keys } from "../prosody/keys";
 import { no_permissions } from "./permissions";
 import type { Access, Coverage, MessagePermission, Permissions, PresencePermission } from "./permissions";
 import { suggest } from "./suggestion";
@@ -65,16 +66,6 @@ export function show_value(value: unknown): string {
 		return "a table";
 	}
 	return tostring(value);
-}
-
-/** The keys of a table in a steady order. */
-export function sorted_keys<K extends AnyNotNil, V>(from: LuaTable<K, V>): K[] {
-	const keys: K[] = [];
-	for (const [key] of pairs(from)) {
-		keys.push(key);
-	}
-	table.sort(keys, (a, b) => tostring(a) < tostring(b));
-	return keys;
 }
 
 /** `value` if it is one of the choices; else "none", and a problem unless there was no value. */

@@ -1,3 +1,5 @@
+import { sorted_keys } from "../prosody/keys";
+
 /** What may be done with rosters, or with iqs of one namespace. */
 export type Access = "none" | "get" | "set" | "both";
 export type MessagePermission = "none" | "outgoing";
@@ -46,26 +48,12 @@ export function grants_something(grants: LuaTable<string, Permissions>): boolean
 	return false;
 }
 
-/** The granted iq namespaces, sorted. */
-export function iq_namespaces(permissions: Permissions): string[] {
-	const namespaces: string[] = [];
-	for (const [namespace] of pairs(permissions.iq)) {
-		namespaces.push(namespace);
-	}
-	table.sort(namespaces);
-	return namespaces;
-}
-
 /** Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`. */
 export function describe_coverage(users: Coverage): string {
 	if (users === "all" || users === "opted-in") {
 		return users;
 	}
-	const names: string[] = [];
-	for (const [username] of pairs(users)) {
-		names.push(username);
-	}
-	table.sort(names);
+	const names = sorted_keys(users);
 	return names.length > 0 ? table.concat(names, " ") : "nobody";
 }
 
@@ -102,7 +90,7 @@ export function describe_permissions(permissions: Permissions): string {
 	if (permissions.presence !== "none") {
 		parts.push("presence=" + permissions.presence);
 	}
-	for (const [, namespace] of ipairs(iq_namespaces(permissions))) {
+	for (const [, namespace] of ipairs(sorted_keys(permissions.iq))) {
 		parts.push("iq(" + namespace + ")=" + permissions.iq.get(namespace));
 	}
 	return parts.length > 0 ? table.concat(parts, " ") : "nothing";

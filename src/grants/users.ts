@@ -1,3 +1,4 @@
+import { keys_of } from "../prosody/keys";
 import { create_recent } from "../prosody/recent";
 import type { Coverage } from "./permissions";
 
@@ -108,11 +109,7 @@ export function create_users(service: UsersService) {
 		if (coverage === "opted-in") {
 			return usernames();
 		}
-		const names: string[] = [];
-		for (const [username] of pairs(coverage)) {
-			names.push(username);
-		}
-		return names;
+		return keys_of(coverage);
 	}
 
 	return { covers, record, keep, forget, candidates };

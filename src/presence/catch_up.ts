@@ -1,4 +1,5 @@
 import * as jid from "util.jid";
+import { keys_of } from "../prosody/keys";
 import { attribute } from "../prosody/send";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
@@ -7,7 +8,7 @@ import type { Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entity } from "../entities/entities";
-import { is_seen_by, keys_of } from "./contact_cache";
+import { is_seen_by } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
 import type { CoveredContacts } from "./covered_contacts";

@@ -1,3 +1,4 @@
+import { keys_of } from "../prosody/keys";
 import { create_presence_forms } from "./presence_form";
 
 /** A presence that some of a resource's viewers got. */
@@ -38,16 +39,6 @@ export function is_seen_by(remembered: Remembered, username: string): boolean {
 		return users === username;
 	}
 	return users.has(username);
-}
-
-export function keys_of<V>(names: LuaTable<string, V> | undefined): string[] {
-	const list: string[] = [];
-	if (names) {
-		for (const [name] of pairs(names)) {
-			list.push(name);
-		}
-	}
-	return list;
 }
 
 /** Whether a contact is at a domain, or is the domain itself. */

@@ -1,6 +1,6 @@
+import { keys_of } from "../prosody/keys";
 import { attribute } from "../prosody/send";
 import type { Connection, Entities } from "../entities/entities";
-import { keys_of } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import { presence_rest, unavailable_rest } from "./delivery";
 import type { Delivery } from "./delivery";

@@ -1,8 +1,8 @@
 import { read_roster } from "../prosody/accounts";
+import { keys_of } from "../prosody/keys";
 import { protect } from "../prosody/protect";
 import { list_usernames } from "../prosody/usernames";
 import type { NextName } from "../prosody/usernames";
-import { keys_of } from "./contact_cache";
 import { sees_contact } from "./delivery";
 
 /** What is done on the way. */

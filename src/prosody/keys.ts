@@ -1,0 +1,17 @@
+/** The keys of a table, in any order; an empty list where there is no table. */
+export function keys_of<K extends AnyNotNil, V>(from: LuaTable<K, V> | undefined): K[] {
+	const keys: K[] = [];
+	if (from) {
+		for (const [key] of pairs(from)) {
+			keys.push(key);
+		}
+	}
+	return keys;
+}
+
+/** The keys of a table, in the order of their texts. */
+export function sorted_keys<K extends AnyNotNil, V>(from: LuaTable<K, V>): K[] {
+	const keys = keys_of(from);
+	table.sort(keys, (a, b) => tostring(a) < tostring(b));
+	return keys;
+}
