@@ -661,7 +661,7 @@ local function describe_permissions(permissions)
 		parts[#parts + 1] = "presence=" .. permissions.presence
 	end
 	for _, namespace in ipairs(sorted_keys(permissions.iq)) do
-		parts[#parts + 1] = "iq(" .. namespace .. ")=" .. permissions.iq[namespace]
+		parts[#parts + 1] = string.format("iq(%s)=%s", namespace, permissions.iq[namespace])
 	end
 	return #parts > 0 and table.concat(parts, " ") or "nothing"
 end
@@ -688,6 +688,11 @@ local function edit_distance(a, b)
 		previous = current
 	end
 	return previous[#b + 1]
+end
+
+--- ` (was "…" meant?)`, or nothing.
+local function question(meant)
+	return meant ~= nil and string.format(' (was "%s" meant?)', meant) or ""
 end
 
 --- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
@@ -794,7 +799,7 @@ local function read_users(option, host, prepare, problem)
 		if username ~= nil and user_host == host then
 			listed[username] = true
 		else
-			problem("users", value, "users of " .. host .. ', { "NAME", "NAME@' .. host .. '" }')
+			problem("users", value, string.format('users of %s, { "NAME", "NAME@%s" }', host, host))
 		end
 	end
 	return listed
@@ -883,13 +888,12 @@ end
 
 --- A problem as a sentence for the log.
 local function describe_problem(host, problem)
-	local where = problem.entity ~= nil and ' entity "' .. problem.entity .. '":' or ""
-	local beginning = 'VirtualHost "' .. host .. '":' .. where .. " " .. problem.option .. " = " .. problem.value
+	local entity = problem.entity ~= nil and string.format(' entity "%s":', problem.entity) or ""
+	local setting = string.format('VirtualHost "%s":%s %s = %s', host, entity, problem.option, problem.value)
 	if problem.needs ~= nil then
-		return beginning .. " needs " .. problem.needs
+		return setting .. " needs " .. problem.needs
 	end
-	local meant = problem.meant ~= nil and ' (was "' .. problem.meant .. '" meant?)' or ""
-	return beginning .. " grants nothing, allowed is " .. problem.allowed .. meant
+	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, question(problem.meant))
 end
 
 -- ==== src/grants/users.ts ====
@@ -1050,7 +1054,7 @@ local function create_adoption(service)
 			if not goes_on then
 				under_way[entity.jid] = nil
 			end
-		end, ("the users of " .. entity.jid) .. " were looked for on " .. host)
+		end, string.format("the users of %s were looked for on %s", entity.jid, host))
 	end
 
 	--- Begins that for the entities for which it was not done. To be called when the configuration was read.
@@ -1229,9 +1233,11 @@ end
 
 -- ==== src/entities/advertisement.ts ====
 
-local function add_perm(privilege, access, permission, before)
+--- Adds a `<perm/>` unless the permission is none and was none before; `push` is for rosters.
+local function add_perm(privilege, access, permission, before, push)
 	if permission ~= "none" or before ~= "none" then
-		privilege:tag("perm", { access = access, type = permission }):up()
+		privilege:tag("perm", { access = access, type = permission, push = push })
+		privilege:up()
 	end
 end
 
@@ -1248,15 +1254,7 @@ local function privilege_element(permissions, before, xmlns)
 	local modern = xmlns == xmlns_privilege
 	local privilege = st.stanza("privilege", { xmlns = xmlns })
 
-	if permissions.roster ~= "none" or before.roster ~= "none" then
-		privilege
-			:tag("perm", {
-				access = "roster",
-				type = permissions.roster,
-				push = modern and tostring(permissions.push) or nil,
-			})
-			:up()
-	end
+	add_perm(privilege, "roster", permissions.roster, before.roster, modern and tostring(permissions.push) or nil)
 	add_perm(privilege, "message", permissions.message, before.message)
 	if modern then
 		local namespaces = keys_of(permissions.iq)
@@ -1333,7 +1331,7 @@ local function describe_entities(entities)
 		granted = granted + 1
 		connected = connected + (#entity.connections > 0 and 1 or 0)
 	end
-	return tostring(granted) .. " granted, " .. tostring(connected) .. " connected"
+	return string.format("%d granted, %d connected", granted, connected)
 end
 
 -- ==== src/entities/refusals.ts ====
@@ -1929,8 +1927,7 @@ local function create_sessions(service)
 			if entity and grants_anything(entity.permissions) and not is_known(entity, session) then
 				api:log(
 					"error",
-					"%s is connected and was not told its permissions: this server's mod_component does not fire "
-						.. "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
+					"%s is connected and was not told its permissions: this server's mod_component does not fire component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
 					entity.jid
 				)
 			end
@@ -2574,13 +2571,12 @@ end
 -- @param version of the roster; nil or true where its storage keeps none
 local function push_text(id, contact, item, version)
 	local ver = version ~= nil and version ~= true and tostring(version) or nil
-	return " type='set'"
-		.. attribute("id", id)
-		.. "><query xmlns='jabber:iq:roster'"
-		.. attribute("ver", ver)
-		.. ">"
-		.. item_text(contact, item)
-		.. "</query></iq>"
+	return string.format(
+		" type='set'%s><query xmlns='jabber:iq:roster'%s>%s</query></iq>",
+		attribute("id", id),
+		attribute("ver", ver),
+		item_text(contact, item)
+	)
 end
 
 --- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
@@ -3019,10 +3015,13 @@ local function create_roster_requests(service)
 			return true
 		end
 		local reply = {
-			"<iq type='result'" .. attribute("id", stanza.attr.id) .. attribute("from", stanza.attr.to) .. attribute(
-				"to",
-				stanza.attr.from
-			) .. "><query xmlns='jabber:iq:roster'" .. attribute("ver", version) .. ">",
+			string.format(
+				"<iq type='result'%s%s%s><query xmlns='jabber:iq:roster'%s>",
+				attribute("id", stanza.attr.id),
+				attribute("from", stanza.attr.to),
+				attribute("to", stanza.attr.from),
+				attribute("ver", version)
+			),
 		}
 		for contact, item in pairs(roster) do
 			if is_contact(contact, item) then
@@ -5628,11 +5627,6 @@ end
 
 -- ==== src/admin/words.ts ====
 
---- ` (was "…" meant?)`, or nothing.
-local function question(meant)
-	return meant ~= nil and ' (was "' .. meant .. '" meant?)' or ""
-end
-
 --- `1 user`, `2 users`.
 local function count_of(number, one, more)
 	return tostring(number) .. " " .. (number == 1 and one or more)
@@ -5677,7 +5671,7 @@ local function create_check()
 		if host == "*" then
 			return "global section"
 		end
-		return (section.component_module ~= nil and 'Component "' or 'VirtualHost "') .. host .. '"'
+		return string.format('%s "%s"', section.component_module ~= nil and "Component" or "VirtualHost", host)
 	end
 
 	--- Whether a list of the configuration, which may be one word too, has a word.
@@ -5786,7 +5780,7 @@ local function create_check()
 		end
 		for _, namespace in ipairs(powerful_namespaces) do
 			if allows(permissions.iq[namespace], "set") then
-				found[#found + 1] = 'iq["' .. namespace .. '"]'
+				found[#found + 1] = string.format('iq["%s"]', namespace)
 			end
 		end
 		return found
@@ -5832,16 +5826,17 @@ local function create_check()
 			if wanted == nil then
 				local meant = suggest(option, option_types)
 				if meant ~= nil then
-					problems[#problems + 1] = section_name(host, section) .. ": there is no option " .. option .. question(meant)
+					problems[#problems + 1] =
+						string.format("%s: there is no option %s%s", section_name(host, section), option, question(meant))
 				end
 			elseif wanted ~= "table" and not is_understood(value, wanted) then
-				problems[#problems + 1] = section_name(host, section)
-					.. ": "
-					.. option
-					.. " = "
-					.. show_value(value)
-					.. " is not understood, allowed is a "
-					.. wanted
+				problems[#problems + 1] = string.format(
+					"%s: %s = %s is not understood, allowed is a %s",
+					section_name(host, section),
+					option,
+					show_value(value),
+					wanted
+				)
 			end
 		end
 	end
@@ -5880,7 +5875,7 @@ local function create_check()
 			check_powers(host, entity, permissions, admins, report)
 			local problem = entity_problem(entity, sections)
 			if problem ~= nil then
-				table.insert(report.problems, name .. ': entity "' .. entity .. '": ' .. problem)
+				table.insert(report.problems, string.format('%s: entity "%s": %s', name, entity, problem))
 			end
 		end
 	end
@@ -5895,19 +5890,18 @@ local function create_check()
 		return nil
 	end
 
-	--- Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log.
-	local function explain_no_grants(host, sections)
+	--- Why a virtual host that has the module grants nothing, as far as the configuration tells.
+	local function no_grants_reason(host, sections)
 		local everywhere = sections["*"]
 		local section = own(sections, host) or everywhere
-		local beginning = 'VirtualHost "' .. host .. '": mod_privilege is enabled and grants nothing: '
 		if own(section, "privileged_entities") ~= nil or own(everywhere, "privileged_entities") ~= nil then
-			return beginning .. "no entry of privileged_entities grants anything"
+			return "no entry of privileged_entities grants anything"
 		end
 		for _, name in ipairs({ host, "*" }) do
 			local named = own(sections, name)
 			local misspelt = named and misspelt_option(named)
 			if named and misspelt ~= nil then
-				return beginning .. section_name(name, named) .. " has " .. show_value(misspelt) .. question("privileged_entities")
+				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), question("privileged_entities"))
 			end
 		end
 		local components = hosts_where(sections, function(other)
@@ -5915,12 +5909,17 @@ local function create_check()
 		end)
 		local component = sorted_keys(components)[1]
 		if component ~= nil then
-			return beginning
-				.. "privileged_entities stands in the section of Component "
-				.. show_value(component)
-				.. ", it belongs to the VirtualHost's"
+			return string.format(
+				"privileged_entities stands in the section of Component %s, it belongs to the VirtualHost's",
+				show_value(component)
+			)
 		end
-		return beginning .. "there is no privileged_entities in its section, nor in the global one"
+		return "there is no privileged_entities in its section, nor in the global one"
+	end
+
+	--- That and why a virtual host that has the module grants nothing: a sentence for the log.
+	local function explain_no_grants(host, sections)
+		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections))
 	end
 
 	--- Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin.
@@ -5953,13 +5952,23 @@ local function create_check()
 			return "has loaded " .. loaded.path, "module reload"
 		end
 		if loaded.version ~= module_version then
-			return "has loaded "
-				.. (loaded.version ~= "" and "version " .. loaded.version or "another version")
-				.. ", this is "
-				.. module_version,
-				"module reload"
+			local version = loaded.version ~= "" and "version " .. loaded.version or "another version"
+			return string.format("has loaded %s, this is %s", version, module_version), "module reload"
 		end
 		return nil, ""
+	end
+
+	--- What is wrong with a host on the running server, and the remedy; nil where nothing is.
+	local function host_warning(server, host, path)
+		if server.hosts[host] == nil then
+			return "does not have this host. Restart it."
+		end
+		local problem, command = check_loaded(server.hosts[host], path)
+		if problem == nil then
+			return nil
+		end
+		-- While it finds another file, no command helps.
+		return server.finds == path and string.format("%s. Run: prosodyctl shell %s privilege %s", problem, command, host) or problem .. "."
 	end
 
 	--- Compares the running server with what the configuration wants of it, host by host.
@@ -5970,25 +5979,18 @@ local function create_check()
 	local function compare_running(server, hosts, path)
 		local warnings = {}
 		if server.finds == "" then
-			warnings[#warnings + 1] = "The running server does not find " .. path .. ". Restart it if plugin_paths has changed."
+			warnings[#warnings + 1] = string.format("The running server does not find %s. Restart it if plugin_paths has changed.", path)
 		elseif server.finds ~= path then
-			warnings[#warnings + 1] = "The running server finds "
-				.. server.finds
-				.. ", not "
-				.. path
-				.. ". Restart it if plugin_paths has changed, or remove the file that you do not want."
+			warnings[#warnings + 1] = string.format(
+				"The running server finds %s, not %s. Restart it if plugin_paths has changed, or remove the file that you do not want.",
+				server.finds,
+				path
+			)
 		end
 		for _, host in ipairs(hosts) do
-			local beginning = 'VirtualHost "' .. host .. '": the running server '
-			if server.hosts[host] ~= nil then
-				local problem, command = check_loaded(server.hosts[host], path)
-				if problem ~= nil then
-					-- While it finds another file, that would not help.
-					local remedy = server.finds == path and " Run: prosodyctl shell " .. command .. " privilege " .. host or ""
-					warnings[#warnings + 1] = beginning .. problem .. "." .. remedy
-				end
-			else
-				warnings[#warnings + 1] = beginning .. "does not have this host. Restart it."
+			local warning = host_warning(server, host, path)
+			if warning ~= nil then
+				warnings[#warnings + 1] = string.format('VirtualHost "%s": the running server %s', host, warning)
 			end
 		end
 		return warnings
@@ -6039,7 +6041,7 @@ local function create_check()
 		local command = args[1]
 		local is_known = command == "check" or command == "version"
 		if is_known and args[2] ~= nil then
-			print("prosodyctl mod_privilege " .. command .. " takes no arguments: " .. args[2])
+			print(string.format("prosodyctl mod_privilege %s takes no arguments: %s", command, args[2]))
 			return 1
 		end
 		if command == "version" then
@@ -6270,7 +6272,7 @@ local function add_shell_commands(api, everywhere)
 		local entity = served.entities.get(entity_name)
 		if not entity then
 			local meant = suggest(entity_name, served.entities.all())
-			return nil, host_name .. " grants nothing to " .. entity_name .. question(meant)
+			return nil, string.format("%s grants nothing to %s%s", host_name, entity_name, question(meant))
 		end
 		return { host = host_name, served = served, entity = entity }, ""
 	end
@@ -6292,7 +6294,7 @@ local function add_shell_commands(api, everywhere)
 			return nil, user .. " is no user of " .. subject.host
 		end
 		if not account_exists(username, subject.host) then
-			return nil, "There is no user " .. username .. "@" .. subject.host
+			return nil, string.format("There is no user %s@%s", username, subject.host)
 		end
 		return username, ""
 	end
@@ -6400,7 +6402,8 @@ local function add_shell_commands(api, everywhere)
 				return true, count_of(print_listed(subject, coverage, self.session.print), "user", "users")
 			end
 			local covered, revoked = print_opted_in(subject, self.session.print)
-			return true, count_of(covered, "user", "users") .. (revoked > 0 and ", and " .. tostring(revoked) .. " revoked" or "")
+			local also = revoked > 0 and string.format(", and %d revoked", revoked) or ""
+			return true, count_of(covered, "user", "users") .. also
 		end,
 		allow = function(self, host, entity, user)
 			return change(true, host, entity, user)

@@ -3,10 +3,10 @@ import { sorted_keys } from "../prosody/keys";
 import { describe_problem, read_configuration, show_value } from "../grants/configuration";
 import { allows } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
-import { suggest } from "../grants/suggestion";
+import { question, suggest } from "../grants/suggestion";
 import { print_table } from "./print_table";
 import type { RunningServer } from "./running_server";
-import { count_of, describe_users, question } from "./words";
+import { count_of, describe_users } from "./words";
 
 type Section = LuaTable<string, unknown>;
 /** The sections of a configuration by host, "*" for the global one. */
@@ -49,7 +49,7 @@ export function create_check() {
 		if (host === "*") {
 			return "global section";
 		}
-		return (section.has("component_module") ? 'Component "' : 'VirtualHost "') + host + '"';
+		return string.format('%s "%s"', section.has("component_module") ? "Component" : "VirtualHost", host);
 	}
 
 	/** Whether a list of the configuration, which may be one word too, has a word. */
@@ -154,7 +154,7 @@ export function create_check() {
 		}
 		for (const [, namespace] of ipairs(powerful_namespaces)) {
 			if (allows(permissions.iq.get(namespace), "set")) {
-				found.push('iq["' + namespace + '"]');
+				found.push(string.format('iq["%s"]', namespace));
 			}
 		}
 		return found;
@@ -199,11 +199,11 @@ export function create_check() {
 			if (wanted === undefined) {
 				const meant = suggest(option, option_types);
 				if (meant !== undefined) {
-					problems.push(section_name(host, section) + ": there is no option " + option + question(meant));
+					problems.push(string.format("%s: there is no option %s%s", section_name(host, section), option, question(meant)));
 				}
 			} else if (wanted !== "table" && !is_understood(value, wanted)) {
 				problems.push(
-					section_name(host, section) + ": " + option + " = " + show_value(value) + " is not understood, allowed is a " + wanted,
+					string.format("%s: %s = %s is not understood, allowed is a %s", section_name(host, section), option, show_value(value), wanted),
 				);
 			}
 		}
@@ -243,7 +243,7 @@ export function create_check() {
 			check_powers(host, entity, permissions, admins, report);
 			const problem = entity_problem(entity, sections);
 			if (problem !== undefined) {
-				report.problems.push(name + ': entity "' + entity + '": ' + problem);
+				report.problems.push(string.format('%s: entity "%s": %s', name, entity, problem));
 			}
 		}
 	}
@@ -258,29 +258,34 @@ export function create_check() {
 		return undefined;
 	}
 
-	/** Why a virtual host that has the module grants nothing, as far as the configuration tells: a sentence for the log. */
-	function explain_no_grants(host: string, sections: Sections): string {
+	/** Why a virtual host that has the module grants nothing, as far as the configuration tells. */
+	function no_grants_reason(host: string, sections: Sections): string {
 		const everywhere = sections.get("*");
 		const section = own(sections, host) ?? everywhere;
-		const beginning = 'VirtualHost "' + host + '": mod_privilege is enabled and grants nothing: ';
 		if (own(section, "privileged_entities") !== undefined || own(everywhere, "privileged_entities") !== undefined) {
-			return beginning + "no entry of privileged_entities grants anything";
+			return "no entry of privileged_entities grants anything";
 		}
 		for (const [, name] of ipairs([host, "*"])) {
 			const named = own(sections, name);
 			const misspelt = named && misspelt_option(named);
 			if (named && misspelt !== undefined) {
-				return beginning + section_name(name, named) + " has " + show_value(misspelt) + question("privileged_entities");
+				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), question("privileged_entities"));
 			}
 		}
 		const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);
 		const component = sorted_keys(components as unknown as Sections)[0];
 		if (component !== undefined) {
-			return (
-				beginning + "privileged_entities stands in the section of Component " + show_value(component) + ", it belongs to the VirtualHost's"
+			return string.format(
+				"privileged_entities stands in the section of Component %s, it belongs to the VirtualHost's",
+				show_value(component),
 			);
 		}
-		return beginning + "there is no privileged_entities in its section, nor in the global one";
+		return "there is no privileged_entities in its section, nor in the global one";
+	}
+
+	/** That and why a virtual host that has the module grants nothing: a sentence for the log. */
+	function explain_no_grants(host: string, sections: Sections): string {
+		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections));
 	}
 
 	/** Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin. */
@@ -308,12 +313,23 @@ export function create_check() {
 			return $multi("has loaded " + loaded.path, "module reload");
 		}
 		if (loaded.version !== module_version) {
-			return $multi(
-				"has loaded " + (loaded.version !== "" ? "version " + loaded.version : "another version") + ", this is " + module_version,
-				"module reload",
-			);
+			const version = loaded.version !== "" ? "version " + loaded.version : "another version";
+			return $multi(string.format("has loaded %s, this is %s", version, module_version), "module reload");
 		}
 		return $multi(undefined, "");
+	}
+
+	/** What is wrong with a host on the running server, and the remedy; nil where nothing is. */
+	function host_warning(server: RunningServer, host: string, path: string): string | undefined {
+		if (!server.hosts.has(host)) {
+			return "does not have this host. Restart it.";
+		}
+		const [problem, command] = check_loaded(server.hosts.get(host), path);
+		if (problem === undefined) {
+			return undefined;
+		}
+		// While it finds another file, no command helps.
+		return server.finds === path ? string.format("%s. Run: prosodyctl shell %s privilege %s", problem, command, host) : problem + ".";
 	}
 
 	/**
@@ -326,27 +342,20 @@ export function create_check() {
 	function compare_running(server: RunningServer, hosts: string[], path: string): string[] {
 		const warnings: string[] = [];
 		if (server.finds === "") {
-			warnings.push("The running server does not find " + path + ". Restart it if plugin_paths has changed.");
+			warnings.push(string.format("The running server does not find %s. Restart it if plugin_paths has changed.", path));
 		} else if (server.finds !== path) {
 			warnings.push(
-				"The running server finds "
-					+ server.finds
-					+ ", not "
-					+ path
-					+ ". Restart it if plugin_paths has changed, or remove the file that you do not want.",
+				string.format(
+					"The running server finds %s, not %s. Restart it if plugin_paths has changed, or remove the file that you do not want.",
+					server.finds,
+					path,
+				),
 			);
 		}
 		for (const [, host] of ipairs(hosts)) {
-			const beginning = 'VirtualHost "' + host + '": the running server ';
-			if (server.hosts.has(host)) {
-				const [problem, command] = check_loaded(server.hosts.get(host), path);
-				if (problem !== undefined) {
-					// While it finds another file, that would not help.
-					const remedy = server.finds === path ? " Run: prosodyctl shell " + command + " privilege " + host : "";
-					warnings.push(beginning + problem + "." + remedy);
-				}
-			} else {
-				warnings.push(beginning + "does not have this host. Restart it.");
+			const warning = host_warning(server, host, path);
+			if (warning !== undefined) {
+				warnings.push(string.format('VirtualHost "%s": the running server %s', host, warning));
 			}
 		}
 		return warnings;
@@ -404,7 +413,7 @@ export function create_check() {
 		const command = args[0];
 		const is_known = command === "check" || command === "version";
 		if (is_known && args[1] !== undefined) {
-			print("prosodyctl mod_privilege " + command + " takes no arguments: " + args[1]);
+			print(string.format("prosodyctl mod_privilege %s takes no arguments: %s", command, args[1]));
 			return 1;
 		}
 		if (command === "version") {

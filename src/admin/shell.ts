@@ -4,14 +4,14 @@ import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { describe_permissions } from "../grants/permissions";
-import { suggest } from "../grants/suggestion";
+import { question, suggest } from "../grants/suggestion";
 import type { UserRecord, Users } from "../grants/users";
 import type { CoveredCount } from "../entities/covered_count";
 import { is_connected } from "../entities/entities";
 import type { Counts, Entities, Entity } from "../entities/entities";
 import type { Opting } from "../entities/opting";
 import { print_table } from "./print_table";
-import { count_of, describe_users, question } from "./words";
+import { count_of, describe_users } from "./words";
 
 /** What the commands need of a host. */
 interface ServedHost {
@@ -162,7 +162,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		const entity = served.entities.get(entity_name);
 		if (!entity) {
 			const meant = suggest(entity_name, served.entities.all() as unknown as Record<string, unknown>);
-			return $multi(undefined, host_name + " grants nothing to " + entity_name + question(meant));
+			return $multi(undefined, string.format("%s grants nothing to %s%s", host_name, entity_name, question(meant)));
 		}
 		return $multi({ host: host_name, served: served, entity: entity }, "");
 	}
@@ -186,7 +186,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 			return $multi(undefined, user + " is no user of " + subject.host);
 		}
 		if (!account_exists(username, subject.host)) {
-			return $multi(undefined, "There is no user " + username + "@" + subject.host);
+			return $multi(undefined, string.format("There is no user %s@%s", username, subject.host));
 		}
 		return $multi(username, "");
 	}
@@ -294,7 +294,8 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 				return $multi(true, count_of(print_listed(subject, coverage, this.session.print), "user", "users"));
 			}
 			const [covered, revoked] = print_opted_in(subject, this.session.print);
-			return $multi(true, count_of(covered, "user", "users") + (revoked > 0 ? ", and " + revoked + " revoked" : ""));
+			const also = revoked > 0 ? string.format(", and %d revoked", revoked) : "";
+			return $multi(true, count_of(covered, "user", "users") + also);
 		},
 		allow(host?: string, entity?: string, user?: string) {
 			return change(true, host, entity, user);

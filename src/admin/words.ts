@@ -1,11 +1,6 @@
 import { sorted_keys } from "../prosody/keys";
 import type { Coverage } from "../grants/permissions";
 
-/** ` (was "…" meant?)`, or nothing. */
-export function question(meant: string | undefined): string {
-	return meant !== undefined ? ' (was "' + meant + '" meant?)' : "";
-}
-
 /** `1 user`, `2 users`. */
 export function count_of(number: number, one: string, more: string): string {
 	return tostring(number) + " " + (number === 1 ? one : more);

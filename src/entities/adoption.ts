@@ -78,7 +78,7 @@ export function create_adoption(service: AdoptionService) {
 					under_way.delete(entity.jid);
 				}
 			},
-			`the users of ${entity.jid} were looked for on ${host}`,
+			string.format("the users of %s were looked for on %s", entity.jid, host),
 		);
 	}
 

@@ -16,9 +16,11 @@ import type { Permissions } from "../grants/permissions";
 import { is_connected } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
 
-function add_perm(privilege: Stanza, access: string, permission: string, before: string): void {
+/** Adds a `<perm/>` unless the permission is none and was none before; `push` is for rosters. */
+function add_perm(privilege: Stanza, access: string, permission: string, before: string, push?: string): void {
 	if (permission !== "none" || before !== "none") {
-		privilege.tag("perm", { access: access, type: permission }).up();
+		privilege.tag("perm", { access: access, type: permission, push: push });
+		privilege.up();
 	}
 }
 
@@ -37,15 +39,7 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	const modern = xmlns === xmlns_privilege;
 	const privilege = st.stanza("privilege", { xmlns: xmlns });
 
-	if (permissions.roster !== "none" || before.roster !== "none") {
-		privilege
-			.tag("perm", {
-				access: "roster",
-				type: permissions.roster,
-				push: modern ? tostring(permissions.push) : undefined,
-			})
-			.up();
-	}
+	add_perm(privilege, "roster", permissions.roster, before.roster, modern ? tostring(permissions.push) : undefined);
 	add_perm(privilege, "message", permissions.message, before.message);
 	if (modern) {
 		const namespaces = keys_of(permissions.iq);
@@ -132,5 +126,5 @@ export function describe_entities(entities: Entities): string {
 		granted = granted + 1;
 		connected = connected + (entity.connections.length > 0 ? 1 : 0);
 	}
-	return tostring(granted) + " granted, " + tostring(connected) + " connected";
+	return string.format("%d granted, %d connected", granted, connected);
 }

@@ -86,8 +86,7 @@ export function create_sessions(service: SessionsService) {
 			if (entity && grants_anything(entity.permissions) && !is_known(entity, session)) {
 				api.log(
 					"error",
-					"%s is connected and was not told its permissions: this server's mod_component does not fire "
-						+ "component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
+					"%s is connected and was not told its permissions: this server's mod_component does not fire component-authenticated, apply patches/component-authenticated.patch of mod_privilege to it",
 					entity.jid,
 				);
 			}

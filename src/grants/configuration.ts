@@ -1,7 +1,7 @@
 import { sorted_keys } from "../prosody/keys";
 import { no_permissions } from "./permissions";
 import type { Access, Coverage, MessagePermission, Permissions, PresencePermission } from "./permissions";
-import { suggest } from "./suggestion";
+import { question, suggest } from "./suggestion";
 
 /** One thing that is wrong with the option `privileged_entities`. */
 export interface Problem {
@@ -128,7 +128,7 @@ function read_users(option: unknown, host: string, prepare: Prepare, problem: Pr
 		if (username !== undefined && user_host === host) {
 			listed.set(username, true);
 		} else {
-			problem("users", value, "users of " + host + ', { "NAME", "NAME@' + host + '" }');
+			problem("users", value, string.format('users of %s, { "NAME", "NAME@%s" }', host, host));
 		}
 	}
 	return listed;
@@ -218,11 +218,10 @@ export function read_configuration(option: unknown, prepare: Prepare, host: stri
 
 /** A problem as a sentence for the log. */
 export function describe_problem(host: string, problem: Problem): string {
-	const where = problem.entity !== undefined ? ' entity "' + problem.entity + '":' : "";
-	const beginning = 'VirtualHost "' + host + '":' + where + " " + problem.option + " = " + problem.value;
+	const entity = problem.entity !== undefined ? string.format(' entity "%s":', problem.entity) : "";
+	const setting = string.format('VirtualHost "%s":%s %s = %s', host, entity, problem.option, problem.value);
 	if (problem.needs !== undefined) {
-		return beginning + " needs " + problem.needs;
+		return setting + " needs " + problem.needs;
 	}
-	const meant = problem.meant !== undefined ? ' (was "' + problem.meant + '" meant?)' : "";
-	return beginning + " grants nothing, allowed is " + problem.allowed + meant;
+	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, question(problem.meant));
 }

@@ -91,7 +91,7 @@ export function describe_permissions(permissions: Permissions): string {
 		parts.push("presence=" + permissions.presence);
 	}
 	for (const [, namespace] of ipairs(sorted_keys(permissions.iq))) {
-		parts.push("iq(" + namespace + ")=" + permissions.iq.get(namespace));
+		parts.push(string.format("iq(%s)=%s", namespace, permissions.iq.get(namespace)));
 	}
 	return parts.length > 0 ? table.concat(parts, " ") : "nothing";
 }

@@ -15,6 +15,11 @@ function edit_distance(a: string, b: string): number {
 	return previous[b.length]!;
 }
 
+/** ` (was "…" meant?)`, or nothing. */
+export function question(meant: string | undefined): string {
+	return meant !== undefined ? string.format(' (was "%s" meant?)', meant) : "";
+}
+
 /** The one of the words that was probably meant by another, nil where none is alike; words compare in lower case. */
 export function suggest(word: string, words: Record<string, unknown>): string | undefined {
 	let nearest: string | undefined;

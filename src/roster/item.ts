@@ -42,14 +42,11 @@ export function item_text(contact: string, item: RosterItem | undefined): string
  */
 export function push_text(id: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): string {
 	const ver = version !== undefined && version !== true ? tostring(version) : undefined;
-	return (
-		" type='set'"
-		+ attribute("id", id)
-		+ "><query xmlns='jabber:iq:roster'"
-		+ attribute("ver", ver)
-		+ ">"
-		+ item_text(contact, item)
-		+ "</query></iq>"
+	return string.format(
+		" type='set'%s><query xmlns='jabber:iq:roster'%s>%s</query></iq>",
+		attribute("id", id),
+		attribute("ver", ver),
+		item_text(contact, item),
 	);
 }
 

@@ -96,13 +96,13 @@ export function create_roster_requests(service: RosterService) {
 			return true;
 		}
 		const reply: string[] = [
-			"<iq type='result'"
-				+ attribute("id", stanza.attr.id)
-				+ attribute("from", stanza.attr.to)
-				+ attribute("to", stanza.attr.from)
-				+ "><query xmlns='jabber:iq:roster'"
-				+ attribute("ver", version)
-				+ ">",
+			string.format(
+				"<iq type='result'%s%s%s><query xmlns='jabber:iq:roster'%s>",
+				attribute("id", stanza.attr.id),
+				attribute("from", stanza.attr.to),
+				attribute("to", stanza.attr.from),
+				attribute("ver", version),
+			),
 		];
 		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 			if (is_contact(contact, item)) {
