@@ -365,14 +365,18 @@ end
 
 -- ==== src/prosody/compatibility.ts ====
 
+--- A Lua module that is not there in every version of Prosody, nil where it is not.
+local function optional_module(name)
+	local is_there, found = pcall(require, name)
+	return is_there and found or nil
+end
+
 --- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
 -- `store-opened` and `roster-item-removed`, which cannot be asked for.
-local since_0_10 = pcall(require, "util.cache")
+local since_0_10 = optional_module("util.cache") ~= nil
 
-local has_time, time_module = pcall(require, "util.time")
-
---- The time as os.time() has it, with fractions of seconds; nil where there is no util.time (Prosody 0.9).
-local precise_time = has_time and time_module.now or nil
+--- The time as os.time() has it, with fractions of seconds; nil where there is no `util.time` (Prosody 0.9).
+local precise_time = (optional_module("util.time") or {}).now
 
 -- ==== src/prosody/keys.ts ====
 
@@ -398,9 +402,8 @@ end
 
 -- ==== src/prosody/send.ts ====
 
---- util.xml came with Prosody 0.10.
-local has_xml, xml_module = pcall(require, "util.xml")
-local xml = xml_module
+--- `util.xml`, since Prosody 0.10.
+local xml = optional_module("util.xml")
 
 --- An attribute as XML text, nothing where it has no value.
 local function attribute(name, value)
@@ -428,7 +431,7 @@ end
 -- To write text is a fraction of the work of building a stanza only to have it written. A component's
 -- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
 local function send_text(session, text)
-	if session.type == "component" or not has_xml then
+	if session.type == "component" or not xml then
 		send_stanza(session, text)
 		return
 	end
@@ -438,10 +441,10 @@ local function send_text(session, text)
 	end
 end
 
---- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
-local batch_size = 20
-
 local function create_batch(session)
+	--- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
+	local batch_size = 20
+
 	local texts = {}
 
 	local function flush()
@@ -5531,9 +5534,8 @@ end
 
 -- ==== src/admin/print_table.ts ====
 
---- util.human.io has tables since Prosody 0.12.
-local has_human_io, human_io_module = pcall(require, "util.human.io")
-local human_io = human_io_module
+--- `util.human.io`, since Prosody 0.12.
+local human_io = optional_module("util.human.io")
 
 local separator = " | "
 
@@ -5593,7 +5595,7 @@ end
 --
 -- @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
 local function print_table(print_line, titles, rows, max_width)
-	if not has_human_io then
+	if not human_io then
 		print_line(table.concat(titles, "\t"))
 		for _, row in ipairs(rows) do
 			print_line(table.concat(row, "\t"))
@@ -6114,9 +6116,9 @@ local function ask_running_server(option)
 
 	--- What the console of a server answers to a line; nil where no server runs, or where it does not answer in time.
 	local function ask_console(path, line)
-		local has_unix, unix = pcall(require, "socket.unix")
-		local has_parser, xml_parser = pcall(require, "util.xml")
-		if not has_unix or not has_parser then
+		local unix = optional_module("socket.unix")
+		local xml_parser = optional_module("util.xml")
+		if unix == nil or not xml_parser then
 			return nil
 		end
 		-- COMPAT: some versions of LuaSocket have the function alone.
@@ -6170,9 +6172,8 @@ end
 --
 -- The commands that modules of a host may add to the console always want a host, so this goes into its environment.
 local function add_shell_commands(api, everywhere)
-	--- `util.async` can tell whether its caller may wait since Prosody 0.11.
-	local has_async, async_module = pcall(require, "util.async")
-	local async = async_module
+	--- `util.async`, which can tell whether its caller may wait since Prosody 0.11.
+	local async = optional_module("util.async")
 
 	--- With the "| " before each line of a console, it fits into 120 columns.
 	local max_width = 118
@@ -6242,7 +6243,7 @@ local function add_shell_commands(api, everywhere)
 	--- Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go.
 	local function work_through(add_timer, step)
 		-- Lua 5.1 cannot wait within a pcall, which consoles are in.
-		if has_async and _VERSION ~= "Lua 5.1" and async.ready() then
+		if async and _VERSION ~= "Lua 5.1" and async.ready() then
 			local wait, done = async.waiter()
 			in_slices(add_timer, step, function(goes_on)
 				if not goes_on then

@@ -1,6 +1,7 @@
-/** util.human.io has tables since Prosody 0.12. */
-const [has_human_io, human_io_module] = pcall(require, "util.human.io");
-const human_io = human_io_module as typeof import("util.human.io");
+import { optional_module } from "../prosody/compatibility";
+
+/** `util.human.io`, since Prosody 0.12. */
+const human_io = optional_module("util.human.io") as typeof import("util.human.io") | undefined;
 
 const separator = " | ";
 
@@ -62,7 +63,7 @@ function column_widths(titles: string[], rows: string[][], max_width: number): n
  * @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
  */
 export function print_table(print_line: (this: void, line: string) => void, titles: string[], rows: string[][], max_width: number): void {
-	if (!has_human_io) {
+	if (!human_io) {
 		print_line(table.concat(titles, "\t"));
 		for (const [, row] of ipairs(rows)) {
 			print_line(table.concat(row, "\t"));

@@ -1,4 +1,5 @@
 import * as st from "util.stanza";
+import { optional_module } from "../prosody/compatibility";
 
 /** What a running server says of the module. */
 export interface RunningServer {
@@ -49,9 +50,9 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 
 	/** What the console of a server answers to a line; nil where no server runs, or where it does not answer in time. */
 	function ask_console(path: string, line: string): string | undefined {
-		const [has_unix, unix] = pcall(require, "socket.unix");
-		const [has_parser, xml_parser] = pcall(require, "util.xml");
-		if (!has_unix || !has_parser) {
+		const unix = optional_module("socket.unix");
+		const xml_parser = optional_module("util.xml") as typeof import("util.xml") | undefined;
+		if (unix === undefined || !xml_parser) {
 			return undefined;
 		}
 		// COMPAT: some versions of LuaSocket have the function alone.
@@ -71,7 +72,7 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 		}
 		connection.close();
 		const [text] = string.match(received ?? "", "<repl%-result.*</repl%-result>");
-		const answer = text !== undefined ? (xml_parser as typeof import("util.xml")).parse(text) : undefined;
+		const answer = text !== undefined ? xml_parser.parse(text) : undefined;
 		return answer && answer.get_text();
 	}
 

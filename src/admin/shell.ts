@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
 import { account_exists } from "../prosody/accounts";
+import { optional_module } from "../prosody/compatibility";
 import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
@@ -55,9 +56,8 @@ interface Subject {
  * The commands that modules of a host may add to the console always want a host, so this goes into its environment.
  */
 export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
-	/** `util.async` can tell whether its caller may wait since Prosody 0.11. */
-	const [has_async, async_module] = pcall(require, "util.async");
-	const async = async_module as typeof import("util.async");
+	/** `util.async`, which can tell whether its caller may wait since Prosody 0.11. */
+	const async = optional_module("util.async") as typeof import("util.async") | undefined;
 
 	/** With the "| " before each line of a console, it fits into 120 columns. */
 	const max_width = 118;
@@ -127,7 +127,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	/** Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go. */
 	function work_through(add_timer: AddTimer, step: (this: void) => boolean): void {
 		// Lua 5.1 cannot wait within a pcall, which consoles are in.
-		if (has_async && _VERSION !== "Lua 5.1" && async.ready()) {
+		if (async && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
 			in_slices(
 				add_timer,

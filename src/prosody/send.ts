@@ -1,8 +1,8 @@
 import * as st from "util.stanza";
+import { optional_module } from "./compatibility";
 
-/** util.xml came with Prosody 0.10. */
-const [has_xml, xml_module] = pcall(require, "util.xml");
-const xml = xml_module as typeof import("util.xml");
+/** `util.xml`, since Prosody 0.10. */
+const xml = optional_module("util.xml") as typeof import("util.xml") | undefined;
 
 /** An attribute as XML text, nothing where it has no value. */
 export function attribute(name: string, value: string | undefined): string {
@@ -38,7 +38,7 @@ export function is_well_formed(text: string): boolean {
  * stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
  */
 export function send_text(session: Session, text: string): void {
-	if (session.type === "component" || !has_xml) {
+	if (session.type === "component" || !xml) {
 		send_stanza(session, text);
 		return;
 	}
@@ -48,9 +48,6 @@ export function send_text(session: Session, text: string): void {
 	}
 }
 
-/** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
-const batch_size = 20;
-
 /** Collects stanzas that are XML text for a session, to write several in one go. */
 export interface Batch {
 	add: (this: void, text: string) => void;
@@ -59,6 +56,9 @@ export interface Batch {
 }
 
 export function create_batch(session: Session): Batch {
+	/** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
+	const batch_size = 20;
+
 	let texts: string[] = [];
 
 	function flush(): void {
