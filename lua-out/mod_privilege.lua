@@ -20,9 +20,6 @@ local uuid = require("util.uuid")
 
 -- ==== src/prosody/log_text.ts ====
 
---- How many bytes of what others wrote a line of the log has at most.
-local max_shown = 200
-
 --- Control characters beyond ASCII in UTF-8: U+0080 to U+009F, with which terminals can be told things, and the separators of lines U+2028 and U+2029.
 local later_controls = string.char(194) .. "[" .. string.char(128) .. "-" .. string.char(159) .. "]"
 local separators = string.char(226, 128) .. "[" .. string.char(168, 169) .. "]"
@@ -30,9 +27,9 @@ local separators = string.char(226, 128) .. "[" .. string.char(168, 169) .. "]"
 --- What is not plain ASCII without control characters.
 local not_plain = "[%c" .. string.char(128) .. "-" .. string.char(255) .. "]"
 
---- The beginning of a text that is too long, and dots.
-local function cut(text)
-	local last = max_shown
+--- The first bytes of a longer text, at most so many, and dots.
+local function cut(text, max_length)
+	local last = max_length
 	-- Not within a character of UTF-8, whose later bytes are 128 to 191.
 	while string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do
 		last = last - 1
@@ -43,7 +40,10 @@ end
 --- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
 -- in one line and of bounded length.
 local function shown(text)
-	local short = #text > max_shown and cut(text) or text
+	--- How many bytes of what others wrote a line of the log has at most.
+	local max_shown = 200
+
+	local short = #text > max_shown and cut(text, max_shown) or text
 	if string.find(short, not_plain) == nil then
 		return short
 	end
@@ -57,19 +57,14 @@ end
 --- The log of the module where no host is known.
 local log_of_module = logger.init("privilege")
 
---- An error as it may stand in a line of the log.
-local function describe_error(problem)
-	return shown(tostring(problem))
-end
-
 --- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
 --
 -- @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
 -- @returns what the function returned, nil after an error
 local function protect(log, when, subject, action)
-	local ok, result = xpcall(action, describe_error)
+	local ok, result = xpcall(action, tostring)
 	if not ok then
-		log("error", "Another module failed " .. when .. ": %s", subject, result)
+		log("error", "Another module failed " .. when .. ": %s", subject, shown(result))
 		return nil
 	end
 	return result
@@ -492,18 +487,6 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time.
-local clock = precise_time or os.clock
-
---- Seconds that a slice takes, or as long as its first step does.
-local slice_time = 0.001
-
---- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
-local rare_slice_time = 0.05
-
---- The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
-local slice_pause = 0.001
-
 --- Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
 --
 -- An error in a step is logged, and the work goes on with the next step. A step has to move on before it does what may fail.
@@ -515,6 +498,18 @@ local function in_slices(add_timer, step, slice_end, task)
 	if task == nil then
 		task = "a long task was done"
 	end
+	--- Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time.
+	local clock = precise_time or os.clock
+
+	--- Seconds that a slice takes, or as long as its first step does.
+	local slice_time = 0.001
+
+	--- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
+	local rare_slice_time = 0.05
+
+	--- The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
+	local slice_pause = 0.001
+
 	local when = "while %s"
 	local last = os.time()
 	local late = 0
@@ -543,57 +538,53 @@ end
 
 -- ==== src/prosody/usernames.ts ====
 
---- Gives the names of a list, one at a time.
-local function from_list(names)
-	local position = 0
-	return function()
-		position = position + 1
-		return names[position]
-	end
-end
-
---- Whether the accounts of a host are files in a folder, which is read name by name.
-local function is_lazy(host)
-	local provider = usermanager.get_provider(host)
-	local is_internal = string.find(provider.name or "", "^internal_")
-	local _, driver = storagemanager.get_driver(host, "accounts")
-	return is_internal ~= nil and driver == "internal"
-end
-
-local function open_list(host)
-	local next_name, state, start = usermanager.users(host)
-	if not next_name then
-		return nil
-	end
-	local last = start
-	return function()
-		last = next_name(state, last)
-		return last
-	end
-end
-
-local function read_all(next_name)
-	local names = {}
-	local name = next_name()
-	while name ~= nil do
-		names[#names + 1] = name
-		name = next_name()
-	end
-	return names
-end
-
 --- Gives the names of all accounts of a host, one at a time; nil where they cannot be listed.
 --
 -- Only names of Prosody's own files are read as they are asked for. All others are read at once: with
 -- mod_storage_sql all lists of accounts share one prepared statement, which whoever asks next starts anew,
 -- and which locks the database until its last row is taken.
 local function list_usernames(host)
-	local is_open, next_name = pcall(open_list, host)
-	if not is_open or not next_name or is_lazy(host) then
+	local function open_list()
+		local next_name, state, start = usermanager.users(host)
+		if not next_name then
+			return nil
+		end
+		local last = start
+		return function()
+			last = next_name(state, last)
+			return last
+		end
+	end
+
+	--- Whether the accounts are files in a folder, which is read name by name.
+	local function is_lazy()
+		local provider = usermanager.get_provider(host)
+		local is_internal = string.find(provider.name or "", "^internal_")
+		local _, driver = storagemanager.get_driver(host, "accounts")
+		return is_internal ~= nil and driver == "internal"
+	end
+
+	--- Reads a list to its end, and gives its names one at a time.
+	local function read_ahead(next_name)
+		local names = {}
+		local name = next_name()
+		while name ~= nil do
+			names[#names + 1] = name
+			name = next_name()
+		end
+		local position = 0
+		return function()
+			position = position + 1
+			return names[position]
+		end
+	end
+
+	local is_open, next_name = pcall(open_list)
+	if not is_open or not next_name or is_lazy() then
 		return is_open and next_name or nil
 	end
-	local is_read, names = pcall(read_all, next_name)
-	return is_read and from_list(names) or nil
+	local is_read, next_read = pcall(read_ahead, next_name)
+	return is_read and next_read or nil
 end
 
 -- ==== src/grants/permissions.ts ====
@@ -716,20 +707,6 @@ end
 
 -- ==== src/grants/configuration.ts ====
 
-local access_choices = { none = true, get = true, set = true, both = true }
-local access_allowed = '"none", "get", "set" or "both"'
-local message_choices = { none = true, outgoing = true }
-local presence_choices = { none = true, managed_entity = true, roster = true }
-local known_options = {
-	roster = true,
-	roster_push = true,
-	message = true,
-	presence = true,
-	iq = true,
-	users = true,
-}
-local coverage_choices = { all = true, ["opted-in"] = true }
-
 --- A value of the configuration as the admin would recognise it.
 local function show_value(value)
 	if type(value) == "string" then
@@ -742,108 +719,6 @@ local function show_value(value)
 	return tostring(value)
 end
 
---- `value` if it is one of the choices; else "none", and a problem unless there was no value.
-local function choose(choices, option, value, allowed, problem)
-	if value == nil then
-		return "none"
-	end
-	if type(value) == "string" and choices[value] then
-		return value
-	end
-	problem(option, value, allowed, type(value) == "string" and suggest(value, choices) or nil)
-	return "none"
-end
-
-local function read_iq(option, problem)
-	local granted = {}
-	if option == nil then
-		return granted
-	end
-	if type(option) ~= "table" then
-		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
-		return granted
-	end
-	local namespaces = option
-	for _, namespace in ipairs(sorted_keys(namespaces)) do
-		local name = tostring(namespace)
-		-- A namespace is a URI, and what is not cannot be told in XML.
-		if type(namespace) == "string" and string.find(name, "^[!-~]+$") ~= nil then
-			local access = choose(access_choices, 'iq["' .. name .. '"]', namespaces[name], access_allowed, problem)
-			if access ~= "none" then
-				granted[name] = access
-			end
-		else
-			problem("iq", namespaces[namespace], 'a namespace as key, { ["NAMESPACE"] = "set" }')
-		end
-	end
-	return granted
-end
-
---- Whose accounts are covered; nobody's where that is not understood.
-local function read_users(option, host, prepare, problem)
-	if option == nil or option == "all" then
-		return "all"
-	end
-	if option == "opted-in" then
-		return option
-	end
-	local listed = {}
-	if type(option) ~= "table" then
-		local meant = suggest(tostring(option), coverage_choices)
-		problem("users", option, '"all", "opted-in" or a list of users', meant)
-		return listed
-	end
-	local list = option
-	for _, key in ipairs(sorted_keys(list)) do
-		local value = list[key]
-		local name = type(key) == "number" and type(value) == "string" and value or ""
-		local user = prepare(string.find(name, "@", 1, true) ~= nil and name or name .. "@" .. host)
-		local username, user_host = string.match(user or "", "^([^@/]+)@([^@/]+)$")
-		if username ~= nil and user_host == host then
-			listed[username] = true
-		else
-			problem("users", value, string.format('users of %s, { "NAME", "NAME@%s" }', host, host))
-		end
-	end
-	return listed
-end
-
-local function read_permissions(option, host, prepare, problem)
-	local permissions = no_permissions()
-	permissions.users = read_users(option.users, host, prepare, problem)
-	permissions.roster = choose(access_choices, "roster", option.roster, access_allowed, problem)
-	permissions.message = choose(message_choices, "message", option.message, '"none" or "outgoing"', problem)
-	permissions.presence = choose(presence_choices, "presence", option.presence, '"none", "managed_entity" or "roster"', problem)
-	permissions.iq = read_iq(option.iq, problem)
-
-	local readable = permissions.roster == "get" or permissions.roster == "both"
-	-- XEP-0356, 7.4: the server must reject it.
-	if permissions.presence == "roster" and not readable then
-		problem("presence", "roster", '"none" or "managed_entity"', nil, 'roster = "get" or "both"')
-		permissions.presence = "none"
-	end
-
-	local push = option.roster_push
-	permissions.push = readable
-	if push ~= nil then
-		permissions.push = push == true and readable
-		if type(push) ~= "boolean" then
-			problem("roster_push", push, "true or false")
-		elseif push == true and not readable then
-			problem("roster_push", push, "false", nil, 'roster = "get" or "both"')
-		end
-	end
-
-	for _, key in ipairs(sorted_keys(option)) do
-		local name = tostring(key)
-		local known = known_options
-		if type(key) ~= "string" or known[name] == nil then
-			problem(name, option[key], "roster, roster_push, message, presence, iq or users as option", suggest(name, known))
-		end
-	end
-	return permissions
-end
-
 --- Reads `privileged_entities`.
 --
 -- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
@@ -851,12 +726,151 @@ end
 -- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
 -- @param host that grants
 local function read_configuration(option, prepare, host)
-	local configuration = { grants = {}, problems = {} }
-	local problems = configuration.problems
-	if option == nil then
-		return configuration
+	local access_choices = { none = true, get = true, set = true, both = true }
+	local access_allowed = '"none", "get", "set" or "both"'
+	local message_choices = { none = true, outgoing = true }
+	local presence_choices = { none = true, managed_entity = true, roster = true }
+	local users_choices = { all = true, ["opted-in"] = true }
+	local known_options = {
+		roster = true,
+		roster_push = true,
+		message = true,
+		presence = true,
+		iq = true,
+		users = true,
+	}
+
+	--- `value` if it is one of the choices; else "none", and a problem unless there was no value.
+	local function choose(choices, name, value, allowed, add_problem)
+		if value == nil then
+			return "none"
+		end
+		if type(value) == "string" and choices[value] then
+			return value
+		end
+		add_problem(name, value, allowed, type(value) == "string" and suggest(value, choices) or nil)
+		return "none"
 	end
-	if type(option) ~= "table" then
+
+	--- The option `iq`: what is granted for each namespace.
+	local function read_iq(value, add_problem)
+		local granted = {}
+		if value == nil then
+			return granted
+		end
+		if type(value) ~= "table" then
+			add_problem("iq", value, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
+			return granted
+		end
+		local namespaces = value
+		for _, key in ipairs(sorted_keys(namespaces)) do
+			local namespace = tostring(key)
+			-- A namespace is a URI, and what is not cannot be told in XML.
+			if type(key) == "string" and string.find(namespace, "^[!-~]+$") ~= nil then
+				local name = string.format('iq["%s"]', namespace)
+				local access = choose(access_choices, name, namespaces[namespace], access_allowed, add_problem)
+				if access ~= "none" then
+					granted[namespace] = access
+				end
+			else
+				add_problem("iq", namespaces[key], 'a namespace as key, { ["NAMESPACE"] = "set" }')
+			end
+		end
+		return granted
+	end
+
+	--- The option `users`: whose accounts the grant covers; nobody's where it is not understood.
+	local function read_users(value, add_problem)
+		if value == nil or value == "all" then
+			return "all"
+		end
+		if value == "opted-in" then
+			return value
+		end
+		local listed = {}
+		if type(value) ~= "table" then
+			add_problem("users", value, '"all", "opted-in" or a list of users', suggest(tostring(value), users_choices))
+			return listed
+		end
+		local list = value
+		for _, key in ipairs(sorted_keys(list)) do
+			local user = list[key]
+			local name = type(key) == "number" and type(user) == "string" and user or ""
+			local prepared_jid = prepare(string.find(name, "@", 1, true) ~= nil and name or name .. "@" .. host)
+			local username, user_host = string.match(prepared_jid or "", "^([^@/]+)@([^@/]+)$")
+			if username ~= nil and user_host == host then
+				listed[username] = true
+			else
+				add_problem("users", user, string.format('users of %s, { "NAME", "NAME@%s" }', host, host))
+			end
+		end
+		return listed
+	end
+
+	--- What the entry of an entity grants.
+	local function read_permissions(entry, add_problem)
+		local permissions = no_permissions()
+		permissions.users = read_users(entry.users, add_problem)
+		permissions.roster = choose(access_choices, "roster", entry.roster, access_allowed, add_problem)
+		permissions.message = choose(message_choices, "message", entry.message, '"none" or "outgoing"', add_problem)
+		permissions.presence = choose(presence_choices, "presence", entry.presence, '"none", "managed_entity" or "roster"', add_problem)
+		permissions.iq = read_iq(entry.iq, add_problem)
+
+		local readable = permissions.roster == "get" or permissions.roster == "both"
+		-- XEP-0356, 7.4: the server must reject it.
+		if permissions.presence == "roster" and not readable then
+			add_problem("presence", "roster", '"none" or "managed_entity"', nil, 'roster = "get" or "both"')
+			permissions.presence = "none"
+		end
+
+		local push = entry.roster_push
+		permissions.push = readable
+		if push ~= nil then
+			permissions.push = push == true and readable
+			if type(push) ~= "boolean" then
+				add_problem("roster_push", push, "true or false")
+			elseif push == true and not readable then
+				add_problem("roster_push", push, "false", nil, 'roster = "get" or "both"')
+			end
+		end
+
+		for _, key in ipairs(sorted_keys(entry)) do
+			local name = tostring(key)
+			if type(key) ~= "string" or known_options[name] == nil then
+				add_problem(name, entry[key], "roster, roster_push, message, presence, iq or users as option", suggest(name, known_options))
+			end
+		end
+		return permissions
+	end
+
+	local grants = {}
+	local problems = {}
+
+	--- Reads the entry of one entity.
+	local function read_entry(key, value)
+		local name = tostring(key)
+		local function add_problem(option_name, wrong, allowed, meant, needs)
+			problems[#problems + 1] =
+				{ entity = name, option = option_name, value = show_value(wrong), allowed = allowed, meant = meant, needs = needs }
+		end
+		local entity = type(key) == "string" and prepare(name) or nil
+		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
+			add_problem("privileged_entities", key, "a domain or a bare JID as key")
+		elseif grants[entity] ~= nil then
+			add_problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
+		elseif type(value) ~= "table" then
+			add_problem("privileged_entities", value, "a table of permissions for the entity")
+		else
+			grants[entity] = read_permissions(value, add_problem)
+		end
+	end
+
+	if type(option) == "table" then
+		local entries = option
+		for _, key in ipairs(sorted_keys(entries)) do
+			read_entry(key, entries[key])
+		end
+	elseif option ~= nil then
 		problems[#problems + 1] = {
 			entity = nil,
 			option = "privileged_entities",
@@ -864,29 +878,8 @@ local function read_configuration(option, prepare, host)
 			allowed = 'a table of entities, { ["JID"] = { … } }',
 			meant = nil,
 		}
-		return configuration
 	end
-
-	local entities = option
-	for _, key in ipairs(sorted_keys(entities)) do
-		local name = tostring(key)
-		local function problem(option_name, value, allowed, meant, needs)
-			problems[#problems + 1] =
-				{ entity = name, option = option_name, value = show_value(value), allowed = allowed, meant = meant, needs = needs }
-		end
-		local value = entities[key]
-		local entity = type(key) == "string" and prepare(name) or nil
-		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
-			problem("privileged_entities", key, "a domain or a bare JID as key")
-		elseif configuration.grants[entity] ~= nil then
-			problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
-		elseif type(value) ~= "table" then
-			problem("privileged_entities", value, "a table of permissions for the entity")
-		else
-			configuration.grants[entity] = read_permissions(value, host, prepare, problem)
-		end
-	end
-	return configuration
+	return { grants = grants, problems = problems }
 end
 
 --- A problem as a sentence for the log.

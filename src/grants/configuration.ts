@@ -39,22 +39,9 @@ export interface Options {
 }
 
 type Choices<T extends string> = Record<T, true>;
-type Prepare = (this: void, jid: string) => string | undefined;
-type ProblemSink = (this: void, option: string, value: unknown, allowed: string, meant?: string, needs?: string) => void;
 
-const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
-const access_allowed = '"none", "get", "set" or "both"';
-const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
-const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
-const known_options: Choices<"roster" | "roster_push" | "message" | "presence" | "iq" | "users"> = {
-	roster: true,
-	roster_push: true,
-	message: true,
-	presence: true,
-	iq: true,
-	users: true,
-};
-const coverage_choices = { all: true, "opted-in": true };
+/** Notes a problem of an entity. */
+type AddProblem = (this: void, option: string, value: unknown, allowed: string, meant?: string, needs?: string) => void;
 
 /** A value of the configuration as the admin would recognise it. */
 export function show_value(value: unknown): string {
@@ -68,108 +55,6 @@ export function show_value(value: unknown): string {
 	return tostring(value);
 }
 
-/** `value` if it is one of the choices; else "none", and a problem unless there was no value. */
-function choose<T extends string>(choices: Choices<T>, option: string, value: unknown, allowed: string, problem: ProblemSink): T | "none" {
-	if (value === undefined) {
-		return "none";
-	}
-	if (type(value) === "string" && (choices[value as T] as true | undefined)) {
-		return value as T;
-	}
-	problem(option, value, allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
-	return "none";
-}
-
-function read_iq(option: unknown, problem: ProblemSink): LuaTable<string, Access> {
-	const granted = new LuaTable<string, Access>();
-	if (option === undefined) {
-		return granted;
-	}
-	if (type(option) !== "table") {
-		problem("iq", option, 'a table of namespaces, { ["NAMESPACE"] = "set" }');
-		return granted;
-	}
-	const namespaces = option as LuaTable<AnyNotNil, unknown>;
-	for (const [, namespace] of ipairs(sorted_keys(namespaces))) {
-		const name = tostring(namespace);
-		// A namespace is a URI, and what is not cannot be told in XML.
-		if (type(namespace) === "string" && string.find(name, "^[!-~]+$")[0] !== undefined) {
-			const access = choose(access_choices, 'iq["' + name + '"]', namespaces.get(name), access_allowed, problem);
-			if (access !== "none") {
-				granted.set(name, access);
-			}
-		} else {
-			problem("iq", namespaces.get(namespace), 'a namespace as key, { ["NAMESPACE"] = "set" }');
-		}
-	}
-	return granted;
-}
-
-/** Whose accounts are covered; nobody's where that is not understood. */
-function read_users(option: unknown, host: string, prepare: Prepare, problem: ProblemSink): Coverage {
-	if (option === undefined || option === "all") {
-		return "all";
-	}
-	if (option === "opted-in") {
-		return option;
-	}
-	const listed = new LuaTable<string, true>();
-	if (type(option) !== "table") {
-		const meant = suggest(tostring(option), coverage_choices);
-		problem("users", option, '"all", "opted-in" or a list of users', meant);
-		return listed;
-	}
-	const list = option as LuaTable<AnyNotNil, unknown>;
-	for (const [, key] of ipairs(sorted_keys(list))) {
-		const value = list.get(key);
-		const name = type(key) === "number" && type(value) === "string" ? (value as string) : "";
-		const user = prepare(string.find(name, "@", 1, true)[0] !== undefined ? name : name + "@" + host);
-		const [username, user_host] = string.match(user ?? "", "^([^@/]+)@([^@/]+)$");
-		if (username !== undefined && user_host === host) {
-			listed.set(username, true);
-		} else {
-			problem("users", value, string.format('users of %s, { "NAME", "NAME@%s" }', host, host));
-		}
-	}
-	return listed;
-}
-
-function read_permissions(option: LuaTable<AnyNotNil, unknown>, host: string, prepare: Prepare, problem: ProblemSink): Permissions {
-	const permissions = no_permissions();
-	permissions.users = read_users(option.get("users"), host, prepare, problem);
-	permissions.roster = choose(access_choices, "roster", option.get("roster"), access_allowed, problem);
-	permissions.message = choose(message_choices, "message", option.get("message"), '"none" or "outgoing"', problem);
-	permissions.presence = choose(presence_choices, "presence", option.get("presence"), '"none", "managed_entity" or "roster"', problem);
-	permissions.iq = read_iq(option.get("iq"), problem);
-
-	const readable = permissions.roster === "get" || permissions.roster === "both";
-	// XEP-0356, 7.4: the server must reject it.
-	if (permissions.presence === "roster" && !readable) {
-		problem("presence", "roster", '"none" or "managed_entity"', undefined, 'roster = "get" or "both"');
-		permissions.presence = "none";
-	}
-
-	const push = option.get("roster_push");
-	permissions.push = readable;
-	if (push !== undefined) {
-		permissions.push = push === true && readable;
-		if (type(push) !== "boolean") {
-			problem("roster_push", push, "true or false");
-		} else if (push === true && !readable) {
-			problem("roster_push", push, "false", undefined, 'roster = "get" or "both"');
-		}
-	}
-
-	for (const [, key] of ipairs(sorted_keys(option))) {
-		const name = tostring(key);
-		const known = known_options as Record<string, true | undefined>;
-		if (type(key) !== "string" || known[name] === undefined) {
-			problem(name, option.get(key), "roster, roster_push, message, presence, iq or users as option", suggest(name, known));
-		}
-	}
-	return permissions;
-}
-
 /**
  * Reads `privileged_entities`.
  *
@@ -178,13 +63,157 @@ function read_permissions(option: LuaTable<AnyNotNil, unknown>, host: string, pr
  * @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
  * @param host that grants
  */
-export function read_configuration(option: unknown, prepare: Prepare, host: string): Configuration {
-	const configuration: Configuration = { grants: new LuaTable(), problems: [] };
-	const problems = configuration.problems;
-	if (option === undefined) {
-		return configuration;
+export function read_configuration(option: unknown, prepare: (this: void, jid: string) => string | undefined, host: string): Configuration {
+	const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
+	const access_allowed = '"none", "get", "set" or "both"';
+	const message_choices: Choices<MessagePermission> = { none: true, outgoing: true };
+	const presence_choices: Choices<PresencePermission> = { none: true, managed_entity: true, roster: true };
+	const users_choices = { all: true, "opted-in": true };
+	const known_options: Record<string, true | undefined> = {
+		roster: true,
+		roster_push: true,
+		message: true,
+		presence: true,
+		iq: true,
+		users: true,
+	};
+
+	/** `value` if it is one of the choices; else "none", and a problem unless there was no value. */
+	function choose<T extends string>(
+		choices: Choices<T>,
+		name: string,
+		value: unknown,
+		allowed: string,
+		add_problem: AddProblem,
+	): T | "none" {
+		if (value === undefined) {
+			return "none";
+		}
+		if (type(value) === "string" && (choices[value as T] as true | undefined)) {
+			return value as T;
+		}
+		add_problem(name, value, allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
+		return "none";
 	}
-	if (type(option) !== "table") {
+
+	/** The option `iq`: what is granted for each namespace. */
+	function read_iq(value: unknown, add_problem: AddProblem): LuaTable<string, Access> {
+		const granted = new LuaTable<string, Access>();
+		if (value === undefined) {
+			return granted;
+		}
+		if (type(value) !== "table") {
+			add_problem("iq", value, 'a table of namespaces, { ["NAMESPACE"] = "set" }');
+			return granted;
+		}
+		const namespaces = value as LuaTable<AnyNotNil, unknown>;
+		for (const [, key] of ipairs(sorted_keys(namespaces))) {
+			const namespace = tostring(key);
+			// A namespace is a URI, and what is not cannot be told in XML.
+			if (type(key) === "string" && string.find(namespace, "^[!-~]+$")[0] !== undefined) {
+				const name = string.format('iq["%s"]', namespace);
+				const access = choose(access_choices, name, namespaces.get(namespace), access_allowed, add_problem);
+				if (access !== "none") {
+					granted.set(namespace, access);
+				}
+			} else {
+				add_problem("iq", namespaces.get(key), 'a namespace as key, { ["NAMESPACE"] = "set" }');
+			}
+		}
+		return granted;
+	}
+
+	/** The option `users`: whose accounts the grant covers; nobody's where it is not understood. */
+	function read_users(value: unknown, add_problem: AddProblem): Coverage {
+		if (value === undefined || value === "all") {
+			return "all";
+		}
+		if (value === "opted-in") {
+			return value;
+		}
+		const listed = new LuaTable<string, true>();
+		if (type(value) !== "table") {
+			add_problem("users", value, '"all", "opted-in" or a list of users', suggest(tostring(value), users_choices));
+			return listed;
+		}
+		const list = value as LuaTable<AnyNotNil, unknown>;
+		for (const [, key] of ipairs(sorted_keys(list))) {
+			const user = list.get(key);
+			const name = type(key) === "number" && type(user) === "string" ? (user as string) : "";
+			const prepared_jid = prepare(string.find(name, "@", 1, true)[0] !== undefined ? name : name + "@" + host);
+			const [username, user_host] = string.match(prepared_jid ?? "", "^([^@/]+)@([^@/]+)$");
+			if (username !== undefined && user_host === host) {
+				listed.set(username, true);
+			} else {
+				add_problem("users", user, string.format('users of %s, { "NAME", "NAME@%s" }', host, host));
+			}
+		}
+		return listed;
+	}
+
+	/** What the entry of an entity grants. */
+	function read_permissions(entry: LuaTable<AnyNotNil, unknown>, add_problem: AddProblem): Permissions {
+		const permissions = no_permissions();
+		permissions.users = read_users(entry.get("users"), add_problem);
+		permissions.roster = choose(access_choices, "roster", entry.get("roster"), access_allowed, add_problem);
+		permissions.message = choose(message_choices, "message", entry.get("message"), '"none" or "outgoing"', add_problem);
+		permissions.presence = choose(presence_choices, "presence", entry.get("presence"), '"none", "managed_entity" or "roster"', add_problem);
+		permissions.iq = read_iq(entry.get("iq"), add_problem);
+
+		const readable = permissions.roster === "get" || permissions.roster === "both";
+		// XEP-0356, 7.4: the server must reject it.
+		if (permissions.presence === "roster" && !readable) {
+			add_problem("presence", "roster", '"none" or "managed_entity"', undefined, 'roster = "get" or "both"');
+			permissions.presence = "none";
+		}
+
+		const push = entry.get("roster_push");
+		permissions.push = readable;
+		if (push !== undefined) {
+			permissions.push = push === true && readable;
+			if (type(push) !== "boolean") {
+				add_problem("roster_push", push, "true or false");
+			} else if (push === true && !readable) {
+				add_problem("roster_push", push, "false", undefined, 'roster = "get" or "both"');
+			}
+		}
+
+		for (const [, key] of ipairs(sorted_keys(entry))) {
+			const name = tostring(key);
+			if (type(key) !== "string" || known_options[name] === undefined) {
+				add_problem(name, entry.get(key), "roster, roster_push, message, presence, iq or users as option", suggest(name, known_options));
+			}
+		}
+		return permissions;
+	}
+
+	const grants = new LuaTable<string, Permissions>();
+	const problems: Problem[] = [];
+
+	/** Reads the entry of one entity. */
+	function read_entry(key: AnyNotNil, value: unknown): void {
+		const name = tostring(key);
+		const add_problem: AddProblem = (option_name, wrong, allowed, meant, needs) => {
+			problems.push({ entity: name, option: option_name, value: show_value(wrong), allowed: allowed, meant: meant, needs: needs });
+		};
+		const entity = type(key) === "string" ? prepare(name) : undefined;
+		if (entity === undefined || string.find(entity, "/", 1, true)[0] !== undefined) {
+			add_problem("privileged_entities", key, "a domain or a bare JID as key");
+		} else if (grants.has(entity)) {
+			add_problem("privileged_entities", key, "each entity once; " + entity + " stands there in another spelling");
+		} else if (type(value) !== "table") {
+			add_problem("privileged_entities", value, "a table of permissions for the entity");
+		} else {
+			grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, add_problem));
+		}
+	}
+
+	if (type(option) === "table") {
+		const entries = option as LuaTable<AnyNotNil, unknown>;
+		for (const [, key] of ipairs(sorted_keys(entries))) {
+			read_entry(key, entries.get(key));
+		}
+	} else if (option !== undefined) {
 		problems.push({
 			entity: undefined,
 			option: "privileged_entities",
@@ -192,28 +221,8 @@ export function read_configuration(option: unknown, prepare: Prepare, host: stri
 			allowed: 'a table of entities, { ["JID"] = { … } }',
 			meant: undefined,
 		});
-		return configuration;
 	}
-
-	const entities = option as LuaTable<AnyNotNil, unknown>;
-	for (const [, key] of ipairs(sorted_keys(entities))) {
-		const name = tostring(key);
-		const problem: ProblemSink = (option_name, value, allowed, meant, needs) => {
-			problems.push({ entity: name, option: option_name, value: show_value(value), allowed: allowed, meant: meant, needs: needs });
-		};
-		const value = entities.get(key);
-		const entity = type(key) === "string" ? prepare(name) : undefined;
-		if (entity === undefined || string.find(entity, "/", 1, true)[0] !== undefined) {
-			problem("privileged_entities", key, "a domain or a bare JID as key");
-		} else if (configuration.grants.has(entity)) {
-			problem("privileged_entities", key, "each entity once; " + entity + " stands there in another spelling");
-		} else if (type(value) !== "table") {
-			problem("privileged_entities", value, "a table of permissions for the entity");
-		} else {
-			configuration.grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, host, prepare, problem));
-		}
-	}
-	return configuration;
+	return { grants: grants, problems: problems };
 }
 
 /** A problem as a sentence for the log. */

@@ -1,6 +1,3 @@
-/** How many bytes of what others wrote a line of the log has at most. */
-const max_shown = 200;
-
 /** Control characters beyond ASCII in UTF-8: U+0080 to U+009F, with which terminals can be told things, and the separators of lines U+2028 and U+2029. */
 const later_controls = string.char(194) + "[" + string.char(128) + "-" + string.char(159) + "]";
 const separators = string.char(226, 128) + "[" + string.char(168, 169) + "]";
@@ -8,9 +5,9 @@ const separators = string.char(226, 128) + "[" + string.char(168, 169) + "]";
 /** What is not plain ASCII without control characters. */
 const not_plain = "[%c" + string.char(128) + "-" + string.char(255) + "]";
 
-/** The beginning of a text that is too long, and dots. */
-function cut(text: string): string {
-	let last = max_shown;
+/** The first bytes of a longer text, at most so many, and dots. */
+function cut(text: string, max_length: number): string {
+	let last = max_length;
 	// Not within a character of UTF-8, whose later bytes are 128 to 191.
 	while (string.byte(text, last + 1) >= 128 && string.byte(text, last + 1) < 192) {
 		last = last - 1;
@@ -23,7 +20,10 @@ function cut(text: string): string {
  * in one line and of bounded length.
  */
 export function shown(text: string): string {
-	const short = text.length > max_shown ? cut(text) : text;
+	/** How many bytes of what others wrote a line of the log has at most. */
+	const max_shown = 200;
+
+	const short = text.length > max_shown ? cut(text, max_shown) : text;
 	if (string.find(short, not_plain)[0] === undefined) {
 		return short;
 	}

@@ -4,11 +4,6 @@ import { shown } from "./log_text";
 /** The log of the module where no host is known. */
 export const log_of_module = logger.init("privilege");
 
-/** An error as it may stand in a line of the log. */
-function describe_error(problem: unknown): string {
-	return shown(tostring(problem));
-}
-
 /**
  * Calls a function that runs code of other modules: an error in it is logged, and goes no further.
  *
@@ -16,9 +11,9 @@ function describe_error(problem: unknown): string {
  * @returns what the function returned, nil after an error
  */
 export function protect<T>(log: Log, when: string, subject: string, action: (this: void) => T): T | undefined {
-	const [ok, result] = xpcall(action, describe_error);
+	const [ok, result] = xpcall(action, tostring);
 	if (!ok) {
-		log("error", "Another module failed " + when + ": %s", subject, result);
+		log("error", "Another module failed " + when + ": %s", subject, shown(result));
 		return undefined;
 	}
 	return result;

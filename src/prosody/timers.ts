@@ -4,18 +4,6 @@ import { log_of_module, protect } from "./protect";
 /** Calls back after so many seconds, and again after as many as that returns. */
 export type AddTimer = (this: void, delay: number, callback: (this: void) => number | undefined) => void;
 
-/** Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time. */
-const clock = precise_time ?? os.clock;
-
-/** Seconds that a slice takes, or as long as its first step does. */
-const slice_time = 0.001;
-
-/** That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent. */
-const rare_slice_time = 0.05;
-
-/** The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
-const slice_pause = 0.001;
-
 /**
  * Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
  *
@@ -31,6 +19,18 @@ export function in_slices(
 	slice_end: (this: void, goes_on: boolean) => void,
 	task = "a long task was done",
 ): void {
+	/** Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time. */
+	const clock = precise_time ?? os.clock;
+
+	/** Seconds that a slice takes, or as long as its first step does. */
+	const slice_time = 0.001;
+
+	/** That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent. */
+	const rare_slice_time = 0.05;
+
+	/** The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
+	const slice_pause = 0.001;
+
 	const when = "while %s";
 	let last = os.time();
 	let late = 0;
