@@ -268,6 +268,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 
 	it("B10.3 warns of grants that are as good as an admin's, which is no problem", function()
 		local function warnings(config, global)
+			server.options.modules = nil
 			server:reload_config(config, global or "")
 			local output, status = server:prosodyctl "mod_privilege check"
 			local _, problems, found, ok = read(output)
@@ -449,9 +450,10 @@ describe("B10.3 prosodyctl mod_privilege check, where the server is running,", f
 	local server, folder
 	local here = lfs.currentdir() .. "/lua-out"
 	local file = here .. "/mod_privilege.lua"
+	local three_grants = good .. 'privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }\n'
 
 	setup(function()
-		server = prosody.start { config = good, modules = { "privilege", console.has_shell and "admin_shell" or "admin_telnet" } }
+		server = prosody.start { config = three_grants, modules = { "privilege", console.has_shell and "admin_shell" or "admin_telnet" } }
 		folder = server.dir .. "/other"
 		assert(lfs.mkdir(folder))
 	end)
@@ -473,8 +475,6 @@ describe("B10.3 prosodyctl mod_privilege check, where the server is running,", f
 	local function host(text)
 		return ('VirtualHost "%s": the running server %s'):format("capulet.lit", text)
 	end
-
-	good = good .. 'privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }\n'
 
 	it("B10.3 says nothing where that has this module", function()
 		local warnings, ok = check()
