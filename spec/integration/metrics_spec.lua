@@ -114,6 +114,7 @@ describe("B10.2 metrics", function()
 				found = found + 1
 			end
 			assert.is_equal(8, found)
+			acts.message(streams.gateway)
 			server:reload_config((server.config:gsub('%["romeo@montague.lit"%]', '["juliet@capulet.lit"] = { message = "outgoing" }; %0')))
 			local all = count()
 			assert.is_equal(0, all["capulet.lit juliet@capulet.lit messages"])
@@ -217,22 +218,18 @@ describe("B12.6 the metric of users covered", function()
 	end
 	local opt_in, opt_out = "<message to='%s'><body>register</body></message>", "<presence type='unsubscribe' to='%s'/>"
 
-	setup(function()
-		if console.has_shell then
-			server = prosody.start {
-				config = config,
-				modules = { "privilege", "http_openmetrics" },
-				global = 'statistics = "internal"\nstatistics_interval = "manual"\n' .. web,
-				users = { "juliet@capulet.lit", "nurse@capulet.lit" },
-			}
-			juliet = server:client "juliet@capulet.lit/balcony"
-		end
+	before_each(function()
+		server = prosody.start {
+			config = config,
+			modules = { "privilege", "http_openmetrics" },
+			global = 'statistics = "internal"\nstatistics_interval = "manual"\n' .. web,
+			users = { "juliet@capulet.lit" },
+		}
+		juliet = server:client "juliet@capulet.lit/balcony"
 	end)
 
-	teardown(function()
-		if server then
-			server:stop()
-		end
+	after_each(function()
+		server:stop()
 	end)
 
 	since_0_12("B12.6 is there for each entity whose grant is limited to those who opted in, and follows them", function()
@@ -248,6 +245,7 @@ describe("B12.6 the metric of users covered", function()
 
 	since_0_12("B12.6 is right after a reload of the module and of the configuration, and a restart", function()
 		local expected = { ["gateway.capulet.lit"] = 0, ["other.capulet.lit"] = 1 }
+		write("other.capulet.lit", opt_in)
 		server:reload_module "privilege"
 		assert_covered(expected)
 		server:reload_config((config:gsub('%["gateway.capulet.lit"%] = { users = "opted%-in";', '["gateway.capulet.lit"] = {')))
@@ -261,6 +259,8 @@ describe("B12.6 the metric of users covered", function()
 	end)
 
 	since_0_12("B12.6 leaves out a user whose account is deleted", function()
+		write("gateway.capulet.lit", opt_in)
+		assert_covered { ["gateway.capulet.lit"] = 1, ["other.capulet.lit"] = 0 }
 		server:eval 'assert(require "core.usermanager".delete_user("juliet", "capulet.lit"))'
 		assert_covered { ["gateway.capulet.lit"] = 0, ["other.capulet.lit"] = 0 }
 	end)
