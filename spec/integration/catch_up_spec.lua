@@ -15,6 +15,7 @@ VirtualHost "capulet.lit"
 VirtualHost "small.lit"
 	privilege_probe_rate = 0
 	privileged_entities = { ["pubsub.small.lit"] = { roster = "get"; roster_push = false; presence = "roster" } }
+-- Its entity is never there: no contact is probed. Each spec has contacts of its own here, of whom nothing is known.
 VirtualHost "memory.lit"
 	privileged_entities = { ["absent.lit"] = { roster = "get"; presence = "roster" } }
 VirtualHost "verona.lit"
@@ -117,8 +118,7 @@ describe("a catch-up of ten thousand users", function()
 	local server, juliet
 
 	setup(function()
-		local users = { "juliet@capulet.lit", "collector@capulet.lit", "collector@memory.lit" }
-		local rosters = { ["collector@capulet.lit"] = {}, ["collector@memory.lit"] = {} }
+		local users, rosters = { "juliet@capulet.lit", "collector@memory.lit" }, { ["collector@memory.lit"] = {} }
 		for i = 1, count do
 			local user = ("user%05d@capulet.lit"):format(i)
 			users[#users + 1] = user
@@ -128,9 +128,7 @@ describe("a catch-up of ten thousand users", function()
 			}
 		end
 		for i = 1, 1000 do
-			for _, user in ipairs { "collector@capulet.lit", "collector@memory.lit" } do
-				rosters[user][("collected%05d@verona.lit"):format(i)] = { subscription = "both" }
-			end
+			rosters["collector@memory.lit"][("collected%05d@verona.lit"):format(i)] = { subscription = "both" }
 		end
 		for i = 1, 2000 do
 			local user = ("user%05d@small.lit"):format(i)
@@ -157,11 +155,11 @@ describe("a catch-up of ten thousand users", function()
 	end)
 
 	describe("who are online", function()
-		setup(function()
+		before_each(function()
 			server:eval(log_in:format(count))
 		end)
 
-		teardown(function()
+		after_each(function()
 			server:eval(log_out:format(count))
 		end)
 
@@ -254,7 +252,7 @@ describe("a catch-up of ten thousand users", function()
 			local pubsub = server:component "pubsub.capulet.lit"
 			local list, times = wait_while_pinging(pubsub, juliet, 102)
 			-- those contacts whose presence is known are not probed
-			local expected = count - 100 + 1000
+			local expected = count - 100
 			ping_until(juliet, function()
 				return server:eval "return prosody.spec_probed" >= expected
 			end)
@@ -366,9 +364,9 @@ describe("a catch-up of ten thousand users", function()
 					reads = reads + 1;
 					return load_roster(...);
 				end
-				for i = 1, 50 do
-					local from = ("mate%%05d@verona.lit/x"):format(i);
-					local stanza = st.presence({ from = from, to = ("user%%05d@small.lit"):format(i) }):tag("show"):text %q;
+				for i = 901, 950 do
+					local from = ("collected%%05d@verona.lit/x"):format(i);
+					local stanza = st.presence({ from = from, to = "collector@memory.lit" }):tag("show"):text %q;
 					prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza:reset());
 				end
 				rostermanager.load_roster = load_roster;
@@ -380,7 +378,6 @@ describe("a catch-up of ten thousand users", function()
 		end)
 
 		it("B11 needs at most a kibibyte of memory for a contact's presence", function()
-			-- On a host whose entity is never there: none of these is known yet, and none is probed
 			for i, length in ipairs { 480 - 31, 5000 } do
 				local bytes = server:eval(([[
 					local st = require "util.stanza";
@@ -415,12 +412,12 @@ describe("a catch-up of ten thousand users", function()
 						collectgarbage();
 						return collectgarbage "count" * 1024;
 					end
-					require "core.rostermanager".load_roster("collector", "capulet.lit");
+					require "core.rostermanager".load_roster("collector", "memory.lit");
 					local before = used();
 					for i = %d, %d do
 						for n = 1, 100 do
 							local from = ("collected%%05d@verona.lit/%%s%%d"):format(i, ("r"):rep(%d), n);
-							local stanza = st.presence({ from = from, to = "collector@capulet.lit" });
+							local stanza = st.presence({ from = from, to = "collector@memory.lit" });
 							stanza:tag("status"):text(("%%05d"):format(n) .. ("x"):rep(%d));
 							prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
 						end
