@@ -50,8 +50,7 @@ describe("B10.1 the log:", function()
 	-- Is refused that often, for changing a roster or for sending a message. The requests go out at once, and the server
 	-- handles them before it looks at its timers again.
 	local function be_refused(stream, count, what)
-		local form = what == "message"
-				and "<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>"
+		local form = what == "message" and "<message from='%s' to='capulet.lit' id='%d'><privilege xmlns='urn:xmpp:privilege:2'/></message>"
 			or "<iq type='set' from='%s' to='nurse@capulet.lit' id='%d'><query xmlns='jabber:iq:roster'/></iq>"
 		local requests = {}
 		for i = 1, count do
