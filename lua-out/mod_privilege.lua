@@ -252,26 +252,40 @@ local function create_act_as(host, log)
 		}, metatable)
 	end
 
+	-- What `put_online` has added and `take_offline` has not removed, by the table of clients, of which there are none.
+	local entries = {}
+
+	local user_metatable = {
+		__index = function(user, key)
+			local entry = entries[user.sessions]
+			return key == "roster" and entry and entry.session.roster or nil
+		end,
+	}
+
+	local clients_metatable = {
+		-- Where the user logs in meanwhile, the entry is that of a user who is online.
+		__newindex = function(clients, resource, client)
+			rawset(clients, resource, client)
+			local entry = entries[clients]
+			if entry then
+				rawset(prosody.bare_sessions, entry.session.full_jid, entry.user)
+				entries[clients] = nil
+			end
+		end,
+	}
+
 	--- Adds an entry without clients for a user who is not online.
 	local function put_online(session)
-		local user = setmetatable({ sessions = {} }, {
-			__index = function(_, key)
-				return key == "roster" and session.roster or nil
-			end,
-		})
-		-- Where the user logs in meanwhile, the entry is that of a user who is online.
-		setmetatable(user.sessions, {
-			__newindex = function(_, sessions, resource, client)
-				rawset(sessions, resource, client)
-				rawset(prosody.bare_sessions, session.full_jid, user)
-			end,
-		})
+		local clients = setmetatable({}, clients_metatable)
+		local user = setmetatable({ sessions = clients }, user_metatable)
+		entries[clients] = { session = session, user = user }
 		rawset(prosody.hosts[host].sessions, session.username, user)
 		return user
 	end
 
 	--- Removes that entry again, unless the user has come meanwhile.
 	local function take_offline(username, user)
+		entries[user.sessions] = nil
 		local owner = prosody.hosts[host]
 		local users = owner and owner.sessions
 		if not users or users[username] ~= user then
@@ -436,26 +450,33 @@ local function send_text(session, text)
 	end
 end
 
+--- Collects stanzas that are XML text for a session, to write several in one go.
 local function create_batch(session)
 	--- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
 	local batch_size = 20
 
 	local texts = {}
+	local count = 0
 
+	--- Writes what is left.
 	local function flush()
-		if #texts > 0 then
+		if count > 0 then
 			send_stanza(session, table.concat(texts))
 			texts = {}
+			count = 0
 		end
 	end
 
-	local function add(text)
+	--- Adds a stanza in two parts, which are put together once for all that are written.
+	local function add(start, rest)
 		if session.type ~= "component" then
-			send_text(session, text)
+			send_text(session, start .. rest)
 			return
 		end
-		texts[#texts + 1] = text
-		if #texts == batch_size then
+		texts[#texts + 1] = start
+		texts[#texts + 1] = rest
+		count = count + 1
+		if count == batch_size then
 			flush()
 		end
 	end
@@ -1085,6 +1106,7 @@ end
 --- Who was granted something on this host, and who of them is connected.
 local function create_entities()
 	local by_jid = {}
+	local has_opt_ins = false
 	local receivers_by_kind
 
 	--- The entity of a JID, nil where it is granted nothing.
@@ -1103,9 +1125,15 @@ local function create_entities()
 		return by_jid
 	end
 
+	--- Whether users can opt in to any entity.
+	local function takes_opt_ins()
+		return has_opt_ins
+	end
+
 	--- Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more.
 	local function grant(grants)
 		local granted = {}
+		has_opt_ins = false
 		for name, permissions in pairs(grants) do
 			local entity = by_jid[name]
 				or {
@@ -1115,6 +1143,7 @@ local function create_entities()
 					counts = no_counts(),
 				}
 			entity.permissions = permissions
+			has_opt_ins = has_opt_ins or permissions.users == "opted-in"
 			granted[name] = entity
 		end
 		local gone = {}
@@ -1218,6 +1247,7 @@ local function create_entities()
 		get = get,
 		of = of,
 		all = all,
+		takes_opt_ins = takes_opt_ins,
 		grant = grant,
 		connect = connect,
 		disconnect = disconnect,
@@ -1719,7 +1749,7 @@ local function create_opting(service)
 	-- client's own stream. What the server repeats there, such as a request for a subscription that was not answered, comes from the bare JID.
 	local function opt_in_entity(session, stanza)
 		local to = stanza.attr.to
-		if to == nil or not is_own_stream(session) or stanza.attr.from ~= session.full_jid then
+		if not service.entities.takes_opt_ins() or to == nil or not is_own_stream(session) or stanza.attr.from ~= session.full_jid then
 			return nil
 		end
 		return entity_of(to)
@@ -3310,8 +3340,10 @@ local function create_write_queue(service)
 			replaced[session] = nil
 		end
 		local changes = waiting
-		waiting = {}
-		make_all(changes)
+		if #changes > 0 then
+			waiting = {}
+			make_all(changes)
+		end
 		return nil
 	end
 
@@ -3923,9 +3955,10 @@ local function create_delivery(host, entities, users, heard, statistics)
 	-- `add` tells of each JID once, `write` whatever it is given; `flush` sends what is left.
 	local function create_collection(connection)
 		local batch = create_batch(connection.session)
+		local start = "<presence" .. connection.to
 
 		local function write(from, rest)
-			batch.add("<presence" .. connection.to .. rest)
+			batch.add(start, rest)
 			statistics.count(connection.entity, "presences")
 			heard.note(connection, from)
 		end

@@ -61,6 +61,7 @@ export function is_connected(connection: Connection): boolean {
 /** Who was granted something on this host, and who of them is connected. */
 export function create_entities() {
 	let by_jid = new LuaTable<string, Entity>();
+	let has_opt_ins = false;
 	let receivers_by_kind: Receivers | undefined;
 
 	/** The entity of a JID, nil where it is granted nothing. */
@@ -79,9 +80,15 @@ export function create_entities() {
 		return by_jid;
 	}
 
+	/** Whether users can opt in to any entity. */
+	function takes_opt_ins(): boolean {
+		return has_opt_ins;
+	}
+
 	/** Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more. */
 	function grant(grants: LuaTable<string, Permissions>): Entity[] {
 		const granted = new LuaTable<string, Entity>();
+		has_opt_ins = false;
 		for (const [name, permissions] of pairs(grants)) {
 			const entity = (by_jid.get(name) as Entity | undefined) ?? {
 				jid: name,
@@ -90,6 +97,7 @@ export function create_entities() {
 				counts: no_counts(),
 			};
 			entity.permissions = permissions;
+			has_opt_ins = has_opt_ins || permissions.users === "opted-in";
 			granted.set(name, entity);
 		}
 		const gone: Entity[] = [];
@@ -189,6 +197,7 @@ export function create_entities() {
 		get: get,
 		of: of,
 		all: all,
+		takes_opt_ins: takes_opt_ins,
 		grant: grant,
 		connect: connect,
 		disconnect: disconnect,

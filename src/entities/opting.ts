@@ -122,7 +122,7 @@ export function create_opting(service: OptingService) {
 	 */
 	function opt_in_entity(session: Session, stanza: Stanza): Entity | undefined {
 		const to = stanza.attr.to;
-		if (to === undefined || !is_own_stream(session) || stanza.attr.from !== session.full_jid) {
+		if (!service.entities.takes_opt_ins() || to === undefined || !is_own_stream(session) || stanza.attr.from !== session.full_jid) {
 			return undefined;
 		}
 		return entity_of(to);

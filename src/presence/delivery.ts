@@ -190,9 +190,10 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	 */
 	function create_collection(connection: Connection) {
 		const batch = create_batch(connection.session);
+		const start = "<presence" + connection.to;
 
 		function write(from: string, rest: string): void {
-			batch.add("<presence" + connection.to + rest);
+			batch.add(start, rest);
 			statistics.count(connection.entity, "presences");
 			heard.note(connection, from);
 		}

@@ -47,24 +47,40 @@ export function create_act_as(host: string, log: Log) {
 		);
 	}
 
+	// What `put_online` has added and `take_offline` has not removed, by the table of clients, of which there are none.
+	const entries = new LuaTable<object, { session: Session; user: User }>();
+
+	const user_metatable = {
+		__index: (user: User, key: string) => {
+			const entry = entries.get(user.sessions) as { session: Session } | undefined;
+			return key === "roster" && entry ? entry.session.roster : undefined;
+		},
+	};
+
+	const clients_metatable = {
+		// Where the user logs in meanwhile, the entry is that of a user who is online.
+		__newindex: (clients: LuaTable<string, Session>, resource: string, client: Session) => {
+			rawset(clients as never, resource, client as never);
+			const entry = entries.get(clients) as { session: Session; user: User } | undefined;
+			if (entry) {
+				rawset(prosody.bare_sessions as never, entry.session.full_jid!, entry.user as never);
+				entries.delete(clients);
+			}
+		},
+	};
+
 	/** Adds an entry without clients for a user who is not online. */
 	function put_online(session: Session): User {
-		const user: User = setmetatable({ sessions: new LuaTable() }, {
-			__index: (_: User, key: string) => (key === "roster" ? session.roster : undefined),
-		} as never);
-		// Where the user logs in meanwhile, the entry is that of a user who is online.
-		setmetatable(user.sessions, {
-			__newindex: (sessions: LuaTable<string, Session>, resource: string, client: Session) => {
-				rawset(sessions as never, resource, client as never);
-				rawset(prosody.bare_sessions as never, session.full_jid!, user as never);
-			},
-		});
+		const clients = setmetatable(new LuaTable<string, Session>(), clients_metatable as never);
+		const user: User = setmetatable({ sessions: clients }, user_metatable as never);
+		entries.set(clients, { session: session, user: user });
 		rawset(prosody.hosts.get(host).sessions as unknown as Record<string, User>, session.username!, user);
 		return user;
 	}
 
 	/** Removes that entry again, unless the user has come meanwhile. */
 	function take_offline(username: string, user: User): void {
+		entries.delete(user.sessions);
 		const owner = prosody.hosts.get(host) as Host | undefined;
 		const users = owner && owner.sessions;
 		if (!users || users.get(username) !== user) {

@@ -49,32 +49,32 @@ export function send_text(session: Session, text: string): void {
 }
 
 /** Collects stanzas that are XML text for a session, to write several in one go. */
-export interface Batch {
-	add: (this: void, text: string) => void;
-	/** Writes what is left. */
-	flush: (this: void) => void;
-}
-
-export function create_batch(session: Session): Batch {
+export function create_batch(session: Session) {
 	/** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
 	const batch_size = 20;
 
 	let texts: string[] = [];
+	let count = 0;
 
+	/** Writes what is left. */
 	function flush(): void {
-		if (texts.length > 0) {
+		if (count > 0) {
 			send_stanza(session, table.concat(texts));
 			texts = [];
+			count = 0;
 		}
 	}
 
-	function add(text: string): void {
+	/** Adds a stanza in two parts, which are put together once for all that are written. */
+	function add(start: string, rest: string): void {
 		if (session.type !== "component") {
-			send_text(session, text);
+			send_text(session, start + rest);
 			return;
 		}
-		texts.push(text);
-		if (texts.length === batch_size) {
+		texts.push(start);
+		texts.push(rest);
+		count = count + 1;
+		if (count === batch_size) {
 			flush();
 		}
 	}

@@ -223,8 +223,10 @@ export function create_write_queue(service: WriteQueueService) {
 			replaced.delete(session);
 		}
 		const changes = waiting;
-		waiting = [];
-		make_all(changes);
+		if (changes.length > 0) {
+			waiting = [];
+			make_all(changes);
+		}
 		return undefined;
 	}
 
