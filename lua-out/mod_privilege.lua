@@ -387,6 +387,57 @@ local since_0_10 = optional_module("util.cache") ~= nil
 --- The time as os.time() has it, with fractions of seconds; nil where there is no `util.time` (Prosody 0.9).
 local precise_time = (optional_module("util.time") or {}).now
 
+-- ==== src/prosody/fifo.ts ====
+
+--- Keeps values in their order: the first one in is the first one out, and takes no memory any more then.
+local function create_fifo()
+	-- Prosody's util.queue has room for a fixed number, which it takes at once.
+	local values = {}
+	local first = 1
+	local last = 0
+
+	local function count()
+		return last - first + 1
+	end
+
+	local function push(value)
+		last = last + 1
+		values[last] = value
+	end
+
+	--- The first value, nil where there is none.
+	local function peek()
+		return values[first]
+	end
+
+	--- Takes the first value out.
+	local function pop()
+		local value = peek()
+		if value ~= nil then
+			values[first] = nil
+			first = first + 1
+		end
+		return value
+	end
+
+	local function clear()
+		values = {}
+		first = 1
+		last = 0
+	end
+
+	--- All values in a list.
+	local function list()
+		local all = {}
+		for i = first, last do
+			all[#all + 1] = values[i]
+		end
+		return all
+	end
+
+	return { count = count, push = push, peek = peek, pop = pop, clear = clear, list = list }
+end
+
 -- ==== src/prosody/keys.ts ====
 
 --- The keys of a table, in any order; an empty list where there is no table.
@@ -4012,13 +4063,11 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 	end
 	local secret = uuid.generate()
 	-- Contacts in the order in which they will be probed; in whose name, for those that still are to be.
-	local queue = {}
-	local next_in_queue = 0
+	local queue = create_fifo()
 	local queued = {}
 	local is_sending = false
 	-- The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
-	local sent = {}
-	local next_to_end = 0
+	local sent = create_fifo()
 	local is_ending = false
 	local unanswered = {}
 	-- When contacts answered last, and of those before `answered_since` what may still count.
@@ -4076,41 +4125,36 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 	--- Ends the probes that were sent long ago.
 	local function end_old()
 		local time = os.time()
-		while next_to_end < #sent and time - sent[next_to_end + 1].sent_at >= answer_time do
-			local probe = sent[next_to_end + 1]
-			next_to_end = next_to_end + 1
+		local probe = sent.peek()
+		while probe and time - probe.sent_at >= answer_time do
+			sent.pop()
 			if unanswered[probe.contact] == probe then
 				unanswered[probe.contact] = nil
 			end
 			ended(probe.contact, probe.username, probe.sent_at)
+			probe = sent.peek()
 		end
-		if next_to_end < #sent then
-			return 1
-		end
-		sent = {}
-		next_to_end = 0
-		is_ending = false
-		return nil
+		is_ending = probe ~= nil
+		return is_ending and 1 or nil
 	end
 
 	local function send(contact, username)
 		local probe = { contact = contact, username = username, sent_at = os.time() }
-		sent[#sent + 1] = probe
+		sent.push(probe)
 		unanswered[contact] = probe
 		if not is_ending then
 			is_ending = true
 			add_timer(answer_time, end_old)
 		end
-		prosody.core_post_stanza(
-			prosody.hosts[host],
-			st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact })
-		)
+		local stanza = st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact })
+		protect(log_of_module, "while a probe was sent to %s", contact, function()
+			return prosody.core_post_stanza(prosody.hosts[host], stanza)
+		end)
 	end
 
 	--- Gives up the probes that are to be sent yet; the next catch-up wants them again.
 	local function give_up()
-		queue = {}
-		next_in_queue = 0
+		queue.clear()
 		queued = {}
 	end
 
@@ -4120,10 +4164,9 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 			give_up()
 		end
 		local budget = math.max(1, math.floor(rate * probe_pause))
-		while budget > 0 and next_in_queue < #queue do
-			local contact = queue[next_in_queue + 1]
+		while budget > 0 and queue.count() > 0 do
+			local contact = queue.pop()
 			local username = queued[contact]
-			next_in_queue = next_in_queue + 1
 			if username ~= nil then
 				queued[contact] = nil
 				if not is_asked_by_client(username) then
@@ -4132,7 +4175,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 				end
 			end
 		end
-		if next_in_queue < #queue then
+		if queue.count() > 0 then
 			return math.max(probe_pause, 1 / rate)
 		end
 		give_up()
@@ -4143,7 +4186,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 	--- Has a contact probed in a user's name, at the rate that the options allow.
 	local function request(contact, username)
 		if options.probe_rate > 0 then
-			queue[#queue + 1] = contact
+			queue.push(contact)
 			queued[contact] = username
 			if not is_sending then
 				is_sending = true
@@ -4187,8 +4230,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 
 	local function clear()
 		give_up()
-		sent = {}
-		next_to_end = 0
+		sent.clear()
 		unanswered = {}
 		answered = {}
 		answered_before = {}
@@ -4197,20 +4239,20 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 	--- What is known of probes, to be restored after a reload.
 	local function save()
 		give_up()
-		return { secret = secret, sent = sent, answered = answered, answered_before = answered_before }
+		return { secret = secret, sent = sent.list(), answered = answered, answered_before = answered_before }
 	end
 
 	local function restore(saved)
 		secret = saved.secret
-		sent = saved.sent
 		answered = saved.answered
 		answered_before = saved.answered_before
-		for _, probe in ipairs(sent) do
+		for _, probe in ipairs(saved.sent) do
+			sent.push(probe)
 			if answered[probe.contact] == nil then
 				unanswered[probe.contact] = probe
 			end
 		end
-		if #sent > 0 then
+		if sent.count() > 0 then
 			is_ending = true
 			add_timer(1, end_old)
 		end
@@ -4989,8 +5031,7 @@ local function create_endings(add_timer, finish)
 	-- Of how many contacts the end is told at once.
 	local at_once = 100
 	-- In the order in which they end.
-	local queue = {}
-	local position = 0
+	local queue = create_fifo()
 	-- The contacts that are to end yet, as keys, by viewer.
 	local waiting = {}
 
@@ -5016,21 +5057,18 @@ local function create_endings(add_timer, finish)
 
 	--- Ends one more in a slice; false when none is left.
 	local function step()
-		local ending = queue[position + 1]
+		local ending = queue.pop()
 		if not ending then
-			queue = {}
-			position = 0
 			waiting = {}
 			return false
 		end
-		position = position + 1
 		finish_waiting(ending.contact, ending.viewer)
 		return true
 	end
 
 	--- Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what.
 	local function finish_all()
-		local more = #queue > 0
+		local more = queue.count() > 0
 		while more do
 			more = step()
 		end
@@ -5038,7 +5076,7 @@ local function create_endings(add_timer, finish)
 
 	--- Has contacts end for a viewer: some at once, the rest in slices.
 	local function add(contacts, viewer)
-		local is_idle = #queue == 0
+		local is_idle = queue.count() == 0
 		for i, contact in ipairs(contacts) do
 			local ending = { contact = contact, viewer = viewer }
 			if i <= at_once then
@@ -5047,10 +5085,10 @@ local function create_endings(add_timer, finish)
 				local waiting_for = waiting[viewer] or {}
 				waiting_for[contact] = true
 				waiting[viewer] = waiting_for
-				queue[#queue + 1] = ending
+				queue.push(ending)
 			end
 		end
-		if is_idle and #queue > 0 then
+		if is_idle and queue.count() > 0 then
 			in_slices(add_timer, step, function()
 				return nil
 			end)

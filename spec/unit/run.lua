@@ -10,6 +10,8 @@ for _, area in ipairs {
 	"config",
 	"users",
 	"recent",
+	"fifo",
+	"probes",
 	"spelling",
 	"permissions",
 	"advertisement",

@@ -149,6 +149,8 @@ local parts = {
 	"encapsulated_iq",
 	"forwarded_message",
 	"create_recent",
+	"create_fifo",
+	"create_probes",
 	"create_users",
 	"create_refuse",
 	"refusals",

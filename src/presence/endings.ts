@@ -1,3 +1,4 @@
+import { create_fifo } from "../prosody/fifo";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 
@@ -17,8 +18,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 	// Of how many contacts the end is told at once.
 	const at_once = 100;
 	// In the order in which they end.
-	let queue: Ending[] = [];
-	let position = 0;
+	const queue = create_fifo<Ending>();
 	// The contacts that are to end yet, as keys, by viewer.
 	let waiting = new LuaTable<string, LuaTable<string, true>>();
 
@@ -44,21 +44,18 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 
 	/** Ends one more in a slice; false when none is left. */
 	function step(): boolean {
-		const ending = queue[position];
+		const ending = queue.pop();
 		if (!ending) {
-			queue = [];
-			position = 0;
 			waiting = new LuaTable();
 			return false;
 		}
-		position = position + 1;
 		finish_waiting(ending.contact, ending.viewer);
 		return true;
 	}
 
 	/** Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what. */
 	function finish_all(): void {
-		let more = queue.length > 0;
+		let more = queue.count() > 0;
 		while (more) {
 			more = step();
 		}
@@ -66,7 +63,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 
 	/** Has contacts end for a viewer: some at once, the rest in slices. */
 	function add(contacts: string[], viewer: string): void {
-		const is_idle = queue.length === 0;
+		const is_idle = queue.count() === 0;
 		for (const [i, contact] of ipairs(contacts)) {
 			const ending: Ending = { contact: contact, viewer: viewer };
 			if (i <= at_once) {
@@ -78,7 +75,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 				queue.push(ending);
 			}
 		}
-		if (is_idle && queue.length > 0) {
+		if (is_idle && queue.count() > 0) {
 			in_slices(add_timer, step, () => undefined);
 		}
 	}

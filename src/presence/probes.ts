@@ -2,6 +2,8 @@ import * as hashes from "util.hashes";
 import * as jid from "util.jid";
 import * as st from "util.stanza";
 import * as uuid from "util.uuid";
+import { create_fifo } from "../prosody/fifo";
+import { log_of_module, protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
 import { is_at } from "./contact_cache";
@@ -51,13 +53,11 @@ export function create_probes(
 	let ended: (this: void, contact: string, username: string, sent_at: number) => void = () => undefined;
 	let secret = uuid.generate();
 	// Contacts in the order in which they will be probed; in whose name, for those that still are to be.
-	let queue: string[] = [];
-	let next_in_queue = 0;
+	const queue = create_fifo<string>();
 	let queued = new LuaTable<string, string>();
 	let is_sending = false;
 	// The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
-	let sent: Probe[] = [];
-	let next_to_end = 0;
+	const sent = create_fifo<Probe>();
 	let is_ending = false;
 	let unanswered = new LuaTable<string, Probe>();
 	// When contacts answered last, and of those before `answered_since` what may still count.
@@ -117,21 +117,17 @@ export function create_probes(
 	/** Ends the probes that were sent long ago. */
 	function end_old(): number | undefined {
 		const time = os.time();
-		while (next_to_end < sent.length && time - sent[next_to_end]!.sent_at >= answer_time) {
-			const probe = sent[next_to_end]!;
-			next_to_end = next_to_end + 1;
+		let probe = sent.peek();
+		while (probe && time - probe.sent_at >= answer_time) {
+			sent.pop();
 			if (unanswered.get(probe.contact) === probe) {
 				unanswered.delete(probe.contact);
 			}
 			ended(probe.contact, probe.username, probe.sent_at);
+			probe = sent.peek();
 		}
-		if (next_to_end < sent.length) {
-			return 1;
-		}
-		sent = [];
-		next_to_end = 0;
-		is_ending = false;
-		return undefined;
+		is_ending = probe !== undefined;
+		return is_ending ? 1 : undefined;
 	}
 
 	function send(contact: string, username: string): void {
@@ -142,16 +138,13 @@ export function create_probes(
 			is_ending = true;
 			add_timer(answer_time, end_old);
 		}
-		prosody.core_post_stanza(
-			prosody.hosts.get(host),
-			st.presence({ type: "probe", from: jid.join(username, host, resource_of(username)), to: contact }),
-		);
+		const stanza = st.presence({ type: "probe", from: jid.join(username, host, resource_of(username)), to: contact });
+		protect(log_of_module, "while a probe was sent to %s", contact, () => prosody.core_post_stanza(prosody.hosts.get(host), stanza));
 	}
 
 	/** Gives up the probes that are to be sent yet; the next catch-up wants them again. */
 	function give_up(): void {
-		queue = [];
-		next_in_queue = 0;
+		queue.clear();
 		queued = new LuaTable();
 	}
 
@@ -161,10 +154,9 @@ export function create_probes(
 			give_up();
 		}
 		let budget = math.max(1, math.floor(rate * probe_pause));
-		while (budget > 0 && next_in_queue < queue.length) {
-			const contact = queue[next_in_queue]!;
+		while (budget > 0 && queue.count() > 0) {
+			const contact = queue.pop()!;
 			const username = queued.get(contact) as string | undefined;
-			next_in_queue = next_in_queue + 1;
 			if (username !== undefined) {
 				queued.delete(contact);
 				if (!is_asked_by_client(username)) {
@@ -173,7 +165,7 @@ export function create_probes(
 				}
 			}
 		}
-		if (next_in_queue < queue.length) {
+		if (queue.count() > 0) {
 			return math.max(probe_pause, 1 / rate);
 		}
 		give_up();
@@ -228,8 +220,7 @@ export function create_probes(
 
 	function clear(): void {
 		give_up();
-		sent = [];
-		next_to_end = 0;
+		sent.clear();
 		unanswered = new LuaTable();
 		answered = new LuaTable();
 		answered_before = new LuaTable();
@@ -238,20 +229,20 @@ export function create_probes(
 	/** What is known of probes, to be restored after a reload. */
 	function save(): SavedProbes {
 		give_up();
-		return { secret: secret, sent: sent, answered: answered, answered_before: answered_before };
+		return { secret: secret, sent: sent.list(), answered: answered, answered_before: answered_before };
 	}
 
 	function restore(saved: SavedProbes): void {
 		secret = saved.secret;
-		sent = saved.sent;
 		answered = saved.answered;
 		answered_before = saved.answered_before;
-		for (const [, probe] of ipairs(sent)) {
+		for (const [, probe] of ipairs(saved.sent)) {
+			sent.push(probe);
 			if (!answered.has(probe.contact)) {
 				unanswered.set(probe.contact, probe);
 			}
 		}
-		if (sent.length > 0) {
+		if (sent.count() > 0) {
 			is_ending = true;
 			add_timer(1, end_old);
 		}
