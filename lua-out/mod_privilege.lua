@@ -460,6 +460,21 @@ local function sorted_keys(from)
 	return keys
 end
 
+--- Whether two tables have the same keys.
+local function same_keys(a, b)
+	for key in pairs(a) do
+		if b[key] == nil then
+			return false
+		end
+	end
+	for key in pairs(b) do
+		if a[key] == nil then
+			return false
+		end
+	end
+	return true
+end
+
 -- ==== src/prosody/send.ts ====
 
 --- `util.xml`, since Prosody 0.10.
@@ -698,17 +713,7 @@ local function same_coverage(a, b)
 	if type(a) == "string" or type(b) == "string" then
 		return a == b
 	end
-	for username in pairs(a) do
-		if b[username] == nil then
-			return false
-		end
-	end
-	for username in pairs(b) do
-		if a[username] == nil then
-			return false
-		end
-	end
-	return true
+	return same_keys(a, b)
 end
 
 --- What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
@@ -1310,14 +1315,6 @@ end
 
 -- ==== src/entities/advertisement.ts ====
 
---- Adds a `<perm/>` unless the permission is none and was none before; `push` is for rosters.
-local function add_perm(privilege, access, permission, before, push)
-	if permission ~= "none" or before ~= "none" then
-		privilege:tag("perm", { access = access, type = permission, push = push })
-		privilege:up()
-	end
-end
-
 --- The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2),
 -- nil where there is nothing to tell.
 --
@@ -1331,8 +1328,16 @@ local function privilege_element(permissions, before, xmlns)
 	local modern = xmlns == xmlns_privilege
 	local privilege = st.stanza("privilege", { xmlns = xmlns })
 
-	add_perm(privilege, "roster", permissions.roster, before.roster, modern and tostring(permissions.push) or nil)
-	add_perm(privilege, "message", permissions.message, before.message)
+	--- Adds a `<perm/>` unless the permission is none now and was none before.
+	local function add_perm(access, permission, permission_before, push)
+		if permission ~= "none" or permission_before ~= "none" then
+			privilege:tag("perm", { access = access, type = permission, push = push })
+			privilege:up()
+		end
+	end
+
+	add_perm("roster", permissions.roster, before.roster, modern and tostring(permissions.push) or nil)
+	add_perm("message", permissions.message, before.message)
 	if modern then
 		local namespaces = keys_of(permissions.iq)
 		for namespace in pairs(before.iq) do
@@ -1349,7 +1354,7 @@ local function privilege_element(permissions, before, xmlns)
 			privilege:up()
 		end
 	end
-	add_perm(privilege, "presence", permissions.presence, before.presence)
+	add_perm("presence", permissions.presence, before.presence)
 	return #privilege.tags > 0 and privilege or nil
 end
 
@@ -1708,10 +1713,6 @@ end
 
 -- ==== src/entities/opting.ts ====
 
-local function is_answer_to(request, id)
-	return request ~= nil and request.id == id
-end
-
 --- Lets users opt in to entities whose grant covers who opted in, and out.
 --
 -- What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
@@ -1874,8 +1875,11 @@ local function create_opting(service)
 		end
 		local entity = service.entities.get(jid.bare(attr.from))
 		local username = jid.split(attr.to)
-		if entity and username ~= nil and is_answer_to(unregistering[user_key(entity.jid, username)], attr.id) then
-			finish_unregistering(entity, username)
+		if entity and username ~= nil then
+			local request = unregistering[user_key(entity.jid, username)]
+			if request and request.id == attr.id then
+				finish_unregistering(entity, username)
+			end
 		end
 		return nil
 	end
@@ -2615,8 +2619,6 @@ end
 
 -- ==== src/roster/item.ts ====
 
-local settable_subscriptions = { none = true, to = true, from = true, both = true }
-
 --- Whether the server shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
 -- COMPAT: since Prosody 13.0.7; what shows them has the attribute's name in it.
 local is_lua, push_code = pcall(string.dump, rostermanager.roster_push)
@@ -2690,7 +2692,7 @@ local function updated_item(element, old)
 		item.ask = old.ask
 		item.approved = old.approved
 	end
-	if asked ~= nil and settable_subscriptions[asked] then
+	if asked == "none" or asked == "to" or asked == "from" or asked == "both" then
 		item.subscription = asked
 	end
 	if item.subscription == "to" or item.subscription == "both" then
@@ -2709,20 +2711,6 @@ local function updated_item(element, old)
 	return item
 end
 
-local function same_groups(a, b)
-	for group in pairs(a.groups) do
-		if b.groups[group] == nil then
-			return false
-		end
-	end
-	for group in pairs(b.groups) do
-		if a.groups[group] == nil then
-			return false
-		end
-	end
-	return true
-end
-
 --- Whether a contact's item is the same for a reader of the roster.
 local function same_item(a, b)
 	if not a or not b then
@@ -2732,17 +2720,10 @@ local function same_item(a, b)
 		and a.subscription == b.subscription
 		and a.ask == b.ask
 		and (not shows_approved or a.approved == b.approved)
-		and same_groups(a, b)
+		and same_keys(a.groups, b.groups)
 end
 
 -- ==== src/roster/change_watch.ts ====
-
---- The item that a roster has under a key, nil where there is none or it is no contact's.
-local function item_of(roster, key)
-	local item = roster and roster[key]
-	-- mod_groups puts contacts into rosters that are not saved.
-	return item and is_contact(key, item) and item.persist ~= false and item or nil
-end
 
 --- Hears of changes of rosters by the storage that they are saved to.
 --
@@ -2788,6 +2769,13 @@ local function create_change_watch(listeners)
 			error(result, 0)
 		end
 		return result
+	end
+
+	--- The item that a roster has under a key, nil where there is none or it is no contact's.
+	local function item_of(roster, key)
+		local item = roster and roster[key]
+		-- mod_groups puts contacts into rosters that are not saved.
+		return item and is_contact(key, item) and item.persist ~= false and item or nil
 	end
 
 	--- Tells what is different between two states of a roster.
@@ -3207,14 +3195,6 @@ end
 
 -- ==== src/roster/write_queue.ts ====
 
-local function copy(roster)
-	local copied = {}
-	for key, item in pairs(roster) do
-		copied[key] = item
-	end
-	return copied
-end
-
 --- Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
 -- each change that is saved, and a gateway may set its whole contact list in one go.
 --
@@ -3259,6 +3239,14 @@ local function create_write_queue(service)
 				end
 			end
 		end
+	end
+
+	local function copy(roster)
+		local copied = {}
+		for key, item in pairs(roster) do
+			copied[key] = item
+		end
+		return copied
 	end
 
 	--- What is saved of a roster: mod_groups puts contacts into rosters that are not.
@@ -5598,86 +5586,70 @@ end
 
 -- ==== src/admin/print_table.ts ====
 
---- `util.human.io`, since Prosody 0.12.
-local human_io = optional_module("util.human.io")
-
-local separator = " | "
-
---- Whether a byte is within a character of UTF-8, and not its first.
-local function continues_character(text, position)
-	local byte = string.byte(text, position)
-	return byte >= 128 and byte < 192
-end
-
---- Breaks a text into lines of so many bytes at most, at spaces where there are any.
-local function wrap(text, width)
-	local lines = {}
-	local rest = text
-	while #rest > width do
-		local words = string.match(string.sub(rest, 1, width + 1), "^(.+) ")
-		local line = words
-		if line == nil then
-			local last = width
-			while last > 1 and continues_character(rest, last + 1) do
-				last = last - 1
-			end
-			line = string.sub(rest, 1, last)
-		end
-		lines[#lines + 1] = line
-		rest = string.gsub(string.sub(rest, #line + 1), "^ +", "")
-	end
-	lines[#lines + 1] = rest
-	return lines
-end
-
---- How wide the columns of a table are: as what stands in them, the widest ones less where the table would be too wide.
-local function column_widths(titles, rows, max_width)
-	local widths = {}
-	local total = -#separator
-	for i = 0, #titles - 1 do
-		local width = #titles[i + 1] + 1
-		for _, row in ipairs(rows) do
-			width = math.max(width, #row[i + 1])
-		end
-		widths[#widths + 1] = width
-		total = total + width + #separator
-	end
-	while total > max_width do
-		local widest = 0
-		for i = 1, #widths - 1 do
-			if widths[i + 1] > widths[widest + 1] then
-				widest = i
-			end
-		end
-		widths[widest + 1] = widths[widest + 1] - 1
-		total = total - 1
-	end
-	return widths
-end
-
 --- Prints a table, before Prosody 0.12 a plain one.
 --
 -- @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
 local function print_table(print_line, titles, rows, max_width)
-	if not human_io then
-		print_line(table.concat(titles, "\t"))
-		for _, row in ipairs(rows) do
-			print_line(table.concat(row, "\t"))
+	local separator = " | "
+
+	--- Whether a byte is within a character of UTF-8, and not its first.
+	local function continues_character(text, position)
+		local byte = string.byte(text, position)
+		return byte >= 128 and byte < 192
+	end
+
+	--- Breaks a text into lines of so many bytes at most, at spaces where there are any.
+	local function wrap(text, width)
+		local lines = {}
+		local rest = text
+		while #rest > width do
+			local words = string.match(string.sub(rest, 1, width + 1), "^(.+) ")
+			local line = words
+			if line == nil then
+				local last = width
+				while last > 1 and continues_character(rest, last + 1) do
+					last = last - 1
+				end
+				line = string.sub(rest, 1, last)
+			end
+			lines[#lines + 1] = line
+			rest = string.gsub(string.sub(rest, #line + 1), "^ +", "")
 		end
-		return
+		lines[#lines + 1] = rest
+		return lines
 	end
-	local widths = column_widths(titles, rows, max_width)
-	local columns = {}
-	for i = 0, #titles - 1 do
-		columns[#columns + 1] = { title = titles[i + 1], width = widths[i + 1] }
+
+	--- The width of each column: that of its widest cell. While the table is too wide, the widest column is narrowed.
+	local function column_widths()
+		local widths = {}
+		local total = -#separator
+		for i = 0, #titles - 1 do
+			local width = #titles[i + 1] + 1
+			for _, row in ipairs(rows) do
+				width = math.max(width, #row[i + 1])
+			end
+			widths[#widths + 1] = width
+			total = total + width + #separator
+		end
+		while total > max_width do
+			local widest = 0
+			for i = 1, #widths - 1 do
+				if widths[i + 1] > widths[widest + 1] then
+					widest = i
+				end
+			end
+			widths[widest + 1] = widths[widest + 1] - 1
+			total = total - 1
+		end
+		return widths
 	end
-	local format_row = human_io.table(columns, max_width)
-	print_line(format_row())
-	for _, row in ipairs(rows) do
+
+	--- Prints a row in as many lines as its highest cell needs.
+	local function print_row(row, widths, format_row)
 		local cells = {}
 		local height = 1
-		for i = 0, #titles - 1 do
-			local lines = wrap(row[i + 1], widths[i + 1])
+		for i, width in ipairs(widths) do
+			local lines = wrap(row[i], width)
 			cells[#cells + 1] = lines
 			height = math.max(height, #lines)
 		end
@@ -5688,6 +5660,26 @@ local function print_table(print_line, titles, rows, max_width)
 			end
 			print_line(format_row(texts))
 		end
+	end
+
+	-- Since Prosody 0.12
+	local human_io = optional_module("util.human.io")
+	if not human_io then
+		print_line(table.concat(titles, "\t"))
+		for _, row in ipairs(rows) do
+			print_line(table.concat(row, "\t"))
+		end
+		return
+	end
+	local widths = column_widths()
+	local columns = {}
+	for i, width in ipairs(widths) do
+		columns[#columns + 1] = { title = titles[i], width = width }
+	end
+	local format_row = human_io.table(columns, max_width)
+	print_line(format_row())
+	for _, row in ipairs(rows) do
+		print_row(row, widths, format_row)
 	end
 end
 

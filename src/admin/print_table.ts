@@ -1,87 +1,71 @@
 import { optional_module } from "../prosody/compatibility";
 
-/** `util.human.io`, since Prosody 0.12. */
-const human_io = optional_module("util.human.io") as typeof import("util.human.io") | undefined;
-
-const separator = " | ";
-
-/** Whether a byte is within a character of UTF-8, and not its first. */
-function continues_character(text: string, position: number): boolean {
-	const byte = string.byte(text, position);
-	return byte >= 0x80 && byte < 0xc0;
-}
-
-/** Breaks a text into lines of so many bytes at most, at spaces where there are any. */
-function wrap(text: string, width: number): string[] {
-	const lines: string[] = [];
-	let rest = text;
-	while (rest.length > width) {
-		const [words] = string.match(string.sub(rest, 1, width + 1), "^(.+) ");
-		let line = words;
-		if (line === undefined) {
-			let last = width;
-			while (last > 1 && continues_character(rest, last + 1)) {
-				last = last - 1;
-			}
-			line = string.sub(rest, 1, last);
-		}
-		lines.push(line);
-		rest = string.gsub(string.sub(rest, line.length + 1), "^ +", "")[0];
-	}
-	lines.push(rest);
-	return lines;
-}
-
-/** How wide the columns of a table are: as what stands in them, the widest ones less where the table would be too wide. */
-function column_widths(titles: string[], rows: string[][], max_width: number): number[] {
-	const widths: number[] = [];
-	let total = -separator.length;
-	for (const i of $range(0, titles.length - 1)) {
-		let width = titles[i]!.length + 1;
-		for (const [, row] of ipairs(rows)) {
-			width = math.max(width, row[i]!.length);
-		}
-		widths.push(width);
-		total = total + width + separator.length;
-	}
-	while (total > max_width) {
-		let widest = 0;
-		for (const i of $range(1, widths.length - 1)) {
-			if (widths[i]! > widths[widest]!) {
-				widest = i;
-			}
-		}
-		widths[widest] = widths[widest]! - 1;
-		total = total - 1;
-	}
-	return widths;
-}
-
 /**
  * Prints a table, before Prosody 0.12 a plain one.
  *
  * @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
  */
 export function print_table(print_line: (this: void, line: string) => void, titles: string[], rows: string[][], max_width: number): void {
-	if (!human_io) {
-		print_line(table.concat(titles, "\t"));
-		for (const [, row] of ipairs(rows)) {
-			print_line(table.concat(row, "\t"));
+	const separator = " | ";
+
+	/** Whether a byte is within a character of UTF-8, and not its first. */
+	function continues_character(text: string, position: number): boolean {
+		const byte = string.byte(text, position);
+		return byte >= 0x80 && byte < 0xc0;
+	}
+
+	/** Breaks a text into lines of so many bytes at most, at spaces where there are any. */
+	function wrap(text: string, width: number): string[] {
+		const lines: string[] = [];
+		let rest = text;
+		while (rest.length > width) {
+			const [words] = string.match(string.sub(rest, 1, width + 1), "^(.+) ");
+			let line = words;
+			if (line === undefined) {
+				let last = width;
+				while (last > 1 && continues_character(rest, last + 1)) {
+					last = last - 1;
+				}
+				line = string.sub(rest, 1, last);
+			}
+			lines.push(line);
+			rest = string.gsub(string.sub(rest, line.length + 1), "^ +", "")[0];
 		}
-		return;
+		lines.push(rest);
+		return lines;
 	}
-	const widths = column_widths(titles, rows, max_width);
-	const columns: Array<import("util.human.io").Column> = [];
-	for (const i of $range(0, titles.length - 1)) {
-		columns.push({ title: titles[i]!, width: widths[i]! });
+
+	/** The width of each column: that of its widest cell. While the table is too wide, the widest column is narrowed. */
+	function column_widths(): number[] {
+		const widths: number[] = [];
+		let total = -separator.length;
+		for (const i of $range(0, titles.length - 1)) {
+			let width = titles[i]!.length + 1;
+			for (const [, row] of ipairs(rows)) {
+				width = math.max(width, row[i]!.length);
+			}
+			widths.push(width);
+			total = total + width + separator.length;
+		}
+		while (total > max_width) {
+			let widest = 0;
+			for (const i of $range(1, widths.length - 1)) {
+				if (widths[i]! > widths[widest]!) {
+					widest = i;
+				}
+			}
+			widths[widest] = widths[widest]! - 1;
+			total = total - 1;
+		}
+		return widths;
 	}
-	const format_row = human_io.table(columns, max_width);
-	print_line(format_row());
-	for (const [, row] of ipairs(rows)) {
+
+	/** Prints a row in as many lines as its highest cell needs. */
+	function print_row(row: string[], widths: number[], format_row: (this: void, row?: string[]) => string): void {
 		const cells: string[][] = [];
 		let height = 1;
-		for (const i of $range(0, titles.length - 1)) {
-			const lines = wrap(row[i]!, widths[i]!);
+		for (const [i, width] of ipairs(widths)) {
+			const lines = wrap(row[i - 1]!, width);
 			cells.push(lines);
 			height = math.max(height, lines.length);
 		}
@@ -92,5 +76,25 @@ export function print_table(print_line: (this: void, line: string) => void, titl
 			}
 			print_line(format_row(texts));
 		}
+	}
+
+	// Since Prosody 0.12
+	const human_io = optional_module("util.human.io") as typeof import("util.human.io") | undefined;
+	if (!human_io) {
+		print_line(table.concat(titles, "\t"));
+		for (const [, row] of ipairs(rows)) {
+			print_line(table.concat(row, "\t"));
+		}
+		return;
+	}
+	const widths = column_widths();
+	const columns: Array<import("util.human.io").Column> = [];
+	for (const [i, width] of ipairs(widths)) {
+		columns.push({ title: titles[i - 1]!, width: width });
+	}
+	const format_row = human_io.table(columns, max_width);
+	print_line(format_row());
+	for (const [, row] of ipairs(rows)) {
+		print_row(row, widths, format_row);
 	}
 }

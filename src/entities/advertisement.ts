@@ -16,14 +16,6 @@ import type { Permissions } from "../grants/permissions";
 import { is_connected } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
 
-/** Adds a `<perm/>` unless the permission is none and was none before; `push` is for rosters. */
-function add_perm(privilege: Stanza, access: string, permission: string, before: string, push?: string): void {
-	if (permission !== "none" || before !== "none") {
-		privilege.tag("perm", { access: access, type: permission, push: push });
-		privilege.up();
-	}
-}
-
 /**
  * The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2),
  * nil where there is nothing to tell.
@@ -39,8 +31,16 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	const modern = xmlns === xmlns_privilege;
 	const privilege = st.stanza("privilege", { xmlns: xmlns });
 
-	add_perm(privilege, "roster", permissions.roster, before.roster, modern ? tostring(permissions.push) : undefined);
-	add_perm(privilege, "message", permissions.message, before.message);
+	/** Adds a `<perm/>` unless the permission is none now and was none before. */
+	function add_perm(access: string, permission: string, permission_before: string, push?: string): void {
+		if (permission !== "none" || permission_before !== "none") {
+			privilege.tag("perm", { access: access, type: permission, push: push });
+			privilege.up();
+		}
+	}
+
+	add_perm("roster", permissions.roster, before.roster, modern ? tostring(permissions.push) : undefined);
+	add_perm("message", permissions.message, before.message);
 	if (modern) {
 		const namespaces = keys_of(permissions.iq);
 		for (const [namespace] of pairs(before.iq)) {
@@ -57,7 +57,7 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 			privilege.up();
 		}
 	}
-	add_perm(privilege, "presence", permissions.presence, before.presence);
+	add_perm("presence", permissions.presence, before.presence);
 	return privilege.tags.length > 0 ? privilege : undefined;
 }
 

@@ -14,10 +14,6 @@ interface Unregistering {
 	deadline: number;
 }
 
-function is_answer_to(request: Unregistering | undefined, id: string | undefined): boolean {
-	return request !== undefined && request.id === id;
-}
-
 interface OptingService {
 	host: string;
 	log: Log;
@@ -196,8 +192,11 @@ export function create_opting(service: OptingService) {
 		}
 		const entity = service.entities.get(jid.bare(attr.from)!);
 		const [username] = jid.split(attr.to);
-		if (entity && username !== undefined && is_answer_to(unregistering.get(user_key(entity.jid, username)), attr.id)) {
-			finish_unregistering(entity, username);
+		if (entity && username !== undefined) {
+			const request = unregistering.get(user_key(entity.jid, username)) as Unregistering | undefined;
+			if (request && request.id === attr.id) {
+				finish_unregistering(entity, username);
+			}
 		}
 		return undefined;
 	}

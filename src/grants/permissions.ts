@@ -1,4 +1,4 @@
-import { sorted_keys } from "../prosody/keys";
+import { same_keys, sorted_keys } from "../prosody/keys";
 
 /** What may be done with rosters, or with iqs of one namespace. */
 export type Access = "none" | "get" | "set" | "both";
@@ -62,17 +62,7 @@ export function same_coverage(a: Coverage, b: Coverage): boolean {
 	if (typeof a === "string" || typeof b === "string") {
 		return a === b;
 	}
-	for (const [username] of pairs(a)) {
-		if (!b.has(username)) {
-			return false;
-		}
-	}
-	for (const [username] of pairs(b)) {
-		if (!a.has(username)) {
-			return false;
-		}
-	}
-	return true;
+	return same_keys(a, b);
 }
 
 /** What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */

@@ -15,3 +15,18 @@ export function sorted_keys<K extends AnyNotNil, V>(from: LuaTable<K, V>): K[] {
 	table.sort(keys, (a, b) => tostring(a) < tostring(b));
 	return keys;
 }
+
+/** Whether two tables have the same keys. */
+export function same_keys<K extends AnyNotNil, V>(a: LuaTable<K, V>, b: LuaTable<K, V>): boolean {
+	for (const [key] of pairs(a)) {
+		if (!b.has(key)) {
+			return false;
+		}
+	}
+	for (const [key] of pairs(b)) {
+		if (!a.has(key)) {
+			return false;
+		}
+	}
+	return true;
+}

@@ -51,13 +51,6 @@ export interface StoreEvent {
 	store: KeyvalStore | MapStore | CombinedStore;
 }
 
-/** The item that a roster has under a key, nil where there is none or it is no contact's. */
-function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
-	const item = roster && (roster.get(key) as RosterItem | undefined);
-	// mod_groups puts contacts into rosters that are not saved.
-	return item && is_contact(key, item) && item.persist !== false ? item : undefined;
-}
-
 /**
  * Tells of an item that was saved, nil where it was removed; `version` is that of the roster,
  * `before` the item that was there, nil where there was none.
@@ -130,6 +123,13 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 			error(result, 0);
 		}
 		return result;
+	}
+
+	/** The item that a roster has under a key, nil where there is none or it is no contact's. */
+	function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
+		const item = roster && (roster.get(key) as RosterItem | undefined);
+		// mod_groups puts contacts into rosters that are not saved.
+		return item && is_contact(key, item) && item.persist !== false ? item : undefined;
 	}
 
 	/** Tells what is different between two states of a roster. */

@@ -1,10 +1,7 @@
 import * as rostermanager from "core.rostermanager";
 import * as st from "util.stanza";
+import { same_keys } from "../prosody/keys";
 import { attribute } from "../prosody/send";
-
-type Subscription = RosterItem["subscription"];
-
-const settable_subscriptions: Record<string, true | undefined> = { none: true, to: true, from: true, both: true };
 
 /**
  * Whether the server shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
@@ -84,8 +81,8 @@ export function updated_item(element: Stanza, old: RosterItem | undefined): Rost
 		item.ask = old.ask;
 		item.approved = old.approved;
 	}
-	if (asked !== undefined && settable_subscriptions[asked]) {
-		item.subscription = asked as Subscription;
+	if (asked === "none" || asked === "to" || asked === "from" || asked === "both") {
+		item.subscription = asked;
 	}
 	if (item.subscription === "to" || item.subscription === "both") {
 		// What was asked for is there.
@@ -103,20 +100,6 @@ export function updated_item(element: Stanza, old: RosterItem | undefined): Rost
 	return item;
 }
 
-function same_groups(a: RosterItem, b: RosterItem): boolean {
-	for (const [group] of pairs(a.groups)) {
-		if (!b.groups.has(group)) {
-			return false;
-		}
-	}
-	for (const [group] of pairs(b.groups)) {
-		if (!a.groups.has(group)) {
-			return false;
-		}
-	}
-	return true;
-}
-
 /** Whether a contact's item is the same for a reader of the roster. */
 export function same_item(a: RosterItem | undefined, b: RosterItem | undefined): boolean {
 	if (!a || !b) {
@@ -127,6 +110,6 @@ export function same_item(a: RosterItem | undefined, b: RosterItem | undefined):
 		&& a.subscription === b.subscription
 		&& a.ask === b.ask
 		&& (!shows_approved || a.approved === b.approved)
-		&& same_groups(a, b)
+		&& same_keys(a.groups, b.groups)
 	);
 }

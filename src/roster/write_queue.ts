@@ -38,14 +38,6 @@ interface Outcome {
 	version?: number | true | undefined;
 }
 
-function copy(roster: Roster): Roster {
-	const copied = new LuaTable() as unknown as Roster;
-	for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
-		copied.set(key, item);
-	}
-	return copied;
-}
-
 interface WriteQueueService {
 	host: string;
 	log: Log;
@@ -99,6 +91,14 @@ export function create_write_queue(service: WriteQueueService) {
 				}
 			}
 		}
+	}
+
+	function copy(roster: Roster): Roster {
+		const copied = new LuaTable() as unknown as Roster;
+		for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+			copied.set(key, item);
+		}
+		return copied;
 	}
 
 	/** What is saved of a roster: mod_groups puts contacts into rosters that are not. */
