@@ -20,51 +20,49 @@ local uuid = require("util.uuid")
 
 -- ==== src/prosody/log_text.ts ====
 
---- Control characters beyond ASCII in UTF-8: U+0080 to U+009F, with which terminals can be told things, and the separators of lines U+2028 and U+2029.
+--- Control characters beyond ASCII, in UTF-8: U+0080 to U+009F, which terminals obey, and the line separators U+2028 and U+2029.
 local later_controls = string.char(194) .. "[" .. string.char(128) .. "-" .. string.char(159) .. "]"
-local separators = string.char(226, 128) .. "[" .. string.char(168, 169) .. "]"
+local line_separators = string.char(226, 128) .. "[" .. string.char(168, 169) .. "]"
 
---- What is not plain ASCII without control characters.
+--- Control characters of ASCII, and all bytes beyond it.
 local not_plain = "[%c" .. string.char(128) .. "-" .. string.char(255) .. "]"
 
---- The first bytes of a longer text, at most so many, and dots.
+--- The first bytes of a longer text, at most so many, followed by dots.
 local function cut(text, max_length)
 	local last = max_length
-	-- Not within a character of UTF-8, whose later bytes are 128 to 191.
+	-- In UTF-8, the second and later bytes of a character are 128 to 191.
 	while string.byte(text, last + 1) >= 128 and string.byte(text, last + 1) < 192 do
 		last = last - 1
 	end
 	return string.sub(text, 1, last) .. "..."
 end
 
---- What an entity wrote (an address, a namespace, an id) as it may stand in the log or in an error:
--- in one line and of bounded length.
-local function shown(text)
-	--- How many bytes of what others wrote a line of the log has at most.
-	local max_shown = 200
-
-	local short = #text > max_shown and cut(text, max_shown) or text
+--- Makes a text that an entity wrote (an address, a namespace, an id) fit for the log and for errors: one line of bounded
+-- length without control characters.
+local function printable(text)
+	local max_length = 200
+	local short = #text > max_length and cut(text, max_length) or text
 	if string.find(short, not_plain) == nil then
 		return short
 	end
 	local without_controls = string.gsub(short, "%c", "?")
 	local without_later = string.gsub(without_controls, later_controls, "?")
-	return (string.gsub(without_later, separators, "?"))
+	return (string.gsub(without_later, line_separators, "?"))
 end
 
 -- ==== src/prosody/protect.ts ====
 
---- The log of the module where no host is known.
+--- The log for functions that do not get the log of a host.
 local log_of_module = logger.init("privilege")
 
---- Calls a function that runs code of other modules: an error in it is logged, and goes no further.
+--- Calls a function that runs code of other modules, such as a storage. An error in it is logged and goes no further.
 --
--- @param when it is called, in words for the log, with %s for `subject`: "while a stanza was sent as %s"
--- @returns what the function returned, nil after an error
+-- @param when says when the function is called, for the log, with %s for `subject`: "while a stanza was sent as %s"
+-- @returns what the function returned; nil after an error
 local function protect(log, when, subject, action)
 	local ok, result = xpcall(action, tostring)
 	if not ok then
-		log("error", "Another module failed " .. when .. ": %s", subject, shown(result))
+		log("error", "Another module failed " .. when .. ": %s", subject, printable(result))
 		return nil
 	end
 	return result
@@ -72,51 +70,52 @@ end
 
 -- ==== src/prosody/recent.ts ====
 
---- Keeps values for a short time, in two tables that take turns.
+--- Keeps values by name for a short time. There are two tables: values are added to the newer one, and the older one is
+-- dropped when its time is over.
 --
--- @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
+-- @param span seconds for which a value is kept at least, while there is room; it is kept for twice as long at most
 -- @param max_values how many values each of the two tables has room for
 local function create_recent(span, max_values)
 	if max_values == nil then
 		max_values = 10000
 	end
-	local recent = {}
-	local earlier = {}
+	local newer = {}
+	local older = {}
 	local count = 0
-	local turn_at = 0
+	local rotate_at = 0
 
-	--- Drops the older half when it is time.
-	local function turn()
+	--- Drops the older table if its time is over or the newer one is full.
+	local function rotate()
 		local now = os.time()
-		-- The clock may have been put back.
-		if now >= turn_at or turn_at > now + span or count >= max_values then
-			earlier = now >= turn_at + span and {} or recent
-			recent = {}
+		-- The clock may have been set back.
+		if now >= rotate_at or rotate_at > now + span or count >= max_values then
+			older = now >= rotate_at + span and {} or newer
+			newer = {}
 			count = 0
-			turn_at = now + span
+			rotate_at = now + span
 		end
 	end
 
-	--- The value of a name, nil where none is kept; it may be false.
+	--- The value of a name, which may be false; nil where none is kept.
 	local function get(name)
-		turn()
-		if recent[name] ~= nil then
-			return recent[name]
+		rotate()
+		if newer[name] ~= nil then
+			return newer[name]
 		end
-		return earlier[name]
+		return older[name]
 	end
 
 	local function set(name, value)
-		turn()
-		if recent[name] == nil then
+		rotate()
+		if newer[name] == nil then
 			count = count + 1
 		end
-		recent[name] = value
+		newer[name] = value
 	end
 
 	local function forget(name)
-		recent[name] = nil
-		earlier[name] = nil
+		newer[name] = nil
+		older[name] = nil
 	end
 
 	return { get = get, set = set, forget = forget }
@@ -334,9 +333,9 @@ end
 
 -- ==== src/prosody/namespaces.ts ====
 
---- XEP-0356 since its version 0.4.
+--- Since version 0.4 of XEP-0356.
 local xmlns_privilege = "urn:xmpp:privilege:2"
---- XEP-0356 up to version 0.3, which knows neither iqs nor roster pushes.
+--- Up to version 0.3 of XEP-0356, which has neither iqs nor roster pushes.
 local xmlns_privilege_legacy = "urn:xmpp:privilege:1"
 --- XEP-0297 (Stanza Forwarding).
 local xmlns_forward = "urn:xmpp:forward:0"
@@ -345,8 +344,8 @@ local xmlns_roster = "jabber:iq:roster"
 
 -- ==== src/prosody/client_stanzas.ts ====
 
---- Takes the namespace jabber:client off a stanza and those of its descendants that are in it: inside
--- the server it is the default one and goes without saying. What another element carries keeps it.
+--- Takes the namespace jabber:client off a stanza and off its descendants. Inside the server, stanzas have no
+-- namespace of their own. Below an element of another namespace, such as a forwarded message, it stays.
 local function strip_client_namespace(element)
 	if element.attr.xmlns == xmlns_client then
 		element.attr.xmlns = nil
@@ -356,16 +355,17 @@ local function strip_client_namespace(element)
 	end
 end
 
---- Whether an element is a stanza of that name in the namespace jabber:client,
--- which is left out on the streams of clients.
+--- Whether an element is a stanza of that name in the namespace jabber:client. On the stream of a client this is the
+-- default namespace, and Prosody leaves it out.
 local function is_client_stanza(element, name, session)
 	return element ~= nil
 		and element.name == name
 		and (element.attr.xmlns == xmlns_client or element.attr.xmlns == nil and session.type == "c2s")
 end
 
---- A JID prepared, nil where it is none. What the server has under it is so already.
+--- The prepared form of an address, nil where it is no JID.
 local function prepared(address)
+	-- What the server knows by this address is prepared already.
 	if prosody.bare_sessions[address] ~= nil or prosody.hosts[address] ~= nil or prosody.full_sessions[address] ~= nil then
 		return address
 	end
@@ -374,17 +374,17 @@ end
 
 -- ==== src/prosody/compatibility.ts ====
 
---- A Lua module that is not there in every version of Prosody, nil where it is not.
+--- Loads a Lua module that some versions of Prosody do not have; nil where there is none.
 local function optional_module(name)
 	local is_there, found = pcall(require, name)
 	return is_there and found or nil
 end
 
---- Whether this is Prosody 0.10 or later: it brought util.cache, and with it the events
--- `store-opened` and `roster-item-removed`, which cannot be asked for.
+--- Whether this is Prosody 0.10 or later. That version brought the events `store-opened` and `roster-item-removed`, which
+-- cannot be looked for, and `util.cache`, which can.
 local since_0_10 = optional_module("util.cache") ~= nil
 
---- The time as os.time() has it, with fractions of seconds; nil where there is no `util.time` (Prosody 0.9).
+--- The time as `os.time` gives it, with fractions of a second; nil where there is no `util.time` (Prosody 0.9).
 local precise_time = (optional_module("util.time") or {}).now
 
 -- ==== src/prosody/fifo.ts ====
@@ -440,7 +440,7 @@ end
 
 -- ==== src/prosody/keys.ts ====
 
---- The keys of a table, in any order; an empty list where there is no table.
+--- The keys of a table in any order; none where the table is nil.
 local function keys_of(from)
 	local keys = {}
 	if from then
@@ -451,7 +451,7 @@ local function keys_of(from)
 	return keys
 end
 
---- The keys of a table, in the order of their texts.
+--- The keys of a table, sorted as texts.
 local function sorted_keys(from)
 	local keys = keys_of(from)
 	table.sort(keys, function(a, b)
@@ -480,31 +480,30 @@ end
 --- `util.xml`, since Prosody 0.10.
 local xml = optional_module("util.xml")
 
---- An attribute as XML text, nothing where it has no value.
+--- An attribute as XML text, with a space before it; an empty text where it has no value.
 local function attribute(name, value)
 	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
 end
 
---- Sends a stanza on a stream, if that still stands.
+--- Sends a stanza on a stream unless the stream has ended.
 --
--- Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
+-- Any call may end it: Prosody 13 closes the connection of a client that does not read when too much waits to be sent.
 local function send_stanza(session, stanza)
 	if not session.destroyed then
 		session.send(stanza)
 	end
 end
 
---- Whether parsers take a stanza that Prosody wrote as XML text. It lets elements of the namespaces through that XML keeps to
--- itself, and writes declarations of them, at which the stream of who reads them ends.
+--- Whether a stanza that Prosody wrote as XML text is well-formed. Prosody lets elements in the reserved namespaces of XML
+-- through and declares these namespaces, and a receiver ends the stream at such a declaration.
 local function is_well_formed(text)
 	return string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true) == nil
 		and string.find(text, "http://www.w3.org/2000/xmlns/", 1, true) == nil
 end
 
---- Sends a stanza that is XML text.
+--- Sends a stanza that is XML text, which takes a fraction of the time that it takes to build a stanza.
 --
--- To write text is a fraction of the work of building a stanza only to have it written. A component's
--- stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
+-- The stream of a component takes text. That of a client has filters that want a stanza, such as the counter of XEP-0198.
 local function send_text(session, text)
 	if session.type == "component" or not xml then
 		send_stanza(session, text)
@@ -516,9 +515,9 @@ local function send_text(session, text)
 	end
 end
 
---- Collects stanzas that are XML text for a session, to write several in one go.
+--- Collects stanzas as XML text, to write several to a session in one go; `flush` writes those that are left.
 local function create_batch(session)
-	--- How many stanzas are written in one go. More would save little, and make garbage of texts that are long.
+	--- How many stanzas are written in one go. More would save little time and leave long texts to collect as garbage.
 	local batch_size = 20
 
 	local texts = {}
@@ -552,17 +551,17 @@ end
 
 -- ==== src/prosody/streams.ts ====
 
---- The JID that the server authenticated on a stream: an external component's own domain, or the bare JID of a
--- bound client. Nil for all else: other servers, internal components (their session is the host itself) and
--- sessions that modules make up. The addresses in stanzas play no part.
+--- The JID that the server authenticated on a stream: the domain of an external component, or the bare JID of a client
+-- that has bound a resource. Nil for everything else: other servers, internal components (their session is the host
+-- itself) and sessions that modules make up. The addresses in stanzas play no part.
 --
--- A component's stream counts while its host is active and has no other one: Prosody keeps the stream of a
--- deactivated host open, and goes on to handle what comes over it.
+-- The stream of a component counts while its host is active and has no newer stream. When a host is deactivated, Prosody
+-- keeps the stream open and goes on to handle its stanzas.
 local function authenticated_jid(session)
 	if session.type == "component" then
 		local host = prosody.hosts[session.host]
 		local component = host and host.modules.component
-		-- COMPAT: mod_component of Prosody 0.9 does not say which stream is its own.
+		-- COMPAT: mod_component of Prosody 0.9 has no `session`, only whether a stream is connected.
 		local is_current = component and (component.session == session or component.session == nil and component.connected)
 		return is_current and session.host or nil
 	end
@@ -574,32 +573,30 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
+--- Does long work in slices, so that the server can do other things in between. The pause after a slice is as long as the slice was.
 --
--- An error in a step is logged, and the work goes on with the next step. A step has to move on before it does what may fail.
+-- An error in a step is logged, and the work goes on with the next step. A step therefore moves on before it does what may fail.
 --
--- @param step does a little of the work; false when nothing is left, or when the work is to end
--- @param slice_end called after each slice, with whether the work goes on
--- @param task the work in words for the log: "the users of capulet.lit were counted"
+-- @param step does a little of the work; returns false when nothing is left to do, or when the work is to end
+-- @param slice_end is called after each slice, with whether the work goes on
+-- @param task names the work for the log, as a clause in the past tense: "the users of capulet.lit were counted"
 local function in_slices(add_timer, step, slice_end, task)
 	if task == nil then
 		task = "a long task was done"
 	end
-	--- Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time.
+	-- Seconds. Where there is one, a clock that also runs while the server waits for its storage; else processor time.
 	local clock = precise_time or os.clock
-
-	--- Seconds that a slice takes, or as long as its first step does.
+	-- Seconds that a slice may take; its first step may take longer.
 	local slice_time = 0.001
-
-	--- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
+	-- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
 	local rare_slice_time = 0.05
-
-	--- The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go.
+	-- The shortest pause between two slices. Not 0: Prosody calls all timers that are due before it reads from connections again.
 	local slice_pause = 0.001
 
 	local when = "while %s"
-	local last = os.time()
-	local late = 0
+	local last_second = os.time()
+	-- How many slices in a row have begun in another second than the one before.
+	local slow_count = 0
 	local goes_on = true
 
 	local function end_slice()
@@ -608,12 +605,12 @@ local function in_slices(add_timer, step, slice_end, task)
 
 	add_timer(slice_pause, function()
 		local second = os.time()
-		late = second > last and late + 1 or 0
-		last = second
+		slow_count = second > last_second and slow_count + 1 or 0
+		last_second = second
 		local began = clock()
-		local stop_at = began + (late > 2 and rare_slice_time or slice_time)
+		local stop_at = began + (slow_count > 2 and rare_slice_time or slice_time)
 		local time = began
-		-- The clock may be set back.
+		-- The clock may be set back meanwhile.
 		while goes_on and time >= began and time < stop_at do
 			goes_on = protect(log_of_module, when, task, step) ~= false
 			time = clock()
@@ -625,11 +622,12 @@ end
 
 -- ==== src/prosody/usernames.ts ====
 
---- Gives the names of all accounts of a host, one at a time; nil where they cannot be listed.
+--- Makes a function that gives the names of all accounts of a host, one with each call, and nil after the last one. Nil
+-- where accounts cannot be listed.
 --
--- Only names of Prosody's own files are read as they are asked for. All others are read at once: with
--- mod_storage_sql all lists of accounts share one prepared statement, which whoever asks next starts anew,
--- and which locks the database until its last row is taken.
+-- Where each account is a file, names are read as they are asked for. Other lists are read to their end at once: in
+-- mod_storage_sql, all lists of accounts share one prepared statement. It starts anew for the next caller, and it locks
+-- the database until its last row is read.
 local function list_usernames(host)
 	local function open_list()
 		local next_name, state, start = usermanager.users(host)
@@ -643,7 +641,7 @@ local function list_usernames(host)
 		end
 	end
 
-	--- Whether the accounts are files in a folder, which is read name by name.
+	--- Whether each account is a file in a folder, which is read name by name.
 	local function is_lazy()
 		local provider = usermanager.get_provider(host)
 		local is_internal = string.find(provider.name or "", "^internal_")
@@ -670,8 +668,8 @@ local function list_usernames(host)
 	if not is_open or not next_name or is_lazy() then
 		return is_open and next_name or nil
 	end
-	local is_read, next_read = pcall(read_ahead, next_name)
-	return is_read and next_read or nil
+	local is_read, next_username = pcall(read_ahead, next_name)
+	return is_read and next_username or nil
 end
 
 -- ==== src/grants/permissions.ts ====
@@ -1472,14 +1470,14 @@ local refusals = {
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
---- A refusal that says what it is about, in words that can be shown.
+--- A refusal that says what it is about, in words that can be printable.
 local function saying(refusal, subject)
 	return { type = refusal.type, condition = refusal.condition, text = refusal.text, about = subject }
 end
 
 --- A refusal that says which address it is about.
 local function about(refusal, address)
-	return saying(refusal, shown(address))
+	return saying(refusal, printable(address))
 end
 
 --- The text of a refusal of a request, for the entity and for the log.
@@ -1487,7 +1485,7 @@ local function refusal_text(refusal, stanza)
 	if refusal.about ~= nil then
 		return refusal.text .. ": " .. refusal.about
 	end
-	return refusal.about_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. shown(stanza.attr.to) or refusal.text
+	return refusal.about_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. printable(stanza.attr.to) or refusal.text
 end
 
 --- Answers a request with an error, if the stream that it came over still stands.
@@ -1583,7 +1581,10 @@ local function create_authorization(host, users)
 		if allows(entity.permissions.iq[namespace], iq_type) then
 			return coverage_refusal(entity, username)
 		end
-		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(username .. "@" .. host)))
+		return saying(
+			refusals.iq,
+			string.format('iq["%s"] = "%s", for %s', printable(namespace), iq_type, printable(username .. "@" .. host))
+		)
 	end
 
 	--- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may.
@@ -2168,9 +2169,9 @@ local function create_statistics(api, options)
 	local function record(entity, act, what, jid1, jid2, id)
 		count(entity, act)
 		if options.log_acts then
-			api:log("info", what .. ", id %s", entity.jid, shown(jid1), shown(jid2), shown(id or "none"))
+			api:log("info", what .. ", id %s", entity.jid, printable(jid1), printable(jid2), printable(id or "none"))
 		else
-			api:log("debug", what, entity.jid, shown(jid1), shown(jid2))
+			api:log("debug", what, entity.jid, printable(jid1), printable(jid2))
 		end
 	end
 

@@ -1,4 +1,4 @@
-import { shown } from "../prosody/log_text";
+import { printable } from "../prosody/log_text";
 import { allows } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import type { Entity } from "./entities";
@@ -28,7 +28,7 @@ export function create_authorization(host: string, users: Users) {
 		if (allows(entity.permissions.iq.get(namespace), iq_type)) {
 			return coverage_refusal(entity, username);
 		}
-		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', shown(namespace), iq_type, shown(username + "@" + host)));
+		return saying(refusals.iq, string.format('iq["%s"] = "%s", for %s', printable(namespace), iq_type, printable(username + "@" + host)));
 	}
 
 	/**

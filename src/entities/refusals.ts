@@ -1,5 +1,5 @@
 import * as st from "util.stanza";
-import { shown } from "../prosody/log_text";
+import { printable } from "../prosody/log_text";
 import { send_stanza } from "../prosody/send";
 import { authenticated_jid } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
@@ -71,14 +71,14 @@ export const refusals = {
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 
-/** A refusal that says what it is about, in words that can be shown. */
+/** A refusal that says what it is about, in words that can be printable. */
 export function saying(refusal: Refusal, subject: string): Refusal {
 	return { type: refusal.type, condition: refusal.condition, text: refusal.text, about: subject };
 }
 
 /** A refusal that says which address it is about. */
 export function about(refusal: Refusal, address: string): Refusal {
-	return saying(refusal, shown(address));
+	return saying(refusal, printable(address));
 }
 
 /** The text of a refusal of a request, for the entity and for the log. */
@@ -86,7 +86,7 @@ function refusal_text(refusal: Refusal, stanza: Stanza): string {
 	if (refusal.about !== undefined) {
 		return refusal.text + ": " + refusal.about;
 	}
-	return refusal.about_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + shown(stanza.attr.to) : refusal.text;
+	return refusal.about_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + printable(stanza.attr.to) : refusal.text;
 }
 
 /** Answers a request with an error, if the stream that it came over still stands. */

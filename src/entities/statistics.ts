@@ -1,4 +1,4 @@
-import { shown } from "../prosody/log_text";
+import { printable } from "../prosody/log_text";
 import type { Options } from "../grants/configuration";
 import type { Entity, Statistic } from "./entities";
 
@@ -73,9 +73,9 @@ export function create_statistics(api: Module, options: Options) {
 	function record(entity: Entity, act: Statistic, what: string, jid1: string, jid2: string, id: string | undefined): void {
 		count(entity, act);
 		if (options.log_acts) {
-			api.log("info", what + ", id %s", entity.jid, shown(jid1), shown(jid2), shown(id ?? "none"));
+			api.log("info", what + ", id %s", entity.jid, printable(jid1), printable(jid2), printable(id ?? "none"));
 		} else {
-			api.log("debug", what, entity.jid, shown(jid1), shown(jid2));
+			api.log("debug", what, entity.jid, printable(jid1), printable(jid2));
 		}
 	}
 

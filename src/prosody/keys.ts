@@ -1,4 +1,4 @@
-/** The keys of a table, in any order; an empty list where there is no table. */
+/** The keys of a table in any order; none where the table is nil. */
 export function keys_of<K extends AnyNotNil, V>(from: LuaTable<K, V> | undefined): K[] {
 	const keys: K[] = [];
 	if (from) {
@@ -9,7 +9,7 @@ export function keys_of<K extends AnyNotNil, V>(from: LuaTable<K, V> | undefined
 	return keys;
 }
 
-/** The keys of a table, in the order of their texts. */
+/** The keys of a table, sorted as texts. */
 export function sorted_keys<K extends AnyNotNil, V>(from: LuaTable<K, V>): K[] {
 	const keys = keys_of(from);
 	table.sort(keys, (a, b) => tostring(a) < tostring(b));

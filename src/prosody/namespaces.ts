@@ -1,6 +1,6 @@
-/** XEP-0356 since its version 0.4. */
+/** Since version 0.4 of XEP-0356. */
 export const xmlns_privilege = "urn:xmpp:privilege:2";
-/** XEP-0356 up to version 0.3, which knows neither iqs nor roster pushes. */
+/** Up to version 0.3 of XEP-0356, which has neither iqs nor roster pushes. */
 export const xmlns_privilege_legacy = "urn:xmpp:privilege:1";
 /** XEP-0297 (Stanza Forwarding). */
 export const xmlns_forward = "urn:xmpp:forward:0";

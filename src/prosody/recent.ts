@@ -1,47 +1,48 @@
 /**
- * Keeps values for a short time, in two tables that take turns.
+ * Keeps values by name for a short time. There are two tables: values are added to the newer one, and the older one is
+ * dropped when its time is over.
  *
- * @param span seconds that a value is kept at least, unless there are too many; it is kept twice as long at most
+ * @param span seconds for which a value is kept at least, while there is room; it is kept for twice as long at most
  * @param max_values how many values each of the two tables has room for
  */
 export function create_recent<V extends AnyNotNil>(span: number, max_values = 10000) {
-	let recent = new LuaTable<string, V>();
-	let earlier = new LuaTable<string, V>();
+	let newer = new LuaTable<string, V>();
+	let older = new LuaTable<string, V>();
 	let count = 0;
-	let turn_at = 0;
+	let rotate_at = 0;
 
-	/** Drops the older half when it is time. */
-	function turn(): void {
+	/** Drops the older table if its time is over or the newer one is full. */
+	function rotate(): void {
 		const now = os.time();
-		// The clock may have been put back.
-		if (now >= turn_at || turn_at > now + span || count >= max_values) {
-			earlier = now >= turn_at + span ? new LuaTable() : recent;
-			recent = new LuaTable();
+		// The clock may have been set back.
+		if (now >= rotate_at || rotate_at > now + span || count >= max_values) {
+			older = now >= rotate_at + span ? new LuaTable() : newer;
+			newer = new LuaTable();
 			count = 0;
-			turn_at = now + span;
+			rotate_at = now + span;
 		}
 	}
 
-	/** The value of a name, nil where none is kept; it may be false. */
+	/** The value of a name, which may be false; nil where none is kept. */
 	function get(name: string): V | undefined {
-		turn();
-		if (recent.has(name)) {
-			return recent.get(name);
+		rotate();
+		if (newer.has(name)) {
+			return newer.get(name);
 		}
-		return earlier.get(name);
+		return older.get(name);
 	}
 
 	function set(name: string, value: V): void {
-		turn();
-		if (!recent.has(name)) {
+		rotate();
+		if (!newer.has(name)) {
 			count = count + 1;
 		}
-		recent.set(name, value);
+		newer.set(name, value);
 	}
 
 	function forget(name: string): void {
-		recent.delete(name);
-		earlier.delete(name);
+		newer.delete(name);
+		older.delete(name);
 	}
 
 	return { get, set, forget };

@@ -4,15 +4,15 @@ import { optional_module } from "./compatibility";
 /** `util.xml`, since Prosody 0.10. */
 const xml = optional_module("util.xml") as typeof import("util.xml") | undefined;
 
-/** An attribute as XML text, nothing where it has no value. */
+/** An attribute as XML text, with a space before it; an empty text where it has no value. */
 export function attribute(name: string, value: string | undefined): string {
 	return value !== undefined ? " " + name + "='" + st.xml_escape(value) + "'" : "";
 }
 
 /**
- * Sends a stanza on a stream, if that still stands.
+ * Sends a stanza on a stream unless the stream has ended.
  *
- * Prosody 13 ends one whose client does not read when too much waits to be sent: any sending may be the last.
+ * Any call may end it: Prosody 13 closes the connection of a client that does not read when too much waits to be sent.
  */
 export function send_stanza(session: Session, stanza: Stanza | string): void {
 	if (!session.destroyed) {
@@ -21,8 +21,8 @@ export function send_stanza(session: Session, stanza: Stanza | string): void {
 }
 
 /**
- * Whether parsers take a stanza that Prosody wrote as XML text. It lets elements of the namespaces through that XML keeps to
- * itself, and writes declarations of them, at which the stream of who reads them ends.
+ * Whether a stanza that Prosody wrote as XML text is well-formed. Prosody lets elements in the reserved namespaces of XML
+ * through and declares these namespaces, and a receiver ends the stream at such a declaration.
  */
 export function is_well_formed(text: string): boolean {
 	return (
@@ -32,10 +32,9 @@ export function is_well_formed(text: string): boolean {
 }
 
 /**
- * Sends a stanza that is XML text.
+ * Sends a stanza that is XML text, which takes a fraction of the time that it takes to build a stanza.
  *
- * To write text is a fraction of the work of building a stanza only to have it written. A component's
- * stream takes it as it is; a client's goes through filters (XEP-0198 counts there) that want a stanza.
+ * The stream of a component takes text. That of a client has filters that want a stanza, such as the counter of XEP-0198.
  */
 export function send_text(session: Session, text: string): void {
 	if (session.type === "component" || !xml) {
@@ -48,9 +47,9 @@ export function send_text(session: Session, text: string): void {
 	}
 }
 
-/** Collects stanzas that are XML text for a session, to write several in one go. */
+/** Collects stanzas as XML text, to write several to a session in one go; `flush` writes those that are left. */
 export function create_batch(session: Session) {
-	/** How many stanzas are written in one go. More would save little, and make garbage of texts that are long. */
+	/** How many stanzas are written in one go. More would save little time and leave long texts to collect as garbage. */
 	const batch_size = 20;
 
 	let texts: string[] = [];

@@ -1,16 +1,16 @@
 /**
- * The JID that the server authenticated on a stream: an external component's own domain, or the bare JID of a
- * bound client. Nil for all else: other servers, internal components (their session is the host itself) and
- * sessions that modules make up. The addresses in stanzas play no part.
+ * The JID that the server authenticated on a stream: the domain of an external component, or the bare JID of a client
+ * that has bound a resource. Nil for everything else: other servers, internal components (their session is the host
+ * itself) and sessions that modules make up. The addresses in stanzas play no part.
  *
- * A component's stream counts while its host is active and has no other one: Prosody keeps the stream of a
- * deactivated host open, and goes on to handle what comes over it.
+ * The stream of a component counts while its host is active and has no newer stream. When a host is deactivated, Prosody
+ * keeps the stream open and goes on to handle its stanzas.
  */
 export function authenticated_jid(session: Session): string | undefined {
 	if (session.type === "component") {
 		const host = prosody.hosts.get(session.host) as Host | undefined;
 		const component = host && (host.modules.get("component") as ComponentModule | undefined);
-		// COMPAT: mod_component of Prosody 0.9 does not say which stream is its own.
+		// COMPAT: mod_component of Prosody 0.9 has no `session`, only whether a stream is connected.
 		const is_current = component && (component.session === session || (component.session === undefined && component.connected));
 		return is_current ? session.host : undefined;
 	}

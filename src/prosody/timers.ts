@@ -1,17 +1,17 @@
 import { precise_time } from "./compatibility";
 import { log_of_module, protect } from "./protect";
 
-/** Calls back after so many seconds, and again after as many as that returns. */
+/** Calls `callback` after `delay` seconds, and again after as many seconds as it returns. */
 export type AddTimer = (this: void, delay: number, callback: (this: void) => number | undefined) => void;
 
 /**
- * Does long work in slices, so that the server is never kept busy for long, with a pause after each as long as the slice was.
+ * Does long work in slices, so that the server can do other things in between. The pause after a slice is as long as the slice was.
  *
- * An error in a step is logged, and the work goes on with the next step. A step has to move on before it does what may fail.
+ * An error in a step is logged, and the work goes on with the next step. A step therefore moves on before it does what may fail.
  *
- * @param step does a little of the work; false when nothing is left, or when the work is to end
- * @param slice_end called after each slice, with whether the work goes on
- * @param task the work in words for the log: "the users of capulet.lit were counted"
+ * @param step does a little of the work; returns false when nothing is left to do, or when the work is to end
+ * @param slice_end is called after each slice, with whether the work goes on
+ * @param task names the work for the log, as a clause in the past tense: "the users of capulet.lit were counted"
  */
 export function in_slices(
 	add_timer: AddTimer,
@@ -19,21 +19,19 @@ export function in_slices(
 	slice_end: (this: void, goes_on: boolean) => void,
 	task = "a long task was done",
 ): void {
-	/** Seconds with fractions, by the clock on the wall where that can be had: a server that waits for its storage uses no processor time. */
+	// Seconds. Where there is one, a clock that also runs while the server waits for its storage; else processor time.
 	const clock = precise_time ?? os.clock;
-
-	/** Seconds that a slice takes, or as long as its first step does. */
+	// Seconds that a slice may take; its first step may take longer.
 	const slice_time = 0.001;
-
-	/** That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent. */
+	// That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
 	const rare_slice_time = 0.05;
-
-	/** The least time between two slices, for others to be served. Not 0: Prosody runs what is due in one go. */
+	// The shortest pause between two slices. Not 0: Prosody calls all timers that are due before it reads from connections again.
 	const slice_pause = 0.001;
 
 	const when = "while %s";
-	let last = os.time();
-	let late = 0;
+	let last_second = os.time();
+	// How many slices in a row have begun in another second than the one before.
+	let slow_count = 0;
 	let goes_on = true;
 
 	function end_slice(): void {
@@ -42,12 +40,12 @@ export function in_slices(
 
 	add_timer(slice_pause, () => {
 		const second = os.time();
-		late = second > last ? late + 1 : 0;
-		last = second;
+		slow_count = second > last_second ? slow_count + 1 : 0;
+		last_second = second;
 		const began = clock();
-		const stop_at = began + (late > 2 ? rare_slice_time : slice_time);
+		const stop_at = began + (slow_count > 2 ? rare_slice_time : slice_time);
 		let time = began;
-		// The clock may be set back.
+		// The clock may be set back meanwhile.
 		while (goes_on && time >= began && time < stop_at) {
 			goes_on = protect(log_of_module, when, task, step) !== false;
 			time = clock();

@@ -1,15 +1,16 @@
 import * as storagemanager from "core.storagemanager";
 import * as usermanager from "core.usermanager";
 
-/** Gives the next name, nil after the last one. */
+/** Gives the next name; nil after the last one. */
 export type NextName = (this: void) => string | undefined;
 
 /**
- * Gives the names of all accounts of a host, one at a time; nil where they cannot be listed.
+ * Makes a function that gives the names of all accounts of a host, one with each call, and nil after the last one. Nil
+ * where accounts cannot be listed.
  *
- * Only names of Prosody's own files are read as they are asked for. All others are read at once: with
- * mod_storage_sql all lists of accounts share one prepared statement, which whoever asks next starts anew,
- * and which locks the database until its last row is taken.
+ * Where each account is a file, names are read as they are asked for. Other lists are read to their end at once: in
+ * mod_storage_sql, all lists of accounts share one prepared statement. It starts anew for the next caller, and it locks
+ * the database until its last row is read.
  */
 export function list_usernames(host: string): NextName | undefined {
 	function open_list(): NextName | undefined {
@@ -24,7 +25,7 @@ export function list_usernames(host: string): NextName | undefined {
 		};
 	}
 
-	/** Whether the accounts are files in a folder, which is read name by name. */
+	/** Whether each account is a file in a folder, which is read name by name. */
 	function is_lazy(): boolean {
 		const provider = usermanager.get_provider(host);
 		const [is_internal] = string.find(provider.name ?? "", "^internal_");
@@ -51,6 +52,6 @@ export function list_usernames(host: string): NextName | undefined {
 	if (!is_open || !next_name || is_lazy()) {
 		return is_open ? next_name : undefined;
 	}
-	const [is_read, next_read] = pcall(read_ahead, next_name);
-	return is_read ? next_read : undefined;
+	const [is_read, next_username] = pcall(read_ahead, next_name);
+	return is_read ? next_username : undefined;
 }
