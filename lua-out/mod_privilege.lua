@@ -678,7 +678,7 @@ local function no_permissions()
 	return { roster = "none", push = false, message = "none", presence = "none", iq = {}, users = "all" }
 end
 
---- Whether an access covers an iq of type "get" or "set".
+--- Whether an access allows an iq of type "get" or "set"; it allows no iq of another type.
 local function allows(access, iq_type)
 	return access ~= nil and (access == iq_type or access == "both" and (iq_type == "get" or iq_type == "set"))
 end
@@ -687,7 +687,7 @@ local function grants_anything(permissions)
 	return permissions.roster ~= "none" or permissions.message ~= "none" or permissions.presence ~= "none" or next(permissions.iq) ~= nil
 end
 
---- Whether any of several entities is granted anything.
+--- Whether the grants of a host, by entity, grant anything to anybody.
 local function grants_something(grants)
 	for _, permissions in pairs(grants) do
 		if grants_anything(permissions) then
@@ -697,7 +697,7 @@ local function grants_something(grants)
 	return false
 end
 
---- Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`.
+--- The users whom a grant covers, for the log: `all`, `opted-in`, their names (`juliet nurse`) or `nobody`.
 local function describe_coverage(users)
 	if users == "all" or users == "opted-in" then
 		return users
@@ -706,7 +706,7 @@ local function describe_coverage(users)
 	return #names > 0 and table.concat(names, " ") or "nobody"
 end
 
---- Whether two grants cover the same users, as far as the configuration says.
+--- Whether two grants cover the same users by the configuration; the lists of those who opted in are not compared.
 local function same_coverage(a, b)
 	if type(a) == "string" or type(b) == "string" then
 		return a == b
@@ -714,7 +714,7 @@ local function same_coverage(a, b)
 	return same_keys(a, b)
 end
 
---- What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
+--- The permissions of an entity, without its users, for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`.
 local function describe_permissions(permissions)
 	local parts = {}
 	if permissions.roster ~= "none" then
@@ -735,14 +735,15 @@ local function describe_permissions(permissions)
 	return #parts > 0 and table.concat(parts, " ") or "nothing"
 end
 
---- Whether an entity is told the same of two permissions; compared as they are described, which leaves out only whose accounts they cover.
+--- Whether two permissions are the same but for the users whom they cover, of which an entity is not told.
 local function same_permissions(a, b)
+	-- The description has everything else in it.
 	return describe_permissions(a) == describe_permissions(b)
 end
 
 -- ==== src/grants/suggestion.ts ====
 
---- How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance).
+--- How many letters have to be inserted, deleted or replaced to turn one word into another (Levenshtein distance).
 local function edit_distance(a, b)
 	local previous = {}
 	for j = 0, #b do
@@ -759,12 +760,14 @@ local function edit_distance(a, b)
 	return previous[#b + 1]
 end
 
---- ` (was "…" meant?)`, or nothing.
-local function question(meant)
+--- The question whether a suggestion was meant, ` (was "…" meant?)`; an empty text where there is none.
+local function did_you_mean(meant)
 	return meant ~= nil and string.format(' (was "%s" meant?)', meant) or ""
 end
 
---- The one of the words that was probably meant by another, nil where none is alike; words compare in lower case.
+--- The word that was probably meant by a misspelt one; nil where no word is similar.
+--
+-- @param words to choose from, as keys, in lower case
 local function suggest(word, words)
 	local nearest
 	local least = math.min(3, math.floor(#word / 4) + 1) + 1
@@ -782,10 +785,10 @@ end
 
 -- ==== src/grants/configuration.ts ====
 
---- A value of the configuration as the admin would recognise it.
+--- A value of the configuration in a form that the admin recognises.
 local function show_value(value)
 	if type(value) == "string" then
-		-- In one line, also where the value has more.
+		-- %q breaks the line where the text has a line break.
 		return (string.gsub(string.format("%q", value), "\n", "n"))
 	end
 	if type(value) == "table" then
@@ -794,12 +797,11 @@ local function show_value(value)
 	return tostring(value)
 end
 
---- Reads `privileged_entities`.
+--- Reads the option `privileged_entities`. A mistake grants nothing and is listed as a problem; everything else is granted.
 --
--- Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
--- @param option what the configuration has, of any type
--- @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
--- @param host that grants
+-- @param option its value, of any type
+-- @param prepare gives the prepared form of a JID, and nil for what is no JID (util.jid.prep)
+-- @param host the host that grants the permissions
 local function read_configuration(option, prepare, host)
 	local access_choices = { none = true, get = true, set = true, both = true }
 	local access_allowed = '"none", "get", "set" or "both"'
@@ -815,7 +817,7 @@ local function read_configuration(option, prepare, host)
 		users = true,
 	}
 
-	--- `value` if it is one of the choices; else "none", and a problem unless there was no value.
+	--- Gives `value` if it is one of the choices, else "none"; adds a problem unless it is nil.
 	local function choose(choices, name, value, allowed, add_problem)
 		if value == nil then
 			return "none"
@@ -827,7 +829,7 @@ local function read_configuration(option, prepare, host)
 		return "none"
 	end
 
-	--- The option `iq`: what is granted for each namespace.
+	--- Reads the option `iq`, into the access by namespace.
 	local function read_iq(value, add_problem)
 		local granted = {}
 		if value == nil then
@@ -840,7 +842,7 @@ local function read_configuration(option, prepare, host)
 		local namespaces = value
 		for _, key in ipairs(sorted_keys(namespaces)) do
 			local namespace = tostring(key)
-			-- A namespace is a URI, and what is not cannot be told in XML.
+			-- A namespace is a URI. Other characters might not even be allowed in XML.
 			if type(key) == "string" and string.find(namespace, "^[!-~]+$") ~= nil then
 				local name = string.format('iq["%s"]', namespace)
 				local access = choose(access_choices, name, namespaces[namespace], access_allowed, add_problem)
@@ -854,7 +856,7 @@ local function read_configuration(option, prepare, host)
 		return granted
 	end
 
-	--- The option `users`: whose accounts the grant covers; nobody's where it is not understood.
+	--- Reads the option `users`. One that is not understood covers nobody.
 	local function read_users(value, add_problem)
 		if value == nil or value == "all" then
 			return "all"
@@ -882,7 +884,7 @@ local function read_configuration(option, prepare, host)
 		return listed
 	end
 
-	--- What the entry of an entity grants.
+	--- Reads what the entry of an entity grants.
 	local function read_permissions(entry, add_problem)
 		local permissions = no_permissions()
 		permissions.users = read_users(entry.users, add_problem)
@@ -892,7 +894,7 @@ local function read_configuration(option, prepare, host)
 		permissions.iq = read_iq(entry.iq, add_problem)
 
 		local readable = permissions.roster == "get" or permissions.roster == "both"
-		-- XEP-0356, 7.4: the server must reject it.
+		-- XEP-0356, 7.4: the server must reject this.
 		if permissions.presence == "roster" and not readable then
 			add_problem("presence", "roster", '"none" or "managed_entity"', nil, 'roster = "get" or "both"')
 			permissions.presence = "none"
@@ -964,19 +966,19 @@ local function describe_problem(host, problem)
 	if problem.needs ~= nil then
 		return setting .. " needs " .. problem.needs
 	end
-	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, question(problem.meant))
+	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, did_you_mean(problem.meant))
 end
 
 -- ==== src/grants/users.ts ====
 
---- Who opted in to which entity (option `users`), kept in Prosody's storage: it goes with the account when that is deleted.
+--- Keeps in Prosody's storage which users opted in to which entities (option `users`). The records of a user go with the
+-- account when it is deleted.
 local function create_users(service)
-	--- Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon.
-	local record_span = 2
+	-- Seconds. Changes that other processes make to the storage are noticed within twice this time.
+	local cache_span = 2
+	local cached = create_recent(cache_span)
 
-	local known = create_recent(record_span)
-
-	--- What the storage has of a user, by the entity's JID; nil where it fails.
+	--- Reads the records of a user from the storage; nil where that fails.
 	local function stored_records(username)
 		local stored, err = service.store:get(username)
 		if err ~= nil then
@@ -984,17 +986,17 @@ local function create_users(service)
 			return nil
 		end
 		local records = stored or {}
-		known.set(username, records)
+		cached.set(username, records)
 		return records
 	end
 
-	--- What is kept of a user and an entity, nil for nothing.
+	--- The record of a user and an entity, nil where there is none.
 	local function record(entity, username)
-		local records = known.get(username) or stored_records(username)
+		local records = cached.get(username) or stored_records(username)
 		return records and records[entity]
 	end
 
-	--- Whether a grant of an entity covers a user, who need not exist.
+	--- Whether the grant of an entity covers a user. It does not matter whether that user exists.
 	local function covers(entity, coverage, username)
 		if coverage == "all" then
 			return true
@@ -1002,43 +1004,43 @@ local function create_users(service)
 		if coverage ~= "opted-in" then
 			return coverage[username] ~= nil
 		end
-		local kept = record(entity, username)
-		return kept ~= nil and kept.state ~= "revoked"
+		local found = record(entity, username)
+		return found ~= nil and found.state ~= "revoked"
 	end
 
-	--- Keeps a record of a user and an entity, nil for none; false where it could not be saved, and is as before.
-	local function keep(entity, username, kept)
-		-- Not what is in memory: it may be of an account that was deleted by another process.
+	--- Saves the record of a user and an entity, or removes it where it is nil. False where that failed, and nothing has changed.
+	local function keep(entity, username, new_record)
+		-- The records in memory may be those of an account that another process has deleted.
 		local before = stored_records(username)
 		if not before then
 			return false
 		end
 		local records = {}
-		for other, other_kept in pairs(before) do
-			records[other] = other_kept
+		for other, other_record in pairs(before) do
+			records[other] = other_record
 		end
-		records[entity] = kept
-		-- An empty one removes what is stored.
+		records[entity] = new_record
+		-- Prosody's storage removes an empty table.
 		local ok, err = service.store:set(username, records)
 		if not ok then
 			service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err)
 			return false
 		end
-		known.set(username, records)
+		cached.set(username, records)
 		return true
 	end
 
-	--- Forgets what is in memory of a user whose account is new or gone.
+	--- Drops the records in memory of a user whose account was made or deleted.
 	local function forget(username)
-		known.forget(username)
+		cached.forget(username)
 	end
 
-	--- The names of all users of whom something is kept, of any entity.
-	local function usernames()
+	--- The names of all users who have a record about any entity.
+	local function recorded_usernames()
 		local names = {}
 		-- COMPAT: Prosody 0.9 cannot list them.
 		if service.store.users then
-			-- Read to the end before anything else is: SQL's list is one statement that all share.
+			-- The list is read to its end before anything else is read: in mod_storage_sql, all lists share one statement.
 			local next_user, state, start = service.store:users()
 			local username = next_user(state, start)
 			while username ~= nil do
@@ -1049,13 +1051,13 @@ local function create_users(service)
 		return names
 	end
 
-	--- The names of those whom a grant may cover, to be gone through with `covers`; nil for all of the host.
+	--- The names of the users whom a grant may cover, for `covers` to decide; nil where it covers all users of the host.
 	local function candidates(coverage)
 		if coverage == "all" then
 			return nil
 		end
 		if coverage == "opted-in" then
-			return usernames()
+			return recorded_usernames()
 		end
 		return keys_of(coverage)
 	end
@@ -5773,13 +5775,13 @@ local function create_check()
 			local virtual_hosts = hosts_where(sections, function(other)
 				return other.component_module == nil
 			end)
-			return domain .. " is no VirtualHost of this configuration" .. question(suggest(domain, virtual_hosts))
+			return domain .. " is no VirtualHost of this configuration" .. did_you_mean(suggest(domain, virtual_hosts))
 		end
 		if not section then
 			local components = hosts_where(sections, function(other)
 				return other.component_module == "component"
 			end)
-			return "there is no such Component in this configuration" .. question(suggest(domain, components))
+			return "there is no such Component in this configuration" .. did_you_mean(suggest(domain, components))
 		end
 		local component_module = section.component_module
 		if component_module == nil then
@@ -5886,7 +5888,7 @@ local function create_check()
 				local meant = suggest(option, option_types)
 				if meant ~= nil then
 					problems[#problems + 1] =
-						string.format("%s: there is no option %s%s", section_name(host, section), option, question(meant))
+						string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant))
 				end
 			elseif wanted ~= "table" and not is_understood(value, wanted) then
 				problems[#problems + 1] = string.format(
@@ -5960,7 +5962,7 @@ local function create_check()
 			local named = own(sections, name)
 			local misspelt = named and misspelt_option(named)
 			if named and misspelt ~= nil then
-				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), question("privileged_entities"))
+				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), did_you_mean("privileged_entities"))
 			end
 		end
 		local components = hosts_where(sections, function(other)
@@ -6330,7 +6332,7 @@ local function add_shell_commands(api, everywhere)
 		local entity = served.entities.get(entity_name)
 		if not entity then
 			local meant = suggest(entity_name, served.entities.all())
-			return nil, string.format("%s grants nothing to %s%s", host_name, entity_name, question(meant))
+			return nil, string.format("%s grants nothing to %s%s", host_name, entity_name, did_you_mean(meant))
 		end
 		return { host = host_name, served = served, entity = entity }, ""
 	end

@@ -3,7 +3,7 @@ import { sorted_keys } from "../prosody/keys";
 import { describe_problem, read_configuration, show_value } from "../grants/configuration";
 import { allows } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
-import { question, suggest } from "../grants/suggestion";
+import { did_you_mean, suggest } from "../grants/suggestion";
 import { print_table } from "./print_table";
 import type { RunningServer } from "./running_server";
 import { count_of, describe_users } from "./words";
@@ -90,11 +90,11 @@ export function create_check() {
 				return undefined;
 			}
 			const virtual_hosts = hosts_where(sections, (other) => !other.has("component_module"));
-			return domain! + " is no VirtualHost of this configuration" + question(suggest(domain!, virtual_hosts));
+			return domain! + " is no VirtualHost of this configuration" + did_you_mean(suggest(domain!, virtual_hosts));
 		}
 		if (!section) {
 			const components = hosts_where(sections, (other) => other.get("component_module") === "component");
-			return "there is no such Component in this configuration" + question(suggest(domain!, components));
+			return "there is no such Component in this configuration" + did_you_mean(suggest(domain!, components));
 		}
 		const component_module = section.get("component_module");
 		if (component_module === undefined) {
@@ -199,7 +199,7 @@ export function create_check() {
 			if (wanted === undefined) {
 				const meant = suggest(option, option_types);
 				if (meant !== undefined) {
-					problems.push(string.format("%s: there is no option %s%s", section_name(host, section), option, question(meant)));
+					problems.push(string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant)));
 				}
 			} else if (wanted !== "table" && !is_understood(value, wanted)) {
 				problems.push(
@@ -269,7 +269,7 @@ export function create_check() {
 			const named = own(sections, name);
 			const misspelt = named && misspelt_option(named);
 			if (named && misspelt !== undefined) {
-				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), question("privileged_entities"));
+				return string.format("%s has %s%s", section_name(name, named), show_value(misspelt), did_you_mean("privileged_entities"));
 			}
 		}
 		const components = hosts_where(sections, (other) => other.has("component_module") && own(other, "privileged_entities") !== undefined);

@@ -5,7 +5,7 @@ import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { describe_permissions } from "../grants/permissions";
-import { question, suggest } from "../grants/suggestion";
+import { did_you_mean, suggest } from "../grants/suggestion";
 import type { UserRecord, Users } from "../grants/users";
 import type { CoveredCount } from "../entities/covered_count";
 import { is_connected } from "../entities/entities";
@@ -162,7 +162,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		const entity = served.entities.get(entity_name);
 		if (!entity) {
 			const meant = suggest(entity_name, served.entities.all() as unknown as Record<string, unknown>);
-			return $multi(undefined, string.format("%s grants nothing to %s%s", host_name, entity_name, question(meant)));
+			return $multi(undefined, string.format("%s grants nothing to %s%s", host_name, entity_name, did_you_mean(meant)));
 		}
 		return $multi({ host: host_name, served: served, entity: entity }, "");
 	}

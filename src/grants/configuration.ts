@@ -1,52 +1,52 @@
 import { sorted_keys } from "../prosody/keys";
 import { no_permissions } from "./permissions";
 import type { Access, Coverage, MessagePermission, Permissions, PresencePermission } from "./permissions";
-import { question, suggest } from "./suggestion";
+import { did_you_mean, suggest } from "./suggestion";
 
-/** One thing that is wrong with the option `privileged_entities`. */
+/** A mistake in the option `privileged_entities`. */
 export interface Problem {
-	/** The entity it stands under, as the admin wrote it; nil where it is the option as a whole. */
+	/** The entity in whose entry it is, as the admin wrote it; nil for a mistake in the option as a whole. */
 	entity: string | undefined;
 	/** The option, `iq["NAMESPACE"]` for a namespace. */
 	option: string;
-	/** What stands there, as Lua would write it. */
+	/** The value of the option, as Lua would write it. */
 	value: string;
-	/** What may stand there. */
+	/** The values that are allowed, in words. */
 	allowed: string;
-	/** What was probably meant, nil where that is not clear. */
+	/** The value that was probably meant; nil where that is not clear. */
 	meant: string | undefined;
-	/** What the entity needs besides, where the value is one of those allowed. */
+	/** For an allowed value: the other option that it needs. */
 	needs?: string | undefined;
 }
 
-/** The option `privileged_entities`, read. */
+/** What the option `privileged_entities` says. */
 export interface Configuration {
-	/** By the entity's JID: a domain or a bare JID, prepared. */
+	/** By the JID of the entity, a prepared domain or bare JID. */
 	grants: LuaTable<string, Permissions>;
 	problems: Problem[];
 }
 
-/** The other options; the parts of the module hold on to them, and they change when the configuration is read again. */
+/** The other options. The parts of the module share this table, and its fields change when the configuration is read again. */
 export interface Options {
 	/** `privilege_iq_timeout`: seconds to wait for the answer to an iq. */
 	iq_timeout: number;
-	/** `privilege_probe_rate`: probes of contacts a second, 0 for none. */
+	/** `privilege_probe_rate`: how many contacts are probed in a second; 0 for none. */
 	probe_rate: number;
 	/** `privilege_legacy_namespace`: whether to serve urn:xmpp:privilege:1 too. */
 	legacy: boolean;
-	/** `privilege_log_acts`: whether to log what is done in users' names. */
+	/** `privilege_log_acts`: whether to log what entities do in users' names. */
 	log_acts: boolean;
 }
 
 type Choices<T extends string> = Record<T, true>;
 
-/** Notes a problem of an entity. */
+/** Adds a problem of one entity. */
 type AddProblem = (this: void, option: string, value: unknown, allowed: string, meant?: string, needs?: string) => void;
 
-/** A value of the configuration as the admin would recognise it. */
+/** A value of the configuration in a form that the admin recognises. */
 export function show_value(value: unknown): string {
 	if (type(value) === "string") {
-		// In one line, also where the value has more.
+		// %q breaks the line where the text has a line break.
 		return string.gsub(string.format("%q", value), "\n", "n")[0];
 	}
 	if (type(value) === "table") {
@@ -56,12 +56,11 @@ export function show_value(value: unknown): string {
 }
 
 /**
- * Reads `privileged_entities`.
+ * Reads the option `privileged_entities`. A mistake grants nothing and is listed as a problem; everything else is granted.
  *
- * Whatever is wrong with it grants nothing and is listed as a problem; the rest stands.
- * @param option what the configuration has, of any type
- * @param prepare gives the prepared form of a JID, nil where it is none (util.jid.prep)
- * @param host that grants
+ * @param option its value, of any type
+ * @param prepare gives the prepared form of a JID, and nil for what is no JID (util.jid.prep)
+ * @param host the host that grants the permissions
  */
 export function read_configuration(option: unknown, prepare: (this: void, jid: string) => string | undefined, host: string): Configuration {
 	const access_choices: Choices<Access> = { none: true, get: true, set: true, both: true };
@@ -78,7 +77,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		users: true,
 	};
 
-	/** `value` if it is one of the choices; else "none", and a problem unless there was no value. */
+	/** Gives `value` if it is one of the choices, else "none"; adds a problem unless it is nil. */
 	function choose<T extends string>(
 		choices: Choices<T>,
 		name: string,
@@ -96,7 +95,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		return "none";
 	}
 
-	/** The option `iq`: what is granted for each namespace. */
+	/** Reads the option `iq`, into the access by namespace. */
 	function read_iq(value: unknown, add_problem: AddProblem): LuaTable<string, Access> {
 		const granted = new LuaTable<string, Access>();
 		if (value === undefined) {
@@ -109,7 +108,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		const namespaces = value as LuaTable<AnyNotNil, unknown>;
 		for (const [, key] of ipairs(sorted_keys(namespaces))) {
 			const namespace = tostring(key);
-			// A namespace is a URI, and what is not cannot be told in XML.
+			// A namespace is a URI. Other characters might not even be allowed in XML.
 			if (type(key) === "string" && string.find(namespace, "^[!-~]+$")[0] !== undefined) {
 				const name = string.format('iq["%s"]', namespace);
 				const access = choose(access_choices, name, namespaces.get(namespace), access_allowed, add_problem);
@@ -123,7 +122,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		return granted;
 	}
 
-	/** The option `users`: whose accounts the grant covers; nobody's where it is not understood. */
+	/** Reads the option `users`. One that is not understood covers nobody. */
 	function read_users(value: unknown, add_problem: AddProblem): Coverage {
 		if (value === undefined || value === "all") {
 			return "all";
@@ -151,7 +150,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		return listed;
 	}
 
-	/** What the entry of an entity grants. */
+	/** Reads what the entry of an entity grants. */
 	function read_permissions(entry: LuaTable<AnyNotNil, unknown>, add_problem: AddProblem): Permissions {
 		const permissions = no_permissions();
 		permissions.users = read_users(entry.get("users"), add_problem);
@@ -161,7 +160,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		permissions.iq = read_iq(entry.get("iq"), add_problem);
 
 		const readable = permissions.roster === "get" || permissions.roster === "both";
-		// XEP-0356, 7.4: the server must reject it.
+		// XEP-0356, 7.4: the server must reject this.
 		if (permissions.presence === "roster" && !readable) {
 			add_problem("presence", "roster", '"none" or "managed_entity"', undefined, 'roster = "get" or "both"');
 			permissions.presence = "none";
@@ -232,5 +231,5 @@ export function describe_problem(host: string, problem: Problem): string {
 	if (problem.needs !== undefined) {
 		return setting + " needs " + problem.needs;
 	}
-	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, question(problem.meant));
+	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, did_you_mean(problem.meant));
 }

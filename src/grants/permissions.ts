@@ -1,21 +1,21 @@
 import { same_keys, sorted_keys } from "../prosody/keys";
 
-/** What may be done with rosters, or with iqs of one namespace. */
+/** What an entity may do with rosters, or with iqs of one namespace. */
 export type Access = "none" | "get" | "set" | "both";
 export type MessagePermission = "none" | "outgoing";
 export type PresencePermission = "none" | "managed_entity" | "roster";
 
-/** Whose accounts a grant covers: all of the host, those of who opted in, or those whose names are keys of a table. */
+/** The users whom a grant covers: all users of the host, those who opted in, or those whose names are keys of a table. */
 export type Coverage = "all" | "opted-in" | LuaTable<string, true>;
 
-/** What one entity is granted on one host (XEP-0356, 4.1, 5.1, 6.1 and 7.1). */
+/** The permissions of one entity on one host (XEP-0356, 4.1, 5.1, 6.1 and 7.1). */
 export interface Permissions {
 	roster: Access;
-	/** Whether roster changes are pushed; never without read access. */
+	/** Whether the entity gets roster pushes; never without read access to rosters. */
 	push: boolean;
 	message: MessagePermission;
 	presence: PresencePermission;
-	/** By namespace; those granted nothing are not in it. */
+	/** By namespace, without those that are granted nothing. */
 	iq: LuaTable<string, Access>;
 	users: Coverage;
 }
@@ -24,7 +24,7 @@ export function no_permissions(): Permissions {
 	return { roster: "none", push: false, message: "none", presence: "none", iq: new LuaTable(), users: "all" };
 }
 
-/** Whether an access covers an iq of type "get" or "set". */
+/** Whether an access allows an iq of type "get" or "set"; it allows no iq of another type. */
 export function allows(access: Access | undefined, iq_type: string | undefined): boolean {
 	return access !== undefined && (access === iq_type || (access === "both" && (iq_type === "get" || iq_type === "set")));
 }
@@ -38,7 +38,7 @@ export function grants_anything(permissions: Permissions): boolean {
 	);
 }
 
-/** Whether any of several entities is granted anything. */
+/** Whether the grants of a host, by entity, grant anything to anybody. */
 export function grants_something(grants: LuaTable<string, Permissions>): boolean {
 	for (const [, permissions] of pairs(grants)) {
 		if (grants_anything(permissions)) {
@@ -48,7 +48,7 @@ export function grants_something(grants: LuaTable<string, Permissions>): boolean
 	return false;
 }
 
-/** Whose accounts a grant covers, in a word or a few: `all`, `opted-in`, `juliet nurse`, `nobody`. */
+/** The users whom a grant covers, for the log: `all`, `opted-in`, their names (`juliet nurse`) or `nobody`. */
 export function describe_coverage(users: Coverage): string {
 	if (users === "all" || users === "opted-in") {
 		return users;
@@ -57,7 +57,7 @@ export function describe_coverage(users: Coverage): string {
 	return names.length > 0 ? table.concat(names, " ") : "nobody";
 }
 
-/** Whether two grants cover the same users, as far as the configuration says. */
+/** Whether two grants cover the same users by the configuration; the lists of those who opted in are not compared. */
 export function same_coverage(a: Coverage, b: Coverage): boolean {
 	if (typeof a === "string" || typeof b === "string") {
 		return a === b;
@@ -65,7 +65,7 @@ export function same_coverage(a: Coverage, b: Coverage): boolean {
 	return same_keys(a, b);
 }
 
-/** What an entity is told of its permissions, as one line for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */
+/** The permissions of an entity, without its users, for the log: `roster=both roster_push message=outgoing iq(urn:example)=set`. */
 export function describe_permissions(permissions: Permissions): string {
 	const parts: string[] = [];
 	if (permissions.roster !== "none") {
@@ -86,7 +86,8 @@ export function describe_permissions(permissions: Permissions): string {
 	return parts.length > 0 ? table.concat(parts, " ") : "nothing";
 }
 
-/** Whether an entity is told the same of two permissions; compared as they are described, which leaves out only whose accounts they cover. */
+/** Whether two permissions are the same but for the users whom they cover, of which an entity is not told. */
 export function same_permissions(a: Permissions, b: Permissions): boolean {
+	// The description has everything else in it.
 	return describe_permissions(a) === describe_permissions(b);
 }

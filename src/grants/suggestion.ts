@@ -1,4 +1,4 @@
-/** How many letters have to be put in, left out or replaced to make one word of another (Levenshtein distance). */
+/** How many letters have to be inserted, deleted or replaced to turn one word into another (Levenshtein distance). */
 function edit_distance(a: string, b: string): number {
 	let previous: number[] = [];
 	for (const j of $range(0, b.length)) {
@@ -15,12 +15,16 @@ function edit_distance(a: string, b: string): number {
 	return previous[b.length]!;
 }
 
-/** ` (was "…" meant?)`, or nothing. */
-export function question(meant: string | undefined): string {
+/** The question whether a suggestion was meant, ` (was "…" meant?)`; an empty text where there is none. */
+export function did_you_mean(meant: string | undefined): string {
 	return meant !== undefined ? string.format(' (was "%s" meant?)', meant) : "";
 }
 
-/** The one of the words that was probably meant by another, nil where none is alike; words compare in lower case. */
+/**
+ * The word that was probably meant by a misspelt one; nil where no word is similar.
+ *
+ * @param words to choose from, as keys, in lower case
+ */
 export function suggest(word: string, words: Record<string, unknown>): string | undefined {
 	let nearest: string | undefined;
 	let least = math.min(3, math.floor(word.length / 4) + 1) + 1;

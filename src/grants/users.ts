@@ -2,17 +2,17 @@ import { keys_of } from "../prosody/keys";
 import { create_recent } from "../prosody/recent";
 import type { Coverage } from "./permissions";
 
-/** What is kept of a user and an entity. */
+/** What the storage has about a user and an entity. */
 export interface UserRecord {
-	/** "in": opted in; "allowed" and "revoked": by the admin. */
+	/** "in": the user opted in; "allowed" and "revoked": the admin decided. */
 	state: "in" | "allowed" | "revoked";
-	/** Since when, as os.time() has it. */
+	/** The time of the last change, as os.time() gives it. */
 	since: number;
-	/** What the user did to opt in: "registration", "command", "message", "subscription", "roster". */
+	/** For the shell: what the user did to opt in ("registration", "a command", "a message", …), or "the admin". */
 	by?: string | undefined;
 }
 
-/** What is kept of a user, by the entity's JID. */
+/** The records of a user, by the JID of the entity. */
 export type UserRecords = LuaTable<string, UserRecord>;
 
 interface UsersService {
@@ -21,14 +21,16 @@ interface UsersService {
 	store: import("core.storagemanager").KeyvalStore<UserRecords>;
 }
 
-/** Who opted in to which entity (option `users`), kept in Prosody's storage: it goes with the account when that is deleted. */
+/**
+ * Keeps in Prosody's storage which users opted in to which entities (option `users`). The records of a user go with the
+ * account when it is deleted.
+ */
 export function create_users(service: UsersService) {
-	/** Seconds that a user's records are kept in memory at least; twice as long at most, so that a change from outside is seen soon. */
-	const record_span = 2;
+	// Seconds. Changes that other processes make to the storage are noticed within twice this time.
+	const cache_span = 2;
+	const cached = create_recent<UserRecords>(cache_span);
 
-	const known = create_recent<UserRecords>(record_span);
-
-	/** What the storage has of a user, by the entity's JID; nil where it fails. */
+	/** Reads the records of a user from the storage; nil where that fails. */
 	function stored_records(username: string): UserRecords | undefined {
 		const [stored, err] = service.store.get(username);
 		if (err !== undefined) {
@@ -36,17 +38,17 @@ export function create_users(service: UsersService) {
 			return undefined;
 		}
 		const records = stored ?? new LuaTable<string, UserRecord>();
-		known.set(username, records);
+		cached.set(username, records);
 		return records;
 	}
 
-	/** What is kept of a user and an entity, nil for nothing. */
+	/** The record of a user and an entity, nil where there is none. */
 	function record(entity: string, username: string): UserRecord | undefined {
-		const records = known.get(username) ?? stored_records(username);
+		const records = cached.get(username) ?? stored_records(username);
 		return records && records.get(entity);
 	}
 
-	/** Whether a grant of an entity covers a user, who need not exist. */
+	/** Whether the grant of an entity covers a user. It does not matter whether that user exists. */
 	function covers(entity: string, coverage: Coverage, username: string): boolean {
 		if (coverage === "all") {
 			return true;
@@ -54,43 +56,43 @@ export function create_users(service: UsersService) {
 		if (coverage !== "opted-in") {
 			return coverage.has(username);
 		}
-		const kept = record(entity, username);
-		return kept !== undefined && kept.state !== "revoked";
+		const found = record(entity, username);
+		return found !== undefined && found.state !== "revoked";
 	}
 
-	/** Keeps a record of a user and an entity, nil for none; false where it could not be saved, and is as before. */
-	function keep(entity: string, username: string, kept: UserRecord | undefined): boolean {
-		// Not what is in memory: it may be of an account that was deleted by another process.
+	/** Saves the record of a user and an entity, or removes it where it is nil. False where that failed, and nothing has changed. */
+	function keep(entity: string, username: string, new_record: UserRecord | undefined): boolean {
+		// The records in memory may be those of an account that another process has deleted.
 		const before = stored_records(username);
 		if (!before) {
 			return false;
 		}
 		const records: UserRecords = new LuaTable();
-		for (const [other, other_kept] of pairs(before)) {
-			records.set(other, other_kept);
+		for (const [other, other_record] of pairs(before)) {
+			records.set(other, other_record);
 		}
-		records.set(entity, kept as UserRecord);
-		// An empty one removes what is stored.
+		records.set(entity, new_record as UserRecord);
+		// Prosody's storage removes an empty table.
 		const [ok, err] = service.store.set(username, records);
 		if (!ok) {
 			service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err);
 			return false;
 		}
-		known.set(username, records);
+		cached.set(username, records);
 		return true;
 	}
 
-	/** Forgets what is in memory of a user whose account is new or gone. */
+	/** Drops the records in memory of a user whose account was made or deleted. */
 	function forget(username: string): void {
-		known.forget(username);
+		cached.forget(username);
 	}
 
-	/** The names of all users of whom something is kept, of any entity. */
-	function usernames(): string[] {
+	/** The names of all users who have a record about any entity. */
+	function recorded_usernames(): string[] {
 		const names: string[] = [];
 		// COMPAT: Prosody 0.9 cannot list them.
 		if (service.store.users) {
-			// Read to the end before anything else is: SQL's list is one statement that all share.
+			// The list is read to its end before anything else is read: in mod_storage_sql, all lists share one statement.
 			const [next_user, state, start] = service.store.users();
 			let username = next_user(state, start);
 			while (username !== undefined) {
@@ -101,13 +103,13 @@ export function create_users(service: UsersService) {
 		return names;
 	}
 
-	/** The names of those whom a grant may cover, to be gone through with `covers`; nil for all of the host. */
+	/** The names of the users whom a grant may cover, for `covers` to decide; nil where it covers all users of the host. */
 	function candidates(coverage: Coverage): string[] | undefined {
 		if (coverage === "all") {
 			return undefined;
 		}
 		if (coverage === "opted-in") {
-			return usernames();
+			return recorded_usernames();
 		}
 		return keys_of(coverage);
 	}
