@@ -982,7 +982,7 @@ local function create_users(service)
 	local function stored_records(username)
 		local stored, err = service.store:get(username)
 		if err ~= nil then
-			service.log("error", "Cannot read what entities %s opted in to: %s", username, err)
+			service.log("error", "Cannot read which entities %s opted in to: %s", username, err)
 			return nil
 		end
 		local records = stored or {}
@@ -1067,23 +1067,23 @@ end
 
 -- ==== src/entities/adoption.ts ====
 
---- Has those users opt in who use an entity already when its grant is first limited to who opted in: they have the
--- entity in their rosters. That is done once for each entity, so that no later change of a roster, which
--- another entity may make, opts anybody in.
+--- Adopts the users of an entity when its grant is limited to those who opted in for the first time: users who have the entity
+-- in their rosters are opted in. This happens once for each entity. Later changes of rosters, which other entities may make,
+-- opt nobody in.
 local function create_adoption(service)
 	local host = service.host
 	local store = storagemanager.open(host, "privilege_entities", "keyval")
 	local under_way = {}
 
-	--- Whether a user has an entity in the roster, and one of them asked the other for something.
-	local function uses(username, entity)
+	--- Whether a user has an entity in the roster, with a subscription or a request for one.
+	local function has_in_roster(username, entity)
 		local roster = read_roster(username, host)
 		local item = roster and roster[entity.jid]
 		return item ~= nil and (item.subscription ~= "none" or item.ask ~= nil)
 	end
 
-	--- Notes that the users of an entity were looked for.
-	local function finish(entity)
+	--- Saves that the users of an entity were adopted.
+	local function save_adopted(entity)
 		local adopted, err = store:get(nil)
 		if err == nil then
 			local entities = adopted or {}
@@ -1092,7 +1092,7 @@ local function create_adoption(service)
 		end
 	end
 
-	--- Looks for the users of an entity, a few accounts at a time.
+	--- Looks through all accounts of the host, in slices, for the users of an entity.
 	local function adopt(entity)
 		local next_username = list_usernames(host)
 		if not next_username then
@@ -1102,24 +1102,24 @@ local function create_adoption(service)
 				host,
 				entity.jid
 			)
-			return finish(entity)
+			return save_adopted(entity)
 		end
 		under_way[entity.jid] = true
-		local is_listed = true
+		local may_go_on = true
 		in_slices(service.add_timer, function()
 			local is_wanted = service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
-			if not is_wanted or not is_listed then
+			if not is_wanted or not may_go_on then
 				return false
 			end
-			-- A list that fails once fails again: the work ends, and the next `configured` begins it anew.
-			is_listed = false
+			-- Where the list raises an error, the work ends here, and the next `configured` begins it anew.
+			may_go_on = false
 			local username = next_username()
 			if username == nil then
-				finish(entity)
+				save_adopted(entity)
 				return false
 			end
-			is_listed = true
-			if uses(username, entity) then
+			may_go_on = true
+			if has_in_roster(username, entity) then
 				service.opting.opt_in(entity, username, "having it in the roster")
 			end
 			return true
@@ -1130,12 +1130,12 @@ local function create_adoption(service)
 		end, string.format("the users of %s were looked for on %s", entity.jid, host))
 	end
 
-	--- Begins that for the entities for which it was not done. To be called when the configuration was read.
+	--- Adopts the users of those entities that need it. Has to be called after the configuration was read.
 	local function configured()
 		local adopted, err = store:get(nil)
 		for _, entity in pairs(service.entities.all()) do
-			local is_done = adopted ~= nil and adopted[entity.jid] ~= nil
-			if err == nil and entity.permissions.users == "opted-in" and not is_done and under_way[entity.jid] == nil then
+			local was_adopted = adopted ~= nil and adopted[entity.jid] ~= nil
+			if err == nil and entity.permissions.users == "opted-in" and not was_adopted and under_way[entity.jid] == nil then
 				adopt(entity)
 			end
 		end
@@ -1150,7 +1150,7 @@ local function no_counts()
 	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
 end
 
---- Whether the entity is still there: its stream counts and, for a user, the client is available.
+--- Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available.
 local function is_connected(connection)
 	local session = connection.session
 	if session.type == "component" then
@@ -1159,24 +1159,24 @@ local function is_connected(connection)
 	return session.type == "c2s" and session.presence ~= nil
 end
 
---- Who was granted something on this host, and who of them is connected.
+--- Holds the entities of a host: their permissions, their connections and their counts.
 local function create_entities()
 	local by_jid = {}
 	local has_opt_ins = false
 	local receivers_by_kind
 
-	--- The entity of a JID, nil where it is granted nothing.
+	--- The entity with a JID, nil where there is none.
 	local function get(name)
 		return by_jid[name]
 	end
 
-	--- The entity that authenticated on a stream, nil where it is none.
+	--- The entity that authenticated on a stream, nil where that is no entity of this host.
 	local function of(session)
 		local name = authenticated_jid(session)
 		return name ~= nil and by_jid[name] or nil
 	end
 
-	--- All entities by their JIDs.
+	--- All entities by JID.
 	local function all()
 		return by_jid
 	end
@@ -1186,7 +1186,7 @@ local function create_entities()
 		return has_opt_ins
 	end
 
-	--- Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more.
+	--- Replaces all grants, which come by JID. Entities that stay keep their connections. Returns those that have no grant any more.
 	local function grant(grants)
 		local granted = {}
 		has_opt_ins = false
@@ -1214,7 +1214,7 @@ local function create_entities()
 		return gone
 	end
 
-	--- Takes the connections that pass a test out of an entity's list.
+	--- Removes those connections of an entity that pass a test.
 	local function remove_connections(entity, test)
 		local connections = entity.connections
 		for i = #connections, 1, -1 do
@@ -1225,7 +1225,7 @@ local function create_entities()
 		end
 	end
 
-	--- Forgets a stream.
+	--- Removes the connection that belongs to a stream.
 	local function disconnect(session)
 		for _, entity in pairs(by_jid) do
 			remove_connections(entity, function(connection)
@@ -1234,7 +1234,7 @@ local function create_entities()
 		end
 	end
 
-	--- Notes a stream of an entity, which takes the place of those that do not count any more.
+	--- Adds a stream of an entity, and removes connections that do not count any more.
 	local function connect(entity, session)
 		remove_connections(entity, function(connection)
 			return connection.session == session or not is_connected(connection)
@@ -1273,13 +1273,13 @@ local function create_entities()
 		return sorted
 	end
 
-	--- The connections that are told of something by their permissions; the list is kept until one of them changes.
+	--- The connections that get presences or pushes of a kind. The list is cached until a connection or a permission changes.
 	local function receivers(kind)
 		receivers_by_kind = receivers_by_kind or sort_receivers()
 		return receivers_by_kind[kind]
 	end
 
-	--- When the streams came, as os.time() has it, for `restore_since` after a reload of the module.
+	--- When the streams connected, for `restore_since` after a reload of the module.
 	local function connected_since()
 		local since = {}
 		for _, entity in pairs(by_jid) do
@@ -1290,7 +1290,7 @@ local function create_entities()
 		return since
 	end
 
-	--- Takes over when the streams came.
+	--- Takes over what `connected_since` gave.
 	local function restore_since(since)
 		for _, entity in pairs(by_jid) do
 			for _, connection in ipairs(entity.connections) do
@@ -1315,20 +1315,20 @@ end
 
 -- ==== src/entities/advertisement.ts ====
 
---- The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2),
--- nil where there is nothing to tell.
+--- The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2); nil where there is nothing
+-- to tell.
 --
--- @param permissions what it has now
--- @param before what it was told last: lost ones are told as type 'none'
--- @param xmlns of the element; the legacy one tells neither iqs nor pushes
+-- @param permissions the permissions that it has now
+-- @param before those that it was told last; the ones that it has lost are told with the type 'none'
+-- @param xmlns the namespace of the element; in the legacy one there are neither iqs nor pushes
 local function privilege_element(permissions, before, xmlns)
 	if not grants_anything(permissions) and not grants_anything(before) then
 		return nil
 	end
-	local modern = xmlns == xmlns_privilege
+	local is_current = xmlns == xmlns_privilege
 	local privilege = st.stanza("privilege", { xmlns = xmlns })
 
-	--- Adds a `<perm/>` unless the permission is none now and was none before.
+	--- Adds a `<perm/>` unless the permission is 'none' and was 'none' before.
 	local function add_perm(access, permission, permission_before, push)
 		if permission ~= "none" or permission_before ~= "none" then
 			privilege:tag("perm", { access = access, type = permission, push = push })
@@ -1336,9 +1336,9 @@ local function privilege_element(permissions, before, xmlns)
 		end
 	end
 
-	add_perm("roster", permissions.roster, before.roster, modern and tostring(permissions.push) or nil)
+	add_perm("roster", permissions.roster, before.roster, is_current and tostring(permissions.push) or nil)
 	add_perm("message", permissions.message, before.message)
-	if modern then
+	if is_current then
 		local namespaces = keys_of(permissions.iq)
 		for namespace in pairs(before.iq) do
 			if permissions.iq[namespace] == nil then
@@ -1360,9 +1360,9 @@ end
 
 --- Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
 --
--- `service.changed` is called when an entity was told others than those that it knew, with the connection and the latter.
+-- When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
 local function create_advertisement(service)
-	--- Tells them in a namespace, if they are not what the entity was told last; returns what that was.
+	--- Tells permissions in a namespace unless the entity knows them; returns those that it was told last.
 	local function advertise_in(connection, xmlns, permissions)
 		local before = connection.advertised[xmlns] or no_permissions()
 		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
@@ -1374,7 +1374,7 @@ local function create_advertisement(service)
 		return before
 	end
 
-	--- Tells an entity its permissions on one of its streams, as far as they are new to it.
+	--- Tells an entity its permissions on one of its connections, as far as they have changed.
 	local function advertise(connection)
 		local permissions = connection.entity.permissions
 		local before = advertise_in(connection, xmlns_privilege, permissions)
@@ -1391,9 +1391,9 @@ local function create_advertisement(service)
 		end
 	end
 
-	--- Tells an entity its permissions on all its streams.
+	--- Tells an entity its permissions on all its connections.
 	local function advertise_to(entity)
-		-- From the last one on: one that ends by what it is sent is taken out of the list.
+		-- From the last one to the first, since sending may end a connection, which is then removed from the list.
 		for i = #entity.connections, 1, -1 do
 			local connection = entity.connections[i]
 			if is_connected(connection) then
@@ -1405,7 +1405,7 @@ local function create_advertisement(service)
 	return { advertise = advertise, advertise_to = advertise_to }
 end
 
---- How many entities there are and how many of them are connected, in words.
+--- How many entities there are and how many of them are connected, for the status of the module.
 local function describe_entities(entities)
 	local granted = 0
 	local connected = 0
@@ -1472,48 +1472,47 @@ local refusals = {
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
---- A refusal that says what it is about, in words that can be printable.
-local function saying(refusal, subject)
-	return { type = refusal.type, condition = refusal.condition, text = refusal.text, about = subject }
+--- A refusal with a detail after its text, which has to be `printable`.
+local function with_detail(refusal, detail)
+	return { type = refusal.type, condition = refusal.condition, text = refusal.text, detail = detail }
 end
 
---- A refusal that says which address it is about.
+--- A refusal with an address after its text.
 local function about(refusal, address)
-	return saying(refusal, printable(address))
+	return with_detail(refusal, printable(address))
 end
 
---- The text of a refusal of a request, for the entity and for the log.
+--- The text of the refusal of a request, for the entity and for the log.
 local function refusal_text(refusal, stanza)
-	if refusal.about ~= nil then
-		return refusal.text .. ": " .. refusal.about
+	if refusal.detail ~= nil then
+		return refusal.text .. ": " .. refusal.detail
 	end
 	return refusal.about_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. printable(stanza.attr.to) or refusal.text
 end
 
---- Answers a request with an error, if the stream that it came over still stands.
+--- Answers a request with an error unless its stream has ended.
 local function answer_error(session, stanza, refusal)
 	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)))
 end
 
 --- Makes the functions that refuse requests.
 --
--- The log gets at most one line a second for an entity and reason; those left out are counted.
+-- For each entity and reason, the log gets at most one line in a second. Further refusals are counted, and the next line says how many.
 local function create_refuse(log, add_timer, statistics)
-	--- Of how many entities and reasons the log tells apart what was left out.
+	-- How many pairs of entity and reason are counted apart, for the memory that they take: any number of users may be refused.
 	local max_reasons = 1000
 
-	local left_out = {}
+	local suppressed = {}
 	local reason_count = 0
 
 	local function log_refusal(requester, reason, text)
 		local who = requester
 		local key = who .. " " .. reason
-		if left_out[key] == nil and reason_count >= max_reasons then
-			-- Many users can ask for what they are not granted; this takes a limited amount of memory.
+		if suppressed[key] == nil and reason_count >= max_reasons then
 			who = "others"
 			key = who
 		end
-		local before = left_out[key]
+		local before = suppressed[key]
 		if before then
 			before.count = before.count + 1
 			before.text = text
@@ -1521,11 +1520,11 @@ local function create_refuse(log, add_timer, statistics)
 		end
 		log("warn", "Refused a request of %s: %s", who, text)
 		local since = { count = 0, text = text }
-		left_out[key] = since
+		suppressed[key] = since
 		reason_count = reason_count + 1
 		add_timer(1, function()
 			if since.count == 0 then
-				left_out[key] = nil
+				suppressed[key] = nil
 				reason_count = reason_count - 1
 				return nil
 			end
@@ -1535,7 +1534,7 @@ local function create_refuse(log, add_timer, statistics)
 		end)
 	end
 
-	--- Refuses an entity's request: answers it with an error and logs that. Returns true, for handlers.
+	--- Refuses a request of an entity: counts that, logs it and answers with an error. Returns true, as handlers of events do.
 	local function refuse(entity, session, stanza, refusal)
 		statistics.count(entity, "refusals")
 		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza))
@@ -1543,8 +1542,8 @@ local function create_refuse(log, add_timer, statistics)
 		return true
 	end
 
-	--- Refuses what can only be meant for this module from a component or user that the host does not list. Returns
-	-- nil where the stanza came from somewhere else, another server for instance: that goes its usual way.
+	--- Refuses a request of a component or user without an entry in the host's `privileged_entities`. Returns nil where the
+	-- stanza came from elsewhere, such as another server: the server then handles it as if the module were not there.
 	local function refuse_unlisted(session, stanza)
 		local requester = authenticated_jid(session)
 		if requester == nil then
@@ -1561,16 +1560,16 @@ end
 
 -- ==== src/entities/authorization.ts ====
 
---- Says what an entity may do with which account of the host. Every such question is asked here, with the account that
--- it is about, so that there is one place that knows what a grant covers.
+--- Decides what an entity may do with which account of the host. Its functions give the refusal of a request; nil where it
+-- is allowed.
 local function create_authorization(host, users)
-	--- Why an entity may not do something with an account that its permissions allow; nil if it may. Says nothing of whether there is such an account.
+	--- The refusal where the grant does not cover an account, which need not exist.
 	local function coverage_refusal(entity, username)
 		return not users.covers(entity.jid, entity.permissions.users, username) and about(refusals.not_covered, username .. "@" .. host)
 			or nil
 	end
 
-	--- Why an entity may not get or set a user's roster (XEP-0356, 4), nil if it may.
+	--- The refusal of a request to get or set the roster of a user (XEP-0356, 4).
 	local function roster_refusal(entity, username, iq_type)
 		if not allows(entity.permissions.roster, iq_type) then
 			return iq_type == "get" and refusals.roster_get or refusals.roster_set
@@ -1578,21 +1577,21 @@ local function create_authorization(host, users)
 		return coverage_refusal(entity, username)
 	end
 
-	--- Why an entity may not send an iq in a user's name (XEP-0356, 6), nil if it may.
+	--- The refusal of an iq in a user's name (XEP-0356, 6).
 	local function iq_refusal(entity, username, iq_type, namespace)
 		if allows(entity.permissions.iq[namespace], iq_type) then
 			return coverage_refusal(entity, username)
 		end
-		return saying(
+		return with_detail(
 			refusals.iq,
 			string.format('iq["%s"] = "%s", for %s', printable(namespace), iq_type, printable(username .. "@" .. host))
 		)
 	end
 
-	--- Why an entity may not send a message in somebody's name (XEP-0356, 5), nil if it may.
+	--- The refusal of a message in the name of a user or of the host (XEP-0356, 5).
 	--
-	-- @param sender as the message names it, nil where it does not
-	-- @param username of a sender who is a user of the host
+	-- @param sender the 'from' of the message, nil where it has none
+	-- @param username the name of a sender who is a user of the host, else nil
 	local function message_refusal(entity, sender, username)
 		if entity.permissions.message ~= "outgoing" then
 			return about(refusals.message, sender or "there is no sender")
@@ -1605,17 +1604,17 @@ end
 
 -- ==== src/entities/covered_count.ts ====
 
---- Counts the users whom each grant covers that is limited to those who opted in.
+--- Counts the users whom the grants cover that are limited to those who opted in.
 local function create_covered_count(service)
 	local counts = {}
 
-	--- How many users the grant of an entity covers; nil where that is not counted, or not yet.
+	--- How many users the grant of an entity covers; nil where they are not counted, or not to the end yet.
 	local function number_of(entity)
 		local count = counts[entity]
 		return count and count.complete and count.number or nil
 	end
 
-	--- Notes whether a grant covers a user.
+	--- Adds a user to a count or removes it, unless that has happened already.
 	local function note(entity, count, username, is_covered)
 		local was_covered = count.names[username] ~= nil
 		if was_covered ~= is_covered then
@@ -1627,7 +1626,7 @@ local function create_covered_count(service)
 		end
 	end
 
-	--- Notes that a grant covers a user from now on, or does not any more.
+	--- Has to be called when the grant of an entity begins or ceases to cover a user.
 	local function changed(entity, username, is_covered)
 		local count = counts[entity.jid]
 		if count then
@@ -1635,17 +1634,17 @@ local function create_covered_count(service)
 		end
 	end
 
-	--- Takes out a user whose account is gone.
+	--- Removes a user whose account was deleted from all counts.
 	local function forget(username)
 		for entity, count in pairs(counts) do
 			note(entity, count, username, false)
 		end
 	end
 
-	--- Ends the counts of several entities. Those that failed are dropped: the next `configured` begins them anew.
+	--- Completes the counts of several entities, or drops them if the storage failed, for the next `configured` to begin anew.
 	local function finish(begun, is_complete)
 		for entity, count in pairs(begun) do
-			-- Its grant may not be limited to those who opted in any more.
+			-- The grant may have changed meanwhile.
 			if counts[entity] == count then
 				if is_complete then
 					count.complete = true
@@ -1657,14 +1656,14 @@ local function create_covered_count(service)
 		end
 	end
 
-	--- Goes through the storage for the counts of several entities, in slices.
+	--- Counts the users of several entities in the storage, in slices.
 	local function count_all(begun)
 		local is_listed = false
 		local names
 		local position = 0
 		in_slices(service.add_timer, function()
 			if not is_listed then
-				-- Not again where that fails
+				-- Before the list is read: where that raises an error, it is not read again.
 				is_listed = true
 				names = service.users.candidates("opted-in")
 			end
@@ -1683,7 +1682,7 @@ local function create_covered_count(service)
 		end, "the users who opted in were counted")
 	end
 
-	--- Counts for the entities that are limited to those who opted in since the configuration was read last.
+	--- Begins counts for grants that are newly limited to those who opted in, and drops those of others. Has to be called after the configuration was read.
 	local function configured()
 		local begun = {}
 		local granted = service.entities.all()
@@ -1692,16 +1691,12 @@ local function create_covered_count(service)
 				begun[name] = { names = {}, number = 0, complete = false }
 			end
 		end
-		local gone = {}
 		for name in pairs(counts) do
 			local entity = granted[name]
 			if not entity or entity.permissions.users ~= "opted-in" then
-				gone[#gone + 1] = name
+				counts[name] = nil
+				service.counted(name, 0)
 			end
-		end
-		for _, name in ipairs(gone) do
-			counts[name] = nil
-			service.counted(name, 0)
 		end
 		if next(begun) ~= nil then
 			for name, count in pairs(begun) do
@@ -1716,38 +1711,38 @@ end
 
 -- ==== src/entities/opting.ts ====
 
---- Lets users opt in to entities whose grant covers who opted in, and out.
+--- Lets users opt in to entities whose grants are limited to those who opted in, and opt out again.
 --
--- What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
--- user's name, comes over one.
+-- Only stanzas that a client sends to the entity on its own stream count. Whatever an entity sends, also in a user's name, does
+-- not come over the stream of a client of that user.
 local function create_opting(service)
-	--- Seconds until who unregisters is out at the latest, whether or not the entity has answered.
-	local unregister_span = 60
-	--- Seconds for which it is counted how often a user opts in and out, at least, and how often the log tells.
-	local turn_span = 60
-	local max_logged_turns = 10
+	-- Seconds after which a user who unregisters is opted out although the entity has not answered.
+	local unregister_timeout = 60
+	-- So many changes of a user are logged at level info in about so many seconds: users should not be able to fill the log.
+	local max_logged_changes = 10
+	local change_span = 60
 
 	local host = service.host
 	local users = service.users
-	-- The last requests to unregister that the entity has not answered, by entity and user.
+	-- The last request to unregister of each user that the entity has not answered, by `user_key`.
 	local unregistering = {}
 	local timer_runs = false
-	-- How often users opted in and out lately, by entity and user: the log is not theirs to fill.
-	local turns = create_recent(turn_span)
+	-- How often users opted in and out lately, by `user_key`.
+	local change_counts = create_recent(change_span)
 
 	local function user_key(entity, username)
 		return entity .. " " .. username
 	end
 
-	--- The level to log at that a user opted in or out: it is for debugging only where that happens all the time.
+	--- Counts that a user opted in or out, and gives the level at which to log that.
 	local function log_level(entity, username)
 		local key = user_key(entity.jid, username)
-		local count = (turns.get(key) or 0) + 1
-		turns.set(key, count)
-		return count <= max_logged_turns and "info" or "debug"
+		local count = (change_counts.get(key) or 0) + 1
+		change_counts.set(key, count)
+		return count <= max_logged_changes and "info" or "debug"
 	end
 
-	--- Notes that a user opted in, if that is new; not if the admin revoked it.
+	--- Opts a user in, unless that has happened already or the admin has revoked it.
 	local function opt_in(entity, username, by)
 		unregistering[user_key(entity.jid, username)] = nil
 		if not users.record(entity.jid, username) and users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }) then
@@ -1756,7 +1751,7 @@ local function create_opting(service)
 		end
 	end
 
-	--- Notes that a user opted out.
+	--- Opts a user out; what the admin has revoked stays revoked.
 	local function opt_out(entity, username, by)
 		local record = users.record(entity.jid, username)
 		if record and record.state ~= "revoked" and users.keep(entity.jid, username, nil) then
@@ -1765,7 +1760,7 @@ local function create_opting(service)
 		end
 	end
 
-	--- Notes that the admin lets an entity act for a user; false where that could not be saved.
+	--- Lets an entity act for a user, by command of the admin; false where that could not be saved.
 	local function allow(entity, username)
 		unregistering[user_key(entity.jid, username)] = nil
 		if not users.keep(entity.jid, username, { state = "allowed", since = os.time(), by = "the admin" }) then
@@ -1776,7 +1771,7 @@ local function create_opting(service)
 		return true
 	end
 
-	--- Notes that an entity may not act for a user until the admin allows it; false where that could not be saved.
+	--- Keeps an entity from acting for a user until the admin allows it; false where that could not be saved.
 	local function revoke(entity, username)
 		local was_covered = users.covers(entity.jid, entity.permissions.users, username)
 		if not users.keep(entity.jid, username, { state = "revoked", since = os.time(), by = "the admin" }) then
@@ -1794,14 +1789,14 @@ local function create_opting(service)
 		return session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session
 	end
 
-	--- The entity of an address, if users can opt in to it.
+	--- The entity with an address, nil where there is none that users can opt in to.
 	local function entity_of(to)
 		local entity = service.entities.get(jid.bare(to))
 		return entity and entity.permissions.users == "opted-in" and entity or nil
 	end
 
-	--- The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a
-	-- client's own stream. What the server repeats there, such as a request for a subscription that was not answered, comes from the bare JID.
+	--- The entity to which a client sends a stanza; nil where users cannot opt in to it, or where the stanza did not come over the
+	-- client's own stream. Stanzas that the server repeats there, such as an unanswered request for a subscription, are from the bare JID.
 	local function opt_in_entity(session, stanza)
 		local to = stanza.attr.to
 		if not service.entities.takes_opt_ins() or to == nil or not is_own_stream(session) or stanza.attr.from ~= session.full_jid then
@@ -1810,7 +1805,7 @@ local function create_opting(service)
 		return entity_of(to)
 	end
 
-	--- Opts a user out if they are still unregistering.
+	--- Opts a user out whose request to unregister still waits.
 	local function finish_unregistering(entity, username)
 		local key = user_key(entity.jid, username)
 		if unregistering[key] ~= nil then
@@ -1819,7 +1814,7 @@ local function create_opting(service)
 		end
 	end
 
-	--- Opts those out whose requests to unregister have waited for so long.
+	--- Opts users out whose requests to unregister have a deadline up to a time.
 	local function finish_until(time)
 		for _, request in pairs(unregistering) do
 			if request.deadline <= time then
@@ -1828,25 +1823,25 @@ local function create_opting(service)
 		end
 	end
 
-	--- Opts all out who are still unregistering: the module goes, and would not hear of the answers.
+	--- Opts all users out whose requests to unregister wait. For the unload of the module, which will not hear the answers.
 	local function finish_all()
 		finish_until(math.huge)
 	end
 
-	--- Goes on to look for old requests as long as there are any.
-	local function finish_old()
+	--- Is called by a timer, every second while requests to unregister wait.
+	local function finish_overdue()
 		finish_until(os.time())
 		timer_runs = next(unregistering) ~= nil
 		return timer_runs and 1 or nil
 	end
 
-	--- The user is out when the entity has answered, so that it can tidy up the roster before.
+	--- Begins to opt a user out. It ends with the entity's answer, so that the entity can clean up the user's roster before.
 	local function unregister(entity, username, id)
-		local deadline = os.time() + unregister_span
+		local deadline = os.time() + unregister_timeout
 		unregistering[user_key(entity.jid, username)] = { entity = entity, username = username, id = id, deadline = deadline }
 		if not timer_runs then
 			timer_runs = true
-			service.add_timer(1, finish_old)
+			service.add_timer(1, finish_overdue)
 		end
 	end
 
@@ -1870,7 +1865,7 @@ local function create_opting(service)
 		return nil
 	end
 
-	--- Handles `iq/full`: the entity's answer to a request to unregister.
+	--- Handles `iq/full`: answers of entities to requests to unregister.
 	local function entity_answer(event)
 		local attr = event.stanza.attr
 		if next(unregistering) == nil or attr.type ~= "result" and attr.type ~= "error" or attr.from == nil then
@@ -1914,11 +1909,11 @@ local function create_opting(service)
 		return nil
 	end
 
-	--- Handles `roster-item-removed`: the user's own client takes the entity out of the roster.
+	--- Handles `roster-item-removed`: a client of the user removes the entity from the roster.
 	local function roster_item_removed(event)
 		local entity = event.origin and is_own_stream(event.origin) and entity_of(event.jid) or nil
 		if entity then
-			-- COMPAT: the event's own username is the contact's with Prosody 0.11.
+			-- COMPAT: in Prosody 0.11, the username of the event is that of the contact.
 			opt_out(entity, event.origin.username, "removing it from the roster")
 		end
 		return nil
@@ -1939,20 +1934,21 @@ end
 
 -- ==== src/entities/sessions.ts ====
 
---- Hears of entities that come and go, on whichever host of this server they do.
+--- Watches the streams of entities, on all hosts of this server.
 --
--- `service.arrived` is called with each stream of an entity: a component has authenticated, a client become available;
--- `service.unavailable` with each client that becomes unavailable; `service.gone` with each stream that ended (0.10 and
--- later) or does not count any more. `service.api` is the module that listens.
+-- `service.arrived` is called when a component has authenticated or the client of a user becomes available,
+-- `service.unavailable` when such a client becomes unavailable, and `service.gone` when a stream has ended or does not
+-- count any more. `service.api` is the module that hooks the events.
 local function create_sessions(service)
-	--- Seconds after a handshake in which the server must have said that a component is authenticated.
+	-- Seconds after a handshake within which the server has to fire component-authenticated.
 	local handshake_grace = 1
 
 	local api = service.api
 	local entities = service.entities
-	-- The events objects listened to, by host: a host gets a new one each time it is activated.
+	-- The events objects with our hooks, by host. A host gets a new object whenever it is activated.
 	local watched = {}
 
+	--- Reports a stream if it belongs to an entity.
 	local function authenticated(session)
 		local entity = entities.of(session)
 		if entity then
@@ -1970,7 +1966,7 @@ local function create_sessions(service)
 		return nil
 	end
 
-	--- A client that broadcasts its presence.
+	--- Handles the presence that a client broadcasts.
 	local function client_broadcast(event)
 		local session = event.origin
 		local attr = event.stanza.attr
@@ -1980,7 +1976,7 @@ local function create_sessions(service)
 		if attr.type == "unavailable" then
 			service.unavailable(session)
 		elseif not since_0_10 and attr.type == nil and not session.presence then
-			-- 0.9 has no presence/initial; look again when it is available.
+			-- COMPAT: Prosody 0.9 does not fire presence/initial. When the timer goes off, the client is available.
 			api:add_timer(0, function()
 				authenticated(session)
 				return nil
@@ -1989,7 +1985,7 @@ local function create_sessions(service)
 		return nil
 	end
 
-	local function left(event)
+	local function stream_ended(event)
 		service.gone(event.session)
 		return nil
 	end
@@ -2003,7 +1999,7 @@ local function create_sessions(service)
 		return false
 	end
 
-	--- Before 0.9.9 the server does not say that a component has authenticated, unless it was patched.
+	--- COMPAT: Prosody before 0.9.9 does not fire component-authenticated unless it was patched. Tells the admin so.
 	local function component_handshake(event)
 		local session = event.origin
 		api:add_timer(handshake_grace, function()
@@ -2022,10 +2018,10 @@ local function create_sessions(service)
 
 	local handlers = {
 		["component-authenticated"] = component_authenticated,
-		["component-disconnected"] = left,
+		["component-disconnected"] = stream_ended,
 		["presence/initial"] = client_available,
 		["presence/bare"] = client_broadcast,
-		["resource-unbind"] = left,
+		["resource-unbind"] = stream_ended,
 		["stanza/jabber:component:accept:handshake"] = component_handshake,
 	}
 
@@ -2039,7 +2035,7 @@ local function create_sessions(service)
 		end
 	end
 
-	--- A host is no more; the stream of an external component may outlive it.
+	--- Handles `host-deactivated`: the stream of an external component does not end with its host.
 	local function host_deactivated(host)
 		unwatch(host)
 		for _, entity in pairs(entities.all()) do
@@ -2059,13 +2055,13 @@ local function create_sessions(service)
 			unwatch(name)
 			watched[name] = host.events
 			for event, handler in pairs(handlers) do
-				-- Before mod_presence, which handles presences.
+				-- Before mod_presence, after which no other handler is called.
 				api:hook_object_event(host.events, event, handler, 1)
 			end
 		end
 	end
 
-	--- Listens on the hosts of all entities.
+	--- Watches the hosts of all entities. Has to be called after the configuration was read.
 	local function watch()
 		for entity_jid in pairs(entities.all()) do
 			local _, host = jid.split(entity_jid)
@@ -2074,7 +2070,7 @@ local function create_sessions(service)
 		return nil
 	end
 
-	--- Finds the entities that are connected already, and were not heard of.
+	--- Reports those streams of entities that have authenticated before they were watched.
 	local function find()
 		local streams = api:shared("/*/component/sessions")
 		for _, session in pairs(streams) do
@@ -2102,9 +2098,9 @@ end
 
 -- ==== src/entities/statistics.ts ====
 
---- Counts what entities do, and logs it.
+--- Counts and logs what entities do.
 local function create_statistics(api, options)
-	--- What is counted, in sentences for who reads the metrics.
+	--- The descriptions of the metrics.
 	local metric_help = {
 		messages = "Messages that an entity sent in the name of a user or of the host.",
 		iqs = "IQ requests that an entity sent in the name of a user.",
@@ -2115,12 +2111,11 @@ local function create_statistics(api, options)
 		refusals = "Requests of an entity that were refused.",
 	}
 
-	--- What the gauge shows.
 	local covered_help = "Users who opted in to an entity or were allowed by the admin."
 
-	-- Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
+	-- Prosody 0.12 and later has a metric for each entity, 0.10 and 0.11 have one for the host.
 	local families = {}
-	-- The metrics of each entity, which goes from here by itself.
+	-- The metrics of each entity, as long as the entity exists.
 	local metrics = setmetatable({}, { __mode = "k" })
 	local measures = {}
 	for act, help in pairs(metric_help) do
@@ -2133,14 +2128,14 @@ local function create_statistics(api, options)
 
 	local covered_family = api.metric and api:metric("gauge", "covered_users", "", covered_help, { "entity" })
 
-	--- Shows how many users a grant covers that is limited to those who opted in.
+	--- Sets the gauge of the users whom a grant covers that is limited to those who opted in.
 	local function covered(entity, number)
 		if covered_family then
 			covered_family:with_labels(entity):set(number)
 		end
 	end
 
-	--- Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count.
+	--- Makes the metrics of an entity, with its counts as their values, so that they exist before there is anything to count.
 	local function announce(entity)
 		local own = {}
 		for act, family in pairs(families) do
@@ -2151,7 +2146,7 @@ local function create_statistics(api, options)
 		metrics[entity] = own
 	end
 
-	--- Counts what an entity did, or had done to it.
+	--- Counts one act of an entity.
 	local function count(entity, act)
 		entity.counts[act] = entity.counts[act] + 1
 		local own = metrics[entity]
@@ -2164,10 +2159,10 @@ local function create_statistics(api, options)
 		end
 	end
 
-	--- Counts something that was done in a user's name, and logs it: for all to see with `privilege_log_acts`, else for debugging.
+	--- Counts something that an entity did in a user's name and logs it: at level info with `privilege_log_acts`, else at debug.
 	--
-	-- @param what in words, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
-	-- @param id of the stanza, as the entity wrote it
+	-- @param what a format for the log, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
+	-- @param id the id of the stanza, as the entity wrote it
 	local function record(entity, act, what, jid1, jid2, id)
 		count(entity, act)
 		if options.log_acts then

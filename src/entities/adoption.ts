@@ -6,7 +6,7 @@ import { list_usernames } from "../prosody/usernames";
 import type { Entities, Entity } from "./entities";
 import type { Opting } from "./opting";
 
-/** What is kept of the host: the entities whose users were looked for, and when. */
+/** What the storage has about the host: by the JID of the entity, the time at which its users were adopted, as os.time() gives it. */
 type Adopted = LuaTable<string, number>;
 
 interface AdoptionService {
@@ -18,24 +18,24 @@ interface AdoptionService {
 }
 
 /**
- * Has those users opt in who use an entity already when its grant is first limited to who opted in: they have the
- * entity in their rosters. That is done once for each entity, so that no later change of a roster, which
- * another entity may make, opts anybody in.
+ * Adopts the users of an entity when its grant is limited to those who opted in for the first time: users who have the entity
+ * in their rosters are opted in. This happens once for each entity. Later changes of rosters, which other entities may make,
+ * opt nobody in.
  */
 export function create_adoption(service: AdoptionService) {
 	const host = service.host;
 	const store = storagemanager.open<Adopted>(host, "privilege_entities", "keyval");
 	const under_way = new LuaTable<string, true>();
 
-	/** Whether a user has an entity in the roster, and one of them asked the other for something. */
-	function uses(username: string, entity: Entity): boolean {
+	/** Whether a user has an entity in the roster, with a subscription or a request for one. */
+	function has_in_roster(username: string, entity: Entity): boolean {
 		const roster = read_roster(username, host);
 		const item = roster && (roster.get(entity.jid) as RosterItem | undefined);
 		return item !== undefined && (item.subscription !== "none" || item.ask !== undefined);
 	}
 
-	/** Notes that the users of an entity were looked for. */
-	function finish(entity: Entity): void {
+	/** Saves that the users of an entity were adopted. */
+	function save_adopted(entity: Entity): void {
 		const [adopted, err] = store.get(undefined);
 		if (err === undefined) {
 			const entities = adopted ?? new LuaTable<string, number>();
@@ -44,31 +44,31 @@ export function create_adoption(service: AdoptionService) {
 		}
 	}
 
-	/** Looks for the users of an entity, a few accounts at a time. */
+	/** Looks through all accounts of the host, in slices, for the users of an entity. */
 	function adopt(entity: Entity): void {
 		const next_username = list_usernames(host);
 		if (!next_username) {
 			service.log("warn", "The accounts of %s cannot be listed: users who have %s in the roster have to opt in to it", host, entity.jid);
-			return finish(entity);
+			return save_adopted(entity);
 		}
 		under_way.set(entity.jid, true);
-		let is_listed = true;
+		let may_go_on = true;
 		in_slices(
 			service.add_timer,
 			() => {
 				const is_wanted = service.entities.get(entity.jid) === entity && entity.permissions.users === "opted-in";
-				if (!is_wanted || !is_listed) {
+				if (!is_wanted || !may_go_on) {
 					return false;
 				}
-				// A list that fails once fails again: the work ends, and the next `configured` begins it anew.
-				is_listed = false;
+				// Where the list raises an error, the work ends here, and the next `configured` begins it anew.
+				may_go_on = false;
 				const username = next_username();
 				if (username === undefined) {
-					finish(entity);
+					save_adopted(entity);
 					return false;
 				}
-				is_listed = true;
-				if (uses(username, entity)) {
+				may_go_on = true;
+				if (has_in_roster(username, entity)) {
 					service.opting.opt_in(entity, username, "having it in the roster");
 				}
 				return true;
@@ -82,12 +82,12 @@ export function create_adoption(service: AdoptionService) {
 		);
 	}
 
-	/** Begins that for the entities for which it was not done. To be called when the configuration was read. */
+	/** Adopts the users of those entities that need it. Has to be called after the configuration was read. */
 	function configured(): void {
 		const [adopted, err] = store.get(undefined);
 		for (const [, entity] of pairs(service.entities.all())) {
-			const is_done = adopted !== undefined && adopted.has(entity.jid);
-			if (err === undefined && entity.permissions.users === "opted-in" && !is_done && !under_way.has(entity.jid)) {
+			const was_adopted = adopted !== undefined && adopted.has(entity.jid);
+			if (err === undefined && entity.permissions.users === "opted-in" && !was_adopted && !under_way.has(entity.jid)) {
 				adopt(entity);
 			}
 		}

@@ -17,21 +17,21 @@ import { is_connected } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
 
 /**
- * The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2),
- * nil where there is nothing to tell.
+ * The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2); nil where there is nothing
+ * to tell.
  *
- * @param permissions what it has now
- * @param before what it was told last: lost ones are told as type 'none'
- * @param xmlns of the element; the legacy one tells neither iqs nor pushes
+ * @param permissions the permissions that it has now
+ * @param before those that it was told last; the ones that it has lost are told with the type 'none'
+ * @param xmlns the namespace of the element; in the legacy one there are neither iqs nor pushes
  */
 export function privilege_element(permissions: Permissions, before: Permissions, xmlns: string): Stanza | undefined {
 	if (!grants_anything(permissions) && !grants_anything(before)) {
 		return undefined;
 	}
-	const modern = xmlns === xmlns_privilege;
+	const is_current = xmlns === xmlns_privilege;
 	const privilege = st.stanza("privilege", { xmlns: xmlns });
 
-	/** Adds a `<perm/>` unless the permission is none now and was none before. */
+	/** Adds a `<perm/>` unless the permission is 'none' and was 'none' before. */
 	function add_perm(access: string, permission: string, permission_before: string, push?: string): void {
 		if (permission !== "none" || permission_before !== "none") {
 			privilege.tag("perm", { access: access, type: permission, push: push });
@@ -39,9 +39,9 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 		}
 	}
 
-	add_perm("roster", permissions.roster, before.roster, modern ? tostring(permissions.push) : undefined);
+	add_perm("roster", permissions.roster, before.roster, is_current ? tostring(permissions.push) : undefined);
 	add_perm("message", permissions.message, before.message);
-	if (modern) {
+	if (is_current) {
 		const namespaces = keys_of(permissions.iq);
 		for (const [namespace] of pairs(before.iq)) {
 			if (!permissions.iq.has(namespace)) {
@@ -61,7 +61,6 @@ export function privilege_element(permissions: Permissions, before: Permissions,
 	return privilege.tags.length > 0 ? privilege : undefined;
 }
 
-/** What telling entities their permissions needs. */
 interface AdvertisementService {
 	host: string;
 	log: Log;
@@ -72,10 +71,10 @@ interface AdvertisementService {
 /**
  * Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
  *
- * `service.changed` is called when an entity was told others than those that it knew, with the connection and the latter.
+ * When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
  */
 export function create_advertisement(service: AdvertisementService) {
-	/** Tells them in a namespace, if they are not what the entity was told last; returns what that was. */
+	/** Tells permissions in a namespace unless the entity knows them; returns those that it was told last. */
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {
 		const before = connection.advertised.get(xmlns) ?? no_permissions();
 		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
@@ -87,7 +86,7 @@ export function create_advertisement(service: AdvertisementService) {
 		return before;
 	}
 
-	/** Tells an entity its permissions on one of its streams, as far as they are new to it. */
+	/** Tells an entity its permissions on one of its connections, as far as they have changed. */
 	function advertise(connection: Connection): void {
 		const permissions = connection.entity.permissions;
 		const before = advertise_in(connection, xmlns_privilege, permissions);
@@ -104,9 +103,9 @@ export function create_advertisement(service: AdvertisementService) {
 		}
 	}
 
-	/** Tells an entity its permissions on all its streams. */
+	/** Tells an entity its permissions on all its connections. */
 	function advertise_to(entity: Entity): void {
-		// From the last one on: one that ends by what it is sent is taken out of the list.
+		// From the last one to the first, since sending may end a connection, which is then removed from the list.
 		for (const i of $range(entity.connections.length, 1, -1)) {
 			const connection = entity.connections[i - 1]!;
 			if (is_connected(connection)) {
@@ -118,7 +117,7 @@ export function create_advertisement(service: AdvertisementService) {
 	return { advertise: advertise, advertise_to: advertise_to };
 }
 
-/** How many entities there are and how many of them are connected, in words. */
+/** How many entities there are and how many of them are connected, for the status of the module. */
 export function describe_entities(entities: Entities): string {
 	let granted = 0;
 	let connected = 0;

@@ -7,29 +7,29 @@ interface CoveredCountService {
 	add_timer: AddTimer;
 	entities: Entities;
 	users: Users;
-	/** Called with an entity's JID and the number, when that is known or changes. */
+	/** Is called with the JID of an entity and the number of its users, when that is known and whenever it changes. */
 	counted: (this: void, entity: string, number: number) => void;
 }
 
-/** The users whom the grant of one entity covers. */
+/** The users whom the grant of one entity covers, as far as they were counted. */
 interface Count {
 	names: LuaTable<string, true>;
 	number: number;
-	/** Whether all that the storage has are in it. */
+	/** Whether all users in the storage were counted. */
 	complete: boolean;
 }
 
-/** Counts the users whom each grant covers that is limited to those who opted in. */
+/** Counts the users whom the grants cover that are limited to those who opted in. */
 export function create_covered_count(service: CoveredCountService) {
 	const counts = new LuaTable<string, Count>();
 
-	/** How many users the grant of an entity covers; nil where that is not counted, or not yet. */
+	/** How many users the grant of an entity covers; nil where they are not counted, or not to the end yet. */
 	function number_of(entity: string): number | undefined {
 		const count = counts.get(entity) as Count | undefined;
 		return count && count.complete ? count.number : undefined;
 	}
 
-	/** Notes whether a grant covers a user. */
+	/** Adds a user to a count or removes it, unless that has happened already. */
 	function note(entity: string, count: Count, username: string, is_covered: boolean): void {
 		const was_covered = count.names.has(username);
 		if (was_covered !== is_covered) {
@@ -41,7 +41,7 @@ export function create_covered_count(service: CoveredCountService) {
 		}
 	}
 
-	/** Notes that a grant covers a user from now on, or does not any more. */
+	/** Has to be called when the grant of an entity begins or ceases to cover a user. */
 	function changed(entity: Entity, username: string, is_covered: boolean): void {
 		const count = counts.get(entity.jid) as Count | undefined;
 		if (count) {
@@ -49,17 +49,17 @@ export function create_covered_count(service: CoveredCountService) {
 		}
 	}
 
-	/** Takes out a user whose account is gone. */
+	/** Removes a user whose account was deleted from all counts. */
 	function forget(username: string): void {
 		for (const [entity, count] of pairs(counts)) {
 			note(entity, count, username, false);
 		}
 	}
 
-	/** Ends the counts of several entities. Those that failed are dropped: the next `configured` begins them anew. */
+	/** Completes the counts of several entities, or drops them if the storage failed, for the next `configured` to begin anew. */
 	function finish(begun: LuaTable<string, Count>, is_complete: boolean): void {
 		for (const [entity, count] of pairs(begun)) {
-			// Its grant may not be limited to those who opted in any more.
+			// The grant may have changed meanwhile.
 			if (counts.get(entity) === count) {
 				if (is_complete) {
 					count.complete = true;
@@ -71,7 +71,7 @@ export function create_covered_count(service: CoveredCountService) {
 		}
 	}
 
-	/** Goes through the storage for the counts of several entities, in slices. */
+	/** Counts the users of several entities in the storage, in slices. */
 	function count_all(begun: LuaTable<string, Count>): void {
 		let is_listed = false;
 		let names: string[] | undefined;
@@ -80,7 +80,7 @@ export function create_covered_count(service: CoveredCountService) {
 			service.add_timer,
 			() => {
 				if (!is_listed) {
-					// Not again where that fails
+					// Before the list is read: where that raises an error, it is not read again.
 					is_listed = true;
 					names = service.users.candidates("opted-in");
 				}
@@ -102,7 +102,7 @@ export function create_covered_count(service: CoveredCountService) {
 		);
 	}
 
-	/** Counts for the entities that are limited to those who opted in since the configuration was read last. */
+	/** Begins counts for grants that are newly limited to those who opted in, and drops those of others. Has to be called after the configuration was read. */
 	function configured(): void {
 		const begun = new LuaTable<string, Count>();
 		const granted = service.entities.all();
@@ -111,16 +111,12 @@ export function create_covered_count(service: CoveredCountService) {
 				begun.set(name, { names: new LuaTable(), number: 0, complete: false });
 			}
 		}
-		const gone: string[] = [];
 		for (const [name] of pairs(counts)) {
 			const entity = granted.get(name) as Entity | undefined;
 			if (!entity || entity.permissions.users !== "opted-in") {
-				gone.push(name);
+				counts.delete(name);
+				service.counted(name, 0);
 			}
-		}
-		for (const [, name] of ipairs(gone)) {
-			counts.delete(name);
-			service.counted(name, 0);
 		}
 		if (next(begun)[0] !== undefined) {
 			for (const [name, count] of pairs(begun)) {

@@ -3,53 +3,53 @@ import { authenticated_jid } from "../prosody/streams";
 import { no_permissions } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
 
-/** What is counted, for each entity and as metrics of the host. */
+/** What is counted of each entity. */
 export type Statistic = "messages" | "iqs" | "roster_gets" | "roster_sets" | "pushes" | "presences" | "refusals";
 
-/** How often an entity did each, or had it done to it. */
+/** The counts of one entity. */
 export type Counts = Record<Statistic, number>;
 
 export function no_counts(): Counts {
 	return { messages: 0, iqs: 0, roster_gets: 0, roster_sets: 0, pushes: 0, presences: 0, refusals: 0 };
 }
 
-/** A stream of an entity, which was told its permissions. */
+/** A stream of an entity. */
 export interface Connection {
 	entity: Entity;
 	session: Session;
-	/** Where it is told things: the component's domain, the user's full JID. */
+	/** The address of the entity on it: the domain of a component, the full JID of a user. */
 	address: string;
-	/** That as the attribute 'to', in XML text. */
+	/** The attribute 'to' with this address, as XML text. */
 	to: string;
-	/** What it was told last, by namespace. */
+	/** The permissions that the entity was told last, by namespace. */
 	advertised: LuaTable<string, Permissions>;
-	/** When it came, as os.time() has it. */
+	/** When the entity connected, as os.time() gives it. */
 	since: number;
 }
 
-/** Somebody who was granted something on this host. */
+/** A component or user with an entry in the host's `privileged_entities`. */
 export interface Entity {
 	/** A domain or a bare JID, prepared. */
 	jid: string;
 	permissions: Permissions;
 	connections: Connection[];
-	/** What it did since it was granted something. */
+	/** Counted since it has its entry. */
 	counts: Counts;
 }
 
-/** Connections by what they are told of. */
+/** The connections that get presences and roster pushes. */
 interface Receivers {
-	/** presences of the host's users */
+	/** Of the host's users. */
 	presence: Connection[];
-	/** presences of contacts, of all users */
+	/** Of contacts of all users. */
 	contacts: Connection[];
-	/** presences of contacts, of the users whom the grant covers */
+	/** Of contacts of the users whom the grant covers. */
 	covered_contacts: Connection[];
-	/** roster changes */
+	/** Roster pushes. */
 	push: Connection[];
 }
 
-/** Whether the entity is still there: its stream counts and, for a user, the client is available. */
+/** Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available. */
 export function is_connected(connection: Connection): boolean {
 	const session = connection.session;
 	if (session.type === "component") {
@@ -58,24 +58,24 @@ export function is_connected(connection: Connection): boolean {
 	return session.type === "c2s" && session.presence !== undefined;
 }
 
-/** Who was granted something on this host, and who of them is connected. */
+/** Holds the entities of a host: their permissions, their connections and their counts. */
 export function create_entities() {
 	let by_jid = new LuaTable<string, Entity>();
 	let has_opt_ins = false;
 	let receivers_by_kind: Receivers | undefined;
 
-	/** The entity of a JID, nil where it is granted nothing. */
+	/** The entity with a JID, nil where there is none. */
 	function get(name: string): Entity | undefined {
 		return by_jid.get(name);
 	}
 
-	/** The entity that authenticated on a stream, nil where it is none. */
+	/** The entity that authenticated on a stream, nil where that is no entity of this host. */
 	function of(session: Session): Entity | undefined {
 		const name = authenticated_jid(session);
 		return name !== undefined ? by_jid.get(name) : undefined;
 	}
 
-	/** All entities by their JIDs. */
+	/** All entities by JID. */
 	function all(): LuaTable<string, Entity> {
 		return by_jid;
 	}
@@ -85,7 +85,7 @@ export function create_entities() {
 		return has_opt_ins;
 	}
 
-	/** Replaces what is granted, by JID. Connections stay where the entity does; returns the entities that are none any more. */
+	/** Replaces all grants, which come by JID. Entities that stay keep their connections. Returns those that have no grant any more. */
 	function grant(grants: LuaTable<string, Permissions>): Entity[] {
 		const granted = new LuaTable<string, Entity>();
 		has_opt_ins = false;
@@ -112,7 +112,7 @@ export function create_entities() {
 		return gone;
 	}
 
-	/** Takes the connections that pass a test out of an entity's list. */
+	/** Removes those connections of an entity that pass a test. */
 	function remove_connections(entity: Entity, test: (this: void, connection: Connection) => boolean): void {
 		const connections = entity.connections;
 		for (const i of $range(connections.length, 1, -1)) {
@@ -123,14 +123,14 @@ export function create_entities() {
 		}
 	}
 
-	/** Forgets a stream. */
+	/** Removes the connection that belongs to a stream. */
 	function disconnect(session: Session): void {
 		for (const [, entity] of pairs(by_jid)) {
 			remove_connections(entity, (connection) => connection.session === session);
 		}
 	}
 
-	/** Notes a stream of an entity, which takes the place of those that do not count any more. */
+	/** Adds a stream of an entity, and removes connections that do not count any more. */
 	function connect(entity: Entity, session: Session): Connection {
 		remove_connections(entity, (connection) => connection.session === session || !is_connected(connection));
 		const address = session.full_jid ?? session.host;
@@ -167,13 +167,13 @@ export function create_entities() {
 		return sorted;
 	}
 
-	/** The connections that are told of something by their permissions; the list is kept until one of them changes. */
+	/** The connections that get presences or pushes of a kind. The list is cached until a connection or a permission changes. */
 	function receivers(kind: keyof Receivers): Connection[] {
 		receivers_by_kind = receivers_by_kind ?? sort_receivers();
 		return receivers_by_kind[kind];
 	}
 
-	/** When the streams came, as os.time() has it, for `restore_since` after a reload of the module. */
+	/** When the streams connected, for `restore_since` after a reload of the module. */
 	function connected_since(): LuaTable<Session, number> {
 		const since = new LuaTable<Session, number>();
 		for (const [, entity] of pairs(by_jid)) {
@@ -184,7 +184,7 @@ export function create_entities() {
 		return since;
 	}
 
-	/** Takes over when the streams came. */
+	/** Takes over what `connected_since` gave. */
 	function restore_since(since: LuaTable<Session, number>): void {
 		for (const [, entity] of pairs(by_jid)) {
 			for (const [, connection] of ipairs(entity.connections)) {

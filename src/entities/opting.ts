@@ -4,13 +4,13 @@ import type { AddTimer } from "../prosody/timers";
 import type { Users } from "../grants/users";
 import type { Entities, Entity } from "./entities";
 
-/** A request to unregister that waits for the entity's answer. */
+/** A request of a user to unregister that the entity has not answered. */
 interface Unregistering {
 	entity: Entity;
 	username: string;
-	/** Of the iq. */
+	/** The id of the iq. */
 	id: string;
-	/** When it is over, as os.time() has it. */
+	/** When the user is opted out without an answer, as os.time() gives it. */
 	deadline: number;
 }
 
@@ -20,46 +20,46 @@ interface OptingService {
 	add_timer: AddTimer;
 	entities: Entities;
 	users: Users;
-	/** Called with an entity and a user whom its grant covers from now on. */
+	/** Is called with an entity and a user whom its grant covers from now on. */
 	covered: (this: void, entity: Entity, username: string) => void;
-	/** Called with an entity and a user whom its grant does not cover any more. */
+	/** Is called with an entity and a user whom its grant does not cover any more. */
 	uncovered: (this: void, entity: Entity, username: string) => void;
 }
 
 /**
- * Lets users opt in to entities whose grant covers who opted in, and out.
+ * Lets users opt in to entities whose grants are limited to those who opted in, and opt out again.
  *
- * What counts is what a client sends to the entity on its own stream. Nothing that an entity does, and nothing that is done in a
- * user's name, comes over one.
+ * Only stanzas that a client sends to the entity on its own stream count. Whatever an entity sends, also in a user's name, does
+ * not come over the stream of a client of that user.
  */
 export function create_opting(service: OptingService) {
-	/** Seconds until who unregisters is out at the latest, whether or not the entity has answered. */
-	const unregister_span = 60;
-	/** Seconds for which it is counted how often a user opts in and out, at least, and how often the log tells. */
-	const turn_span = 60;
-	const max_logged_turns = 10;
+	// Seconds after which a user who unregisters is opted out although the entity has not answered.
+	const unregister_timeout = 60;
+	// So many changes of a user are logged at level info in about so many seconds: users should not be able to fill the log.
+	const max_logged_changes = 10;
+	const change_span = 60;
 
 	const host = service.host;
 	const users = service.users;
-	// The last requests to unregister that the entity has not answered, by entity and user.
+	// The last request to unregister of each user that the entity has not answered, by `user_key`.
 	const unregistering = new LuaTable<string, Unregistering>();
 	let timer_runs = false;
-	// How often users opted in and out lately, by entity and user: the log is not theirs to fill.
-	const turns = create_recent<number>(turn_span);
+	// How often users opted in and out lately, by `user_key`.
+	const change_counts = create_recent<number>(change_span);
 
 	function user_key(entity: string, username: string): string {
 		return entity + " " + username;
 	}
 
-	/** The level to log at that a user opted in or out: it is for debugging only where that happens all the time. */
+	/** Counts that a user opted in or out, and gives the level at which to log that. */
 	function log_level(entity: Entity, username: string): "info" | "debug" {
 		const key = user_key(entity.jid, username);
-		const count = (turns.get(key) ?? 0) + 1;
-		turns.set(key, count);
-		return count <= max_logged_turns ? "info" : "debug";
+		const count = (change_counts.get(key) ?? 0) + 1;
+		change_counts.set(key, count);
+		return count <= max_logged_changes ? "info" : "debug";
 	}
 
-	/** Notes that a user opted in, if that is new; not if the admin revoked it. */
+	/** Opts a user in, unless that has happened already or the admin has revoked it. */
 	function opt_in(entity: Entity, username: string, by: string): void {
 		unregistering.delete(user_key(entity.jid, username));
 		if (!users.record(entity.jid, username) && users.keep(entity.jid, username, { state: "in", since: os.time(), by: by })) {
@@ -68,7 +68,7 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Notes that a user opted out. */
+	/** Opts a user out; what the admin has revoked stays revoked. */
 	function opt_out(entity: Entity, username: string, by: string): void {
 		const record = users.record(entity.jid, username);
 		if (record && record.state !== "revoked" && users.keep(entity.jid, username, undefined)) {
@@ -77,7 +77,7 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Notes that the admin lets an entity act for a user; false where that could not be saved. */
+	/** Lets an entity act for a user, by command of the admin; false where that could not be saved. */
 	function allow(entity: Entity, username: string): boolean {
 		unregistering.delete(user_key(entity.jid, username));
 		if (!users.keep(entity.jid, username, { state: "allowed", since: os.time(), by: "the admin" })) {
@@ -88,7 +88,7 @@ export function create_opting(service: OptingService) {
 		return true;
 	}
 
-	/** Notes that an entity may not act for a user until the admin allows it; false where that could not be saved. */
+	/** Keeps an entity from acting for a user until the admin allows it; false where that could not be saved. */
 	function revoke(entity: Entity, username: string): boolean {
 		const was_covered = users.covers(entity.jid, entity.permissions.users, username);
 		if (!users.keep(entity.jid, username, { state: "revoked", since: os.time(), by: "the admin" })) {
@@ -106,15 +106,15 @@ export function create_opting(service: OptingService) {
 		return session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session;
 	}
 
-	/** The entity of an address, if users can opt in to it. */
+	/** The entity with an address, nil where there is none that users can opt in to. */
 	function entity_of(to: string): Entity | undefined {
 		const entity = service.entities.get(jid.bare(to)!);
 		return entity && entity.permissions.users === "opted-in" ? entity : undefined;
 	}
 
 	/**
-	 * The entity that a client's stanza is for, if users can opt in to it; nil where the stanza did not come over a
-	 * client's own stream. What the server repeats there, such as a request for a subscription that was not answered, comes from the bare JID.
+	 * The entity to which a client sends a stanza; nil where users cannot opt in to it, or where the stanza did not come over the
+	 * client's own stream. Stanzas that the server repeats there, such as an unanswered request for a subscription, are from the bare JID.
 	 */
 	function opt_in_entity(session: Session, stanza: Stanza): Entity | undefined {
 		const to = stanza.attr.to;
@@ -124,7 +124,7 @@ export function create_opting(service: OptingService) {
 		return entity_of(to);
 	}
 
-	/** Opts a user out if they are still unregistering. */
+	/** Opts a user out whose request to unregister still waits. */
 	function finish_unregistering(entity: Entity, username: string): void {
 		const key = user_key(entity.jid, username);
 		if (unregistering.has(key)) {
@@ -133,7 +133,7 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Opts those out whose requests to unregister have waited for so long. */
+	/** Opts users out whose requests to unregister have a deadline up to a time. */
 	function finish_until(time: number): void {
 		for (const [, request] of pairs(unregistering)) {
 			if (request.deadline <= time) {
@@ -142,25 +142,25 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Opts all out who are still unregistering: the module goes, and would not hear of the answers. */
+	/** Opts all users out whose requests to unregister wait. For the unload of the module, which will not hear the answers. */
 	function finish_all(): void {
 		finish_until(math.huge);
 	}
 
-	/** Goes on to look for old requests as long as there are any. */
-	function finish_old(): number | undefined {
+	/** Is called by a timer, every second while requests to unregister wait. */
+	function finish_overdue(): number | undefined {
 		finish_until(os.time());
 		timer_runs = next(unregistering)[0] !== undefined;
 		return timer_runs ? 1 : undefined;
 	}
 
-	/** The user is out when the entity has answered, so that it can tidy up the roster before. */
+	/** Begins to opt a user out. It ends with the entity's answer, so that the entity can clean up the user's roster before. */
 	function unregister(entity: Entity, username: string, id: string): void {
-		const deadline = os.time() + unregister_span;
+		const deadline = os.time() + unregister_timeout;
 		unregistering.set(user_key(entity.jid, username), { entity: entity, username: username, id: id, deadline: deadline });
 		if (!timer_runs) {
 			timer_runs = true;
-			service.add_timer(1, finish_old);
+			service.add_timer(1, finish_overdue);
 		}
 	}
 
@@ -184,7 +184,7 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	/** Handles `iq/full`: the entity's answer to a request to unregister. */
+	/** Handles `iq/full`: answers of entities to requests to unregister. */
 	function entity_answer(event: StanzaEvent): Handled {
 		const attr = event.stanza.attr;
 		if (next(unregistering)[0] === undefined || (attr.type !== "result" && attr.type !== "error") || attr.from === undefined) {
@@ -228,11 +228,11 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	/** Handles `roster-item-removed`: the user's own client takes the entity out of the roster. */
+	/** Handles `roster-item-removed`: a client of the user removes the entity from the roster. */
 	function roster_item_removed(event: RosterItemEvent): Handled {
 		const entity = event.origin && is_own_stream(event.origin) ? entity_of(event.jid) : undefined;
 		if (entity) {
-			// COMPAT: the event's own username is the contact's with Prosody 0.11.
+			// COMPAT: in Prosody 0.11, the username of the event is that of the contact.
 			opt_out(entity, event.origin!.username!, "removing it from the roster");
 		}
 		return undefined;

@@ -6,14 +6,14 @@ import type { AddTimer } from "../prosody/timers";
 import type { Entity } from "./entities";
 import type { Statistics } from "./statistics";
 
-/** A way to say no: the error that the entity gets, and the words for it and for the log. */
+/** A reason to refuse a request: the stanza error and its text, which also goes to the log. */
 export interface Refusal {
 	type: import("util.stanza").ErrorType;
 	condition: string;
 	text: string;
-	/** What it is about, said after the text. */
-	about?: string;
-	/** Whether it is about the request's recipient. */
+	/** Follows the text: the address or the permission in question. */
+	detail?: string;
+	/** Whether the recipient of the request follows the text. */
 	about_recipient?: true;
 }
 
@@ -71,69 +71,68 @@ export const refusals = {
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 
-/** A refusal that says what it is about, in words that can be printable. */
-export function saying(refusal: Refusal, subject: string): Refusal {
-	return { type: refusal.type, condition: refusal.condition, text: refusal.text, about: subject };
+/** A refusal with a detail after its text, which has to be `printable`. */
+export function with_detail(refusal: Refusal, detail: string): Refusal {
+	return { type: refusal.type, condition: refusal.condition, text: refusal.text, detail: detail };
 }
 
-/** A refusal that says which address it is about. */
+/** A refusal with an address after its text. */
 export function about(refusal: Refusal, address: string): Refusal {
-	return saying(refusal, printable(address));
+	return with_detail(refusal, printable(address));
 }
 
-/** The text of a refusal of a request, for the entity and for the log. */
+/** The text of the refusal of a request, for the entity and for the log. */
 function refusal_text(refusal: Refusal, stanza: Stanza): string {
-	if (refusal.about !== undefined) {
-		return refusal.text + ": " + refusal.about;
+	if (refusal.detail !== undefined) {
+		return refusal.text + ": " + refusal.detail;
 	}
 	return refusal.about_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + printable(stanza.attr.to) : refusal.text;
 }
 
-/** Answers a request with an error, if the stream that it came over still stands. */
+/** Answers a request with an error unless its stream has ended. */
 export function answer_error(session: Session, stanza: Stanza, refusal: Refusal): void {
 	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)));
 }
 
-/** What was left out of the log since the last line. */
-interface LeftOut {
+/** The refusals that were not logged since the last line of the log. */
+interface Suppressed {
 	count: number;
-	/** The last one's text. */
+	/** The text of the last one. */
 	text: string;
 }
 
 /**
  * Makes the functions that refuse requests.
  *
- * The log gets at most one line a second for an entity and reason; those left out are counted.
+ * For each entity and reason, the log gets at most one line in a second. Further refusals are counted, and the next line says how many.
  */
 export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statistics) {
-	/** Of how many entities and reasons the log tells apart what was left out. */
+	// How many pairs of entity and reason are counted apart, for the memory that they take: any number of users may be refused.
 	const max_reasons = 1000;
 
-	const left_out = new LuaTable<string, LeftOut>();
+	const suppressed = new LuaTable<string, Suppressed>();
 	let reason_count = 0;
 
 	function log_refusal(requester: string, reason: string, text: string): void {
 		let who = requester;
 		let key = who + " " + reason;
-		if (!left_out.has(key) && reason_count >= max_reasons) {
-			// Many users can ask for what they are not granted; this takes a limited amount of memory.
+		if (!suppressed.has(key) && reason_count >= max_reasons) {
 			who = "others";
 			key = who;
 		}
-		const before = left_out.get(key) as LeftOut | undefined;
+		const before = suppressed.get(key) as Suppressed | undefined;
 		if (before) {
 			before.count = before.count + 1;
 			before.text = text;
 			return;
 		}
 		log("warn", "Refused a request of %s: %s", who, text);
-		const since: LeftOut = { count: 0, text: text };
-		left_out.set(key, since);
+		const since: Suppressed = { count: 0, text: text };
+		suppressed.set(key, since);
 		reason_count = reason_count + 1;
 		add_timer(1, () => {
 			if (since.count === 0) {
-				left_out.delete(key);
+				suppressed.delete(key);
 				reason_count = reason_count - 1;
 				return undefined;
 			}
@@ -143,7 +142,7 @@ export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statist
 		});
 	}
 
-	/** Refuses an entity's request: answers it with an error and logs that. Returns true, for handlers. */
+	/** Refuses a request of an entity: counts that, logs it and answers with an error. Returns true, as handlers of events do. */
 	function refuse(entity: Entity, session: Session, stanza: Stanza, refusal: Refusal): true {
 		statistics.count(entity, "refusals");
 		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza));
@@ -152,8 +151,8 @@ export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statist
 	}
 
 	/**
-	 * Refuses what can only be meant for this module from a component or user that the host does not list. Returns
-	 * nil where the stanza came from somewhere else, another server for instance: that goes its usual way.
+	 * Refuses a request of a component or user without an entry in the host's `privileged_entities`. Returns nil where the
+	 * stanza came from elsewhere, such as another server: the server then handles it as if the module were not there.
 	 */
 	function refuse_unlisted(session: Session, stanza: Stanza): true | undefined {
 		const requester = authenticated_jid(session);

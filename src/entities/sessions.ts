@@ -3,7 +3,6 @@ import { since_0_10 } from "../prosody/compatibility";
 import { grants_anything } from "../grants/permissions";
 import type { Entities, Entity } from "./entities";
 
-/** What hearing of streams needs. */
 interface SessionsService {
 	api: Module;
 	entities: Entities;
@@ -13,21 +12,22 @@ interface SessionsService {
 }
 
 /**
- * Hears of entities that come and go, on whichever host of this server they do.
+ * Watches the streams of entities, on all hosts of this server.
  *
- * `service.arrived` is called with each stream of an entity: a component has authenticated, a client become available;
- * `service.unavailable` with each client that becomes unavailable; `service.gone` with each stream that ended (0.10 and
- * later) or does not count any more. `service.api` is the module that listens.
+ * `service.arrived` is called when a component has authenticated or the client of a user becomes available,
+ * `service.unavailable` when such a client becomes unavailable, and `service.gone` when a stream has ended or does not
+ * count any more. `service.api` is the module that hooks the events.
  */
 export function create_sessions(service: SessionsService) {
-	/** Seconds after a handshake in which the server must have said that a component is authenticated. */
+	// Seconds after a handshake within which the server has to fire component-authenticated.
 	const handshake_grace = 1;
 
 	const api = service.api;
 	const entities = service.entities;
-	// The events objects listened to, by host: a host gets a new one each time it is activated.
+	// The events objects with our hooks, by host. A host gets a new object whenever it is activated.
 	const watched = new LuaTable<string, Events>();
 
+	/** Reports a stream if it belongs to an entity. */
 	function authenticated(session: Session): void {
 		const entity = entities.of(session);
 		if (entity) {
@@ -45,7 +45,7 @@ export function create_sessions(service: SessionsService) {
 		return undefined;
 	}
 
-	/** A client that broadcasts its presence. */
+	/** Handles the presence that a client broadcasts. */
 	function client_broadcast(event: StanzaEvent): Handled {
 		const session = event.origin;
 		const attr = event.stanza.attr;
@@ -55,7 +55,7 @@ export function create_sessions(service: SessionsService) {
 		if (attr.type === "unavailable") {
 			service.unavailable(session);
 		} else if (!since_0_10 && attr.type === undefined && !session.presence) {
-			// 0.9 has no presence/initial; look again when it is available.
+			// COMPAT: Prosody 0.9 does not fire presence/initial. When the timer goes off, the client is available.
 			api.add_timer(0, () => {
 				authenticated(session);
 				return undefined;
@@ -64,7 +64,7 @@ export function create_sessions(service: SessionsService) {
 		return undefined;
 	}
 
-	function left(event: SessionEvent): Handled {
+	function stream_ended(event: SessionEvent): Handled {
 		service.gone(event.session);
 		return undefined;
 	}
@@ -78,7 +78,7 @@ export function create_sessions(service: SessionsService) {
 		return false;
 	}
 
-	/** Before 0.9.9 the server does not say that a component has authenticated, unless it was patched. */
+	/** COMPAT: Prosody before 0.9.9 does not fire component-authenticated unless it was patched. Tells the admin so. */
 	function component_handshake(event: StanzaEvent): Handled {
 		const session = event.origin;
 		api.add_timer(handshake_grace, () => {
@@ -97,10 +97,10 @@ export function create_sessions(service: SessionsService) {
 
 	const handlers: Record<string, (this: void, event: never) => Handled> = {
 		"component-authenticated": component_authenticated,
-		"component-disconnected": left,
+		"component-disconnected": stream_ended,
 		"presence/initial": client_available,
 		"presence/bare": client_broadcast,
-		"resource-unbind": left,
+		"resource-unbind": stream_ended,
 		"stanza/jabber:component:accept:handshake": component_handshake,
 	};
 
@@ -114,7 +114,7 @@ export function create_sessions(service: SessionsService) {
 		}
 	}
 
-	/** A host is no more; the stream of an external component may outlive it. */
+	/** Handles `host-deactivated`: the stream of an external component does not end with its host. */
 	function host_deactivated(host: string): Handled {
 		unwatch(host);
 		for (const [, entity] of pairs(entities.all())) {
@@ -134,13 +134,13 @@ export function create_sessions(service: SessionsService) {
 			unwatch(name);
 			watched.set(name, host.events);
 			for (const [event, handler] of pairs(handlers)) {
-				// Before mod_presence, which handles presences.
+				// Before mod_presence, after which no other handler is called.
 				api.hook_object_event(host.events, event, handler, 1);
 			}
 		}
 	}
 
-	/** Listens on the hosts of all entities. */
+	/** Watches the hosts of all entities. Has to be called after the configuration was read. */
 	function watch(): Handled {
 		for (const [entity_jid] of pairs(entities.all())) {
 			const [, host] = jid.split(entity_jid);
@@ -149,7 +149,7 @@ export function create_sessions(service: SessionsService) {
 		return undefined;
 	}
 
-	/** Finds the entities that are connected already, and were not heard of. */
+	/** Reports those streams of entities that have authenticated before they were watched. */
 	function find(): void {
 		const streams = api.shared<LuaTable<object, Session>>("/*/component/sessions");
 		for (const [, session] of pairs(streams)) {

@@ -2,9 +2,9 @@ import { printable } from "../prosody/log_text";
 import type { Options } from "../grants/configuration";
 import type { Entity, Statistic } from "./entities";
 
-/** Counts what entities do, and logs it. */
+/** Counts and logs what entities do. */
 export function create_statistics(api: Module, options: Options) {
-	/** What is counted, in sentences for who reads the metrics. */
+	/** The descriptions of the metrics. */
 	const metric_help: Record<Statistic, string> = {
 		messages: "Messages that an entity sent in the name of a user or of the host.",
 		iqs: "IQ requests that an entity sent in the name of a user.",
@@ -15,12 +15,11 @@ export function create_statistics(api: Module, options: Options) {
 		refusals: "Requests of an entity that were refused.",
 	};
 
-	/** What the gauge shows. */
 	const covered_help = "Users who opted in to an entity or were allowed by the admin.";
 
-	// Since Prosody 0.12 there is a metric for each entity, in 0.10 and 0.11 one for the host.
+	// Prosody 0.12 and later has a metric for each entity, 0.10 and 0.11 have one for the host.
 	const families = new LuaTable<Statistic, MetricFamily>();
-	// The metrics of each entity, which goes from here by itself.
+	// The metrics of each entity, as long as the entity exists.
 	const metrics = setmetatable(new LuaTable<Entity, LuaTable<Statistic, Counter>>(), { __mode: "k" });
 	const measures = new LuaTable<Statistic, (this: void, more: number) => void>();
 	for (const [act, help] of pairs(metric_help)) {
@@ -33,14 +32,14 @@ export function create_statistics(api: Module, options: Options) {
 
 	const covered_family = api.metric && api.metric("gauge", "covered_users", "", covered_help, ["entity"]);
 
-	/** Shows how many users a grant covers that is limited to those who opted in. */
+	/** Sets the gauge of the users whom a grant covers that is limited to those who opted in. */
 	function covered(entity: string, number: number): void {
 		if (covered_family) {
 			covered_family.with_labels(entity).set(number);
 		}
 	}
 
-	/** Has the metrics of an entity begin with what was counted of it: they are there before there is anything to count. */
+	/** Makes the metrics of an entity, with its counts as their values, so that they exist before there is anything to count. */
 	function announce(entity: Entity): void {
 		const own = new LuaTable<Statistic, Counter>();
 		for (const [act, family] of pairs(families)) {
@@ -51,7 +50,7 @@ export function create_statistics(api: Module, options: Options) {
 		metrics.set(entity, own);
 	}
 
-	/** Counts what an entity did, or had done to it. */
+	/** Counts one act of an entity. */
 	function count(entity: Entity, act: Statistic): void {
 		entity.counts[act] = entity.counts[act] + 1;
 		const own = metrics.get(entity) as LuaTable<Statistic, Counter> | undefined;
@@ -65,10 +64,10 @@ export function create_statistics(api: Module, options: Options) {
 	}
 
 	/**
-	 * Counts something that was done in a user's name, and logs it: for all to see with `privilege_log_acts`, else for debugging.
+	 * Counts something that an entity did in a user's name and logs it: at level info with `privilege_log_acts`, else at debug.
 	 *
-	 * @param what in words, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
-	 * @param id of the stanza, as the entity wrote it
+	 * @param what a format for the log, with %s for the entity and two JIDs: "%s sent a message as %s to %s"
+	 * @param id the id of the stanza, as the entity wrote it
 	 */
 	function record(entity: Entity, act: Statistic, what: string, jid1: string, jid2: string, id: string | undefined): void {
 		count(entity, act);

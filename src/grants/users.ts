@@ -34,7 +34,7 @@ export function create_users(service: UsersService) {
 	function stored_records(username: string): UserRecords | undefined {
 		const [stored, err] = service.store.get(username);
 		if (err !== undefined) {
-			service.log("error", "Cannot read what entities %s opted in to: %s", username, err);
+			service.log("error", "Cannot read which entities %s opted in to: %s", username, err);
 			return undefined;
 		}
 		const records = stored ?? new LuaTable<string, UserRecord>();
