@@ -286,7 +286,10 @@ describe("presence of the users' contacts", function()
 			assert.is_same({ "benvolio@montague.lit/street dnd" }, told(pubsub))
 			forge("benvolio@montague.lit/street", "nurse@capulet.lit", nil, "<show>dnd</show>")
 			assert.is_same({}, told(pubsub))
-			forge("benvolio@montague.lit", "juliet@capulet.lit", "unavailable")
+			for _, user in ipairs { "juliet@capulet.lit", "nurse@capulet.lit" } do
+				forge("benvolio@montague.lit/street", user, "unavailable")
+			end
+			assert.is_same({ "benvolio@montague.lit/street unavailable" }, told(pubsub))
 		end)
 
 		it("B8.3 is told in full where it is long, and once", function()
