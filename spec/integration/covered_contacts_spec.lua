@@ -2,7 +2,6 @@
 
 local presences = require "spec.support.presences"
 local prosody = require "spec.support.prosody"
-local socket = require "socket"
 
 local opt_in = "<message to='gateway.capulet.lit'><body>in</body></message>"
 local opt_out = "<presence type='unsubscribed' to='gateway.capulet.lit'/>"
@@ -150,15 +149,16 @@ describe("covered users' contacts", function()
 				remote:send(table.concat(text, "", i, i + 199))
 				remote:sync()
 			end
+			-- The processor time that the server takes; the clock on the wall would tell how busy the machine is.
 			local function time(from)
-				local began = socket.gettime()
+				local began = server:eval "return os.clock()"
 				for i = 1, 100 do
 					remote:send(
 						("<presence from='%s@montague.lit/r' to='u00001@capulet.lit'><status>%d</status></presence>"):format(from, i)
 					)
 				end
 				remote:sync()
-				return socket.gettime() - began
+				return server:eval "return os.clock()" - began
 			end
 			time "few"
 			local few, many = math.huge, math.huge
@@ -269,13 +269,12 @@ describe("covered users' contacts", function()
 			juliet:send(opt_in)
 			juliet:sync()
 			assert.is_equal(count, (picture(known)))
-			-- the longest time that the server's timers had to wait
+			-- the most processor time that the server took while its timers had to wait
 			server:eval [[
-				local gettime = require "socket".gettime;
-				local last = gettime();
+				local last = os.clock();
 				prosody.spec_longest = 0;
 				module:add_timer(0.001, function ()
-					local now = gettime();
+					local now = os.clock();
 					prosody.spec_longest, last = math.max(prosody.spec_longest, now - last), now;
 					return 0.001;
 				end);

@@ -70,7 +70,7 @@ describe("answers to probes", function()
 	-- Waits for the probes that the gateway gets
 	-- @return the sorted list of "CONTACT by USER", and the probes
 	local function probed(count)
-		local list, stanzas, deadline = {}, {}, socket.gettime() + 3
+		local list, stanzas, deadline = {}, {}, socket.gettime() + 20
 		repeat
 			for _, stanza in ipairs(gateway:sync():drain()) do
 				if stanza.attr.type == "probe" then
