@@ -123,13 +123,13 @@ end
 
 -- ==== src/prosody/accounts.ts ====
 
---- Seconds for which it is remembered at least that there is an account and what its role is, twice as long at most: an
--- entity that acts for a user does so many times in a row, and each look may be a request to a directory or a database.
+--- Seconds for which an account and its role are remembered at least; twice as long at most. An entity acts for the same
+-- user many times in a row, and each lookup may be a request to a directory or a database.
 local account_span = 2
 local existing = create_recent(account_span)
 local roles = create_recent(account_span)
 
---- Whether there is an account of that name on a host, by a look at the storage: nothing may be left there of an account that is gone.
+--- Whether an account exists on a host. Always asks the storage: to be used before something is saved for the account.
 local function account_exists_now(username, host)
 	local exists = protect(log_of_module, "while the account %s was looked for", username, function()
 		return usermanager.user_exists(username, host)
@@ -142,16 +142,16 @@ local function account_exists_now(username, host)
 	return exists
 end
 
---- Whether there is an account of that name on a host. One that vanishes unheard, deleted by another process, counts for less than five seconds.
+--- Whether an account exists on a host. An account that another process deletes still exists here for less than five seconds.
 local function account_exists(username, host)
-	-- Who is online needs no look into the storage.
+	-- An account that has a client online exists.
 	if prosody.hosts[host].sessions[username] ~= nil or existing.get(username) then
 		return true
 	end
 	return account_exists_now(username, host)
 end
 
---- The role of a user of a host, nil where the server has none (Prosody 0.12 and earlier).
+--- The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier).
 local function user_role(username, host)
 	local role = roles.get(username)
 	if not role and usermanager.get_user_role then
@@ -163,14 +163,14 @@ local function user_role(username, host)
 	return role
 end
 
---- Drops what is remembered of an account that is new or gone, or has another role.
+--- Forgets what is remembered of an account. To be called when the account is created or deleted, or gets another role.
 local function forget_account(username)
 	existing.forget(username)
 	roles.forget(username)
 end
 
---- Drops an offline user's roster from the server's cache, from which the server gives it to the next client
--- that logs in under that name: it never drops one itself, not even that of a deleted account.
+--- Drops an offline user's roster from the server's cache. The server never does so itself, not even when the account is
+-- deleted: it gives what the cache has to the next client that logs in under that name.
 local function forget_roster(username, host)
 	local owner = prosody.hosts[host]
 	local cache = owner and owner.roster_cache
@@ -179,10 +179,10 @@ local function forget_roster(username, host)
 	end
 end
 
---- Reads a user's roster: what the server has in memory of a user who is online, what the storage has
--- of one who is not. Of the latter nothing is left in the server's cache.
+--- Reads a user's roster: from memory if the user is online, otherwise from the storage. An offline user's roster does not
+-- stay in the server's cache.
 --
--- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
+-- @returns the roster, which is empty if the user does not exist; nil if the storage failed, now or when the user logged in
 local function read_roster(username, host)
 	forget_roster(username, host)
 	local roster = protect(log_of_module, "while the roster of %s was read", username, function()
@@ -194,18 +194,18 @@ local function read_roster(username, host)
 	return not (metadata and metadata.broken ~= nil) and roster or nil
 end
 
---- Looks at a user's roster, as the server does for a probe: of a user who is offline, it may be what the server's cache has, and
--- it stays there. That costs little, however often it is done and whoever has it done, where `read_roster` reads the storage.
+--- Looks at a user's roster as the server does for a probe: an offline user's roster comes from the server's cache and stays
+-- there. So this stays cheap when strangers cause it again and again, where `read_roster` would read the storage each time.
 --
--- A roster in the cache may be older than what other processes have stored, and stays when they delete the account. No client gets
--- such a roster: this module drops it when one logs in, and when an account is made or deleted on this server (mod_privilege.ts).
+-- The cache may have an older roster than the storage if another process changed it or deleted the account. No client gets
+-- such a roster: the module drops it when a client logs in and when an account is created or deleted (mod_privilege.ts).
 --
--- @returns the roster, an empty one for a user who does not exist; nil where the storage failed, now or when the user logged in
+-- @returns the roster, which is empty if the user does not exist; nil if the storage failed, now or when the user logged in
 local function peek_roster(username, host)
 	local roster = rostermanager.load_roster(username, host)
 	local metadata = roster[false]
 	if metadata and metadata.broken ~= nil then
-		-- What could not be read is to be read anew.
+		-- The next one who asks has the storage read again.
 		forget_roster(username, host)
 		return nil
 	end
@@ -214,12 +214,12 @@ end
 
 -- ==== src/prosody/act_as.ts ====
 
---- Sends stanzas as clients of the host's users do.
+--- Sends stanzas in the name of users of a host, as clients of theirs would.
 local function create_act_as(host, log)
 	local when_sent = "while a stanza was sent as %s"
 
 	local metatable = {
-		-- Few handlers look at the roster, and an offline user's has to be loaded.
+		-- Few handlers look at the roster, and an offline user's roster has to be loaded for that.
 		__index = function(session, key)
 			if key ~= "roster" then
 				return nil
@@ -229,15 +229,15 @@ local function create_act_as(host, log)
 		end,
 	}
 
-	--- Ends such a session, of which nothing has to be told to anybody.
+	--- Ends such a session. Nobody has to be told.
 	local function close()
 		-- There is no connection.
 	end
 
-	--- Makes a session that acts for a user; what the server answers it goes to `send`.
+	--- Makes a session that acts for a user. The server's answers go to `send`.
 	--
-	-- It carries what handlers of stanzas read of a client's session. It is not
-	-- among the server's sessions, and so never an entity itself.
+	-- It has the fields that handlers of stanzas read from a client's session. It is not one of the server's sessions, so it
+	-- can never be an entity itself.
 	local function act_as(username, send)
 		return setmetatable({
 			type = "c2s",
@@ -251,7 +251,7 @@ local function create_act_as(host, log)
 		}, metatable)
 	end
 
-	-- What `put_online` has added and `take_offline` has not removed, by the table of clients, of which there are none.
+	-- The entries that `put_online` added and `take_offline` has not removed yet, by their (empty) tables of clients.
 	local entries = {}
 
 	local user_metatable = {
@@ -262,7 +262,7 @@ local function create_act_as(host, log)
 	}
 
 	local clients_metatable = {
-		-- Where the user logs in meanwhile, the entry is that of a user who is online.
+		-- If the user logs in meanwhile, the server goes on with the entry.
 		__newindex = function(clients, resource, client)
 			rawset(clients, resource, client)
 			local entry = entries[clients]
@@ -273,7 +273,7 @@ local function create_act_as(host, log)
 		end,
 	}
 
-	--- Adds an entry without clients for a user who is not online.
+	--- Adds an entry without clients for an offline user to the host's sessions.
 	local function put_online(session)
 		local clients = setmetatable({}, clients_metatable)
 		local user = setmetatable({ sessions = clients }, user_metatable)
@@ -282,7 +282,7 @@ local function create_act_as(host, log)
 		return user
 	end
 
-	--- Removes that entry again, unless the user has come meanwhile.
+	--- Removes that entry again, unless the user has logged in meanwhile.
 	local function take_offline(username, user)
 		entries[user.sessions] = nil
 		local owner = prosody.hosts[host]
@@ -295,21 +295,21 @@ local function create_act_as(host, log)
 		end
 	end
 
-	--- Sends a stanza as a client of a user does, whether the user is online or not.
+	--- Sends a stanza in a user's name, whether the user is online or not.
 	--
-	-- Handlers of what clients send look up the clients of the sender without asking whether there are any
-	-- (mod_blocklist), and find the roster there (save_roster): while it is handled, a user who is offline has an entry without
-	-- clients. Afterwards nothing of that user is left in memory, not the roster either.
+	-- Handlers of clients' stanzas expect the sender in the host's sessions (mod_blocklist), with the roster (save_roster). So an
+	-- offline user has an entry without clients there while the stanza is handled. Afterwards nothing of the user stays in
+	-- memory, nor does the roster.
 	--
-	-- @param send takes what the server answers; it may be called later, too
-	-- @returns false where a handler of another module raised an error
+	-- @param send takes the server's answers; it may be called later, too
+	-- @returns false if a handler of another module raised an error
 	local function send_as(username, stanza, send)
 		local session = act_as(username, send)
 		local is_online = prosody.hosts[host].sessions[username] ~= nil
 		local user = not is_online and put_online(session) or nil
 		local done = protect(log, when_sent, session.full_jid, function()
 			prosody.core_post_stanza(session, stanza, true)
-			-- Its end: mod_register answers the removal of an account in a `close` of its own.
+			-- mod_register puts a `close` of its own into the session, in which it answers the removal of the account.
 			session:close()
 			return true
 		end)
@@ -320,7 +320,7 @@ local function create_act_as(host, log)
 		return done == true
 	end
 
-	--- Sends a stanza as the host; false where a handler of another module raised an error.
+	--- Sends a stanza in the host's name. Returns false if a handler of another module raised an error.
 	local function send_as_host(stanza)
 		return protect(log, when_sent, host, function()
 			prosody.core_post_stanza(prosody.hosts[host], stanza)
@@ -2177,20 +2177,19 @@ end
 
 -- ==== src/message/error_filter.ts ====
 
---- Keeps bounces of messages that were sent in users' names from the users' clients.
+--- Keeps the users' clients from seeing bounces of messages that entities sent in the users' names.
 --
--- Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
--- some modules tell clients of it (mod_carbons copies errors). It is told by the user: errors that come
--- to the bare JID of one who sent nothing this way go where they always went, which is nowhere
--- but for such modules, since the server discards them.
+-- Such a bounce comes to the user's bare JID. The server discards errors there, but some modules show them to
+-- clients before (mod_carbons copies them). Only errors for users in whose names an entity sent something lately are
+-- dropped; all others go their usual way.
 local function create_error_filter()
-	--- Seconds for which a user counts as a sender at least.
+	--- Seconds for which a user counts as a sender, at least.
 	local bounce_span = 300
 
-	-- Bare JIDs. There are no more of them than accounts: none is left out.
+	-- By bare JID. There are no more of them than accounts, so their number needs no limit.
 	local senders = create_recent(bounce_span, math.huge)
 
-	--- Notes that a message was sent as a user, a bare JID.
+	--- Notes that a message was sent in a user's name. Takes a bare JID.
 	local function sent(user)
 		senders.set(user, true)
 	end
@@ -2209,7 +2208,7 @@ end
 
 -- ==== src/message/message.ts ====
 
---- The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one.
+--- The message in `<privilege><forwarded><message/></forwarded></privilege>`; nil unless there is exactly one.
 local function forwarded_message(privilege, session)
 	local forwarded = privilege.tags[1]
 	if not forwarded or #privilege.tags ~= 1 or forwarded.name ~= "forwarded" or forwarded.attr.xmlns ~= xmlns_forward then
@@ -2217,7 +2216,7 @@ local function forwarded_message(privilege, session)
 	end
 	local message
 	for _, child in ipairs(forwarded.tags) do
-		-- Beside it there may be a <delay/> (XEP-0297, 3.1).
+		-- There may be a <delay/> beside it (XEP-0297, 3.1).
 		if child.name == "message" then
 			if message or not is_client_stanza(child, "message", session) then
 				return nil
@@ -2228,18 +2227,18 @@ local function forwarded_message(privilege, session)
 	return message
 end
 
---- Makes the handler of messages to the host that carry one to send (XEP-0356, section 5).
+--- Makes the handler of privileged messages: messages to the host that carry another one to be sent (XEP-0356, section 5).
 local function create_message(service)
 	local host = service.host
 	local acting = service.acting
 	local refuse = service.refusing.refuse
 
-	--- What the server answers the sender's client: a bare JID gets no such errors.
+	--- Drops what the server answers the sender: an error that a client would get does not go to a bare JID.
 	local function discard()
 		return true
 	end
 
-	--- Sends a message, as if a client of its sender had; false where that failed.
+	--- Sends a message in a user's name, or in the host's where `username` is nil. Returns false if that failed.
 	local function send(message, username)
 		if username == nil then
 			return acting.send_as_host(message)
@@ -2247,7 +2246,7 @@ local function create_message(service)
 		return acting.send_as(username, message, discard)
 	end
 
-	--- The first `<privilege/>` in a namespace that is served, and how many there are.
+	--- The first `<privilege/>` in a namespace that the module serves, and the number of them.
 	local function privilege_of(stanza)
 		local privilege
 		local found = 0
@@ -2321,7 +2320,7 @@ end
 
 local now = precise_time or os.time
 
---- The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3).
+--- The start of the answer to a privileged iq, up to the children of the forwarded iq (XEP-0356, 6.3).
 local function answer_start(query, answer_type)
 	local outer = query.outer
 	return "<iq type='result'"
@@ -2336,23 +2335,23 @@ local function answer_start(query, answer_type)
 		.. ">"
 end
 
---- Keeps the iqs that are under way.
+--- Keeps the iqs that wait for their answers.
 --
--- @param expired is called with each that got no answer in time
+-- @param expired is called with each iq that gets no answer in time
 local function create_pending(add_timer, expired)
-	--- Seconds between two looks at whether answers are overdue.
+	--- Seconds between two looks for overdue answers.
 	local sweep_interval = 1
-	--- How many are given up in one go, and the seconds before the next ones: the server has others to serve, too.
+	--- How many are given up in one go, and the seconds until the next ones: the server has others to serve, too.
 	local max_given_up = 500
 	local sweep_pause = 0.01
 
 	local queries = {}
-	--- When to give up, as now() has it, by id.
+	--- When to give up, by id, as `now` returns it.
 	local deadlines = {}
 	local counts = {}
 	local timer_runs = false
 
-	--- How many are under way for an entity.
+	--- How many iqs of an entity wait.
 	local function count(entity)
 		return counts[entity] or 0
 	end
@@ -2364,7 +2363,7 @@ local function create_pending(add_timer, expired)
 		counts[query.entity] = left > 0 and left or nil
 	end
 
-	--- Gives up those that had to be answered by a time, at most so many; returns whether there may be more.
+	--- Gives up the iqs whose deadline is not after a time, at most `most` of them. Returns whether there may be more.
 	local function give_up_until(time, most)
 		local found = 0
 		for id, deadline in pairs(deadlines) do
@@ -2389,7 +2388,7 @@ local function create_pending(add_timer, expired)
 		return timer_runs and sweep_interval or nil
 	end
 
-	--- Adds one that is given up after `timeout` seconds, or up to a second later.
+	--- Adds an iq, which is given up after `timeout` seconds or up to a second later.
 	local function add(query, timeout)
 		queries[query.id] = query
 		deadlines[query.id] = now() + timeout
@@ -2400,7 +2399,7 @@ local function create_pending(add_timer, expired)
 		end
 	end
 
-	--- Takes out the one that `answerer` answers to `user`; nil where there is none.
+	--- Takes out the iq of that id which was sent from `user` to `answerer`; nil if there is none.
 	local function take(id, user, answerer)
 		local query = id ~= nil and queries[id] or nil
 		if not query or query.user ~= user or query.asked ~= answerer then
@@ -2410,7 +2409,7 @@ local function create_pending(add_timer, expired)
 		return query
 	end
 
-	--- Forgets those of a stream.
+	--- Forgets the iqs of a stream.
 	local function forget(session)
 		for _, query in pairs(queries) do
 			if query.session == session then
@@ -2419,7 +2418,7 @@ local function create_pending(add_timer, expired)
 		end
 	end
 
-	--- Gives up all.
+	--- Gives up all iqs.
 	local function give_up()
 		give_up_until(math.huge, math.huge)
 	end
@@ -2429,7 +2428,7 @@ end
 
 -- ==== src/iq/iq.ts ====
 
---- The inner iq of a privileged one, or why it is refused.
+--- The iq inside of a privileged iq; or nil and why it is refused.
 local function encapsulated_iq(stanza, session)
 	local wrapper = stanza.tags[1]
 	local iq = wrapper.tags[1]
@@ -2449,17 +2448,17 @@ local function encapsulated_iq(stanza, session)
 	return iq, nil
 end
 
---- Makes the handlers of iqs in users' names (XEP-0356, section 6).
+--- Makes the handlers of privileged iqs, which are sent in users' names (XEP-0356, section 6).
 --
--- `service.is_listed` tells whether any host of this server lists who authenticated on a stream. `service.settle` is called
--- with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
+-- `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as. `service.settle`
+-- is called before an iq is sent in a user's name: roster changes that wait are saved then.
 local function create_iq(service)
-	--- How many iqs may be under way for one entity.
+	--- How many iqs of one entity may wait for their answers.
 	local max_pending = 10000
 
 	local refuse = service.refusing.refuse
 
-	--- Tells an entity that there was no answer.
+	--- Answers an entity that its iq got no answer in time.
 	local function expired(query)
 		if authenticated_jid(query.session) ~= nil then
 			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked))
@@ -2468,11 +2467,11 @@ local function create_iq(service)
 
 	local pending = create_pending(service.add_timer, expired)
 
-	-- The ids are not secret: what makes an answer genuine is where it comes from.
+	-- The ids need not be secret: an answer also has to come from the JID that the iq was sent to.
 	local id_prefix = uuid.generate() .. "-"
 	local id_count = 0
 
-	--- Passes an answer on to the entity that it is for (XEP-0356, 6.3); false where it is for none.
+	--- Passes an answer on to the entity that waits for it (XEP-0356, 6.3). Returns false if none does.
 	local function deliver(answer, user)
 		local query = pending.take(answer.attr.id, user, answer.attr.from or user)
 		if not query then
@@ -2486,7 +2485,7 @@ local function create_iq(service)
 		local username = jid.split(user)
 		local refusal = service.authorization.iq_refusal(entity, username, query.outer.type, query.namespace)
 		if refusal and account_exists(username, service.host) then
-			-- It was taken away meanwhile. Where the account is, that is what was asked for.
+			-- The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
 			return refuse(entity, session, st.iq(query.outer), refusal)
 		end
 		local reply = { answer_start(query, answer.attr.type) }
@@ -2506,7 +2505,7 @@ local function create_iq(service)
 		return stanza.attr.type == "result" or stanza.attr.type == "error"
 	end
 
-	--- Takes what handlers in the server answer to the user.
+	--- Takes the answers of handlers in this server, which go to the session that acts for the user.
 	local function answered_by_server(answer)
 		local stanza = answer
 		return type(answer) == "table" and is_answer(stanza) and stanza.attr.to ~= nil and deliver(stanza, stanza.attr.to)
@@ -2574,7 +2573,7 @@ local function create_iq(service)
 		return payload ~= nil and payload.name == "privileged_iq" and payload.attr.xmlns == xmlns_privilege and not is_answer(stanza)
 	end
 
-	--- Handles such iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`.
+	--- Handles privileged iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`: they are refused.
 	local function to_host(event)
 		local entity = service.entities.of(event.origin)
 		if not entity then
@@ -2583,8 +2582,8 @@ local function create_iq(service)
 		return refuse(entity, event.origin, event.stanza, refusals.iq_not_a_user)
 	end
 
-	--- Handles `iq/full`: no client understands such an iq, and one of an entity is not let through. Those of
-	-- others go to the client, as all that one user sends another.
+	--- Handles `iq/full`: an entity's privileged iq to a client is refused, since no client understands it. Such an iq of
+	-- anybody else goes to the client like every other stanza.
 	local function to_client(event)
 		if not is_privileged_iq(event.stanza) or not service.is_listed(event.origin) then
 			return nil
@@ -2592,13 +2591,13 @@ local function create_iq(service)
 		return to_host(event)
 	end
 
-	--- Handles `iq/bare`, of which it takes the answers to what was sent.
+	--- Handles `iq/bare`: takes the answers to the iqs that were sent in users' names.
 	local function take_answer(event)
 		local stanza = event.stanza
 		if not is_answer(stanza) then
 			return nil
 		end
-		-- What a client sends to its own account has no 'to' here.
+		-- Where a client answers its own account, the stanza has no 'to' here.
 		local user = stanza.attr.to or event.origin.username .. "@" .. event.origin.host
 		return deliver(stanza, user) or nil
 	end
@@ -2608,9 +2607,9 @@ local function create_iq(service)
 		to_host = to_host,
 		to_client = to_client,
 		answer = take_answer,
-		--- Forgets what is under way for a stream.
+		--- Forgets the iqs of a stream.
 		forget = pending.forget,
-		--- Gives up all that is under way.
+		--- Gives up all iqs.
 		give_up = pending.give_up,
 	}
 end
@@ -6509,15 +6508,15 @@ local function serve_host()
 	end
 
 	local entities = create_entities()
-	-- The entities of all hosts that serve some.
+	-- The entities of each host that has the module, by host.
 	local everywhere = module:shared("/*/privilege/entities")
 	everywhere[host] = entities
-	-- What the console needs of them.
+	-- The parts of each of these hosts that the console needs, by host.
 	local served_hosts = module:shared("/*/privilege/served_hosts")
-	-- Those that hear of roster changes, by host.
+	-- The listeners for roster changes, by host.
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
-	--- Whether any host of this server lists who authenticated on a stream.
+	--- Whether any host of this server lists the JID that a stream authenticated as.
 	local function is_listed(session)
 		for _, others in pairs(everywhere) do
 			if others.of(session) then
@@ -6605,7 +6604,7 @@ local function serve_host()
 	add_shell_commands(module, served_hosts)
 	local adoption = create_adoption({ host = host, log = log, add_timer = add_timer, entities = entities, opting = opting })
 
-	--- What `prosodyctl shell` shows of the module.
+	--- Sets the status that `prosodyctl shell module list` shows.
 	local function update_status()
 		if not module.set_status then
 			return
@@ -6637,7 +6636,7 @@ local function serve_host()
 
 	local sessions = create_sessions({ api = module, entities = entities, arrived = arrived, unavailable = unavailable, gone = gone })
 
-	--- Reads the configuration and makes it so.
+	--- Reads the configuration and puts it into effect.
 	local function configure()
 		read_options()
 		local configuration = read_configuration(module:get_option("privileged_entities"), jid.prep, host)
@@ -6649,7 +6648,7 @@ local function serve_host()
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()))
 		end
 		if not since_0_10 then
-			-- Roster changes cannot be heard of.
+			-- COMPAT: Prosody 0.9 does not tell of roster changes.
 			for _, permissions in pairs(configuration.grants) do
 				permissions.push = false
 			end
@@ -6670,7 +6669,7 @@ local function serve_host()
 		return nil
 	end
 
-	--- Counts the user of a deleted account no more, and tells of the roster, which goes without being saved once more. Before mod_roster and the end of the user's sessions.
+	--- Handles the end of an account before mod_roster does: its roster goes without being saved, so its items are told of here.
 	local function account_deleted(event)
 		if event.host == host then
 			covered_count.forget(event.username)
@@ -6681,7 +6680,7 @@ local function serve_host()
 		return nil
 	end
 
-	--- Sees to it that the next account of a name gets nothing of the one before.
+	--- Sees to it that a new account gets nothing of an earlier one of the same name.
 	local function account_changed(event)
 		if event.host == host then
 			forget_account(event.username)
@@ -6691,7 +6690,7 @@ local function serve_host()
 		return nil
 	end
 
-	--- Has a client that logs in get the roster that is stored, and not one that the server kept while the account was deleted from outside.
+	--- Gives a client that logs in the roster from the storage: the server's cache may have that of an account which another process deleted.
 	local function client_logs_in(event)
 		forget_roster(event.session.username, host)
 		return nil
@@ -6707,8 +6706,8 @@ local function serve_host()
 
 	local reload_waits = false
 
-	--- Has the configuration read again in a moment. Prosody up to 0.12 handles the signal to do so in the midst of whatever
-	-- it does: what is sent within may be lost.
+	--- Reads the configuration again in a moment. COMPAT: Prosody up to 0.12 handles SIGHUP in the middle of other work, and
+	-- stanzas that are sent then may be lost.
 	local function config_reloaded()
 		if not reload_waits then
 			reload_waits = true
@@ -6730,7 +6729,7 @@ local function serve_host()
 	roster_listeners[host] = { roster_push, presence }
 	module:hook("store-opened", change_watch.opened)
 	module:hook_global("user-deleted", account_deleted, 301)
-	-- When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
+	-- After all other handlers, which may read something of the account; before a client can ask for the next account of that name.
 	module:hook_global("user-deleted", account_changed, -1000)
 	module:hook("user-registered", account_changed, 1000)
 	module:hook_global("user-role-changed", account_changed)
@@ -6738,12 +6737,12 @@ local function serve_host()
 	-- Messages
 	module:hook("message/host", message, 1)
 	module:hook("message/bare", error_filter.receive, 1)
-	-- Iqs; answers before mod_iq looks at them
+	-- Iqs: answers before mod_iq handles them
 	module:hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request)
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host)
 	module:hook("iq/full", iq.to_client, 1)
 	module:hook("iq/bare", iq.answer, 1)
-	-- Presences, before mod_presence does what it does with them, and ends of presences before mod_blocklist drops them
+	-- Presences: before mod_presence handles them, and ends of presences before mod_blocklist drops them
 	module:hook("presence/bare", presence.broadcast, 1)
 	module:hook("presence/bare", presence.receive_available, 1)
 	module:hook("presence/full", presence.receive_available, 1)

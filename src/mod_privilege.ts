@@ -35,7 +35,7 @@ import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
 import type { ServedHosts } from "./admin/shell";
 
-/** What is kept over a reload of the module; without fields where there was none. */
+/** The state that is kept over a reload of the module. After the reload of another module of this name it has no fields. */
 interface SavedState {
 	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
@@ -50,15 +50,15 @@ function serve_host(): void {
 	};
 
 	const entities = create_entities();
-	// The entities of all hosts that serve some.
+	// The entities of each host that has the module, by host.
 	const everywhere = module.shared<LuaTable<string, Entities>>("/*/privilege/entities");
 	everywhere.set(host, entities);
-	// What the console needs of them.
+	// The parts of each of these hosts that the console needs, by host.
 	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
-	// Those that hear of roster changes, by host.
+	// The listeners for roster changes, by host.
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
-	/** Whether any host of this server lists who authenticated on a stream. */
+	/** Whether any host of this server lists the JID that a stream authenticated as. */
 	function is_listed(session: Session): boolean {
 		for (const [, others] of pairs(everywhere)) {
 			if (others.of(session)) {
@@ -135,7 +135,7 @@ function serve_host(): void {
 	add_shell_commands(module, served_hosts);
 	const adoption = create_adoption({ host, log, add_timer, entities, opting });
 
-	/** What `prosodyctl shell` shows of the module. */
+	/** Sets the status that `prosodyctl shell module list` shows. */
 	function update_status(): void {
 		if (!module.set_status) {
 			return;
@@ -167,7 +167,7 @@ function serve_host(): void {
 
 	const sessions = create_sessions({ api: module, entities, arrived, unavailable, gone });
 
-	/** Reads the configuration and makes it so. */
+	/** Reads the configuration and puts it into effect. */
 	function configure(): Handled {
 		read_options();
 		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep, host);
@@ -179,7 +179,7 @@ function serve_host(): void {
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()));
 		}
 		if (!since_0_10) {
-			// Roster changes cannot be heard of.
+			// COMPAT: Prosody 0.9 does not tell of roster changes.
 			for (const [, permissions] of pairs(configuration.grants)) {
 				permissions.push = false;
 			}
@@ -200,7 +200,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Counts the user of a deleted account no more, and tells of the roster, which goes without being saved once more. Before mod_roster and the end of the user's sessions. */
+	/** Handles the end of an account before mod_roster does: its roster goes without being saved, so its items are told of here. */
 	function account_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
 			covered_count.forget(event.username);
@@ -211,7 +211,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Sees to it that the next account of a name gets nothing of the one before. */
+	/** Sees to it that a new account gets nothing of an earlier one of the same name. */
 	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
 			forget_account(event.username);
@@ -221,7 +221,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Has a client that logs in get the roster that is stored, and not one that the server kept while the account was deleted from outside. */
+	/** Gives a client that logs in the roster from the storage: the server's cache may have that of an account which another process deleted. */
 	function client_logs_in(event: SessionEvent): Handled {
 		forget_roster(event.session.username!, host);
 		return undefined;
@@ -238,8 +238,8 @@ function serve_host(): void {
 	let reload_waits = false;
 
 	/**
-	 * Has the configuration read again in a moment. Prosody up to 0.12 handles the signal to do so in the midst of whatever
-	 * it does: what is sent within may be lost.
+	 * Reads the configuration again in a moment. COMPAT: Prosody up to 0.12 handles SIGHUP in the middle of other work, and
+	 * stanzas that are sent then may be lost.
 	 */
 	function config_reloaded(): Handled {
 		if (!reload_waits) {
@@ -262,7 +262,7 @@ function serve_host(): void {
 	roster_listeners.set(host, [roster_push, presence]);
 	module.hook("store-opened", change_watch.opened);
 	module.hook_global("user-deleted", account_deleted, 301);
-	// When all handlers of that have read what they want to, and before anything can be read of the next account of the name.
+	// After all other handlers, which may read something of the account; before a client can ask for the next account of that name.
 	module.hook_global("user-deleted", account_changed, -1000);
 	module.hook("user-registered", account_changed, 1000);
 	module.hook_global("user-role-changed", account_changed);
@@ -270,12 +270,12 @@ function serve_host(): void {
 	// Messages
 	module.hook("message/host", message, 1);
 	module.hook("message/bare", error_filter.receive, 1);
-	// Iqs; answers before mod_iq looks at them
+	// Iqs: answers before mod_iq handles them
 	module.hook("iq/bare/urn:xmpp:privilege:2:privileged_iq", iq.request);
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host);
 	module.hook("iq/full", iq.to_client, 1);
 	module.hook("iq/bare", iq.answer, 1);
-	// Presences, before mod_presence does what it does with them, and ends of presences before mod_blocklist drops them
+	// Presences: before mod_presence handles them, and ends of presences before mod_blocklist drops them
 	module.hook("presence/bare", presence.broadcast, 1);
 	module.hook("presence/bare", presence.receive_available, 1);
 	module.hook("presence/full", presence.receive_available, 1);

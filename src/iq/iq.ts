@@ -17,7 +17,7 @@ import type { Statistics } from "../entities/statistics";
 import { answer_start, create_pending } from "./pending";
 import type { Query } from "./pending";
 
-/** The inner iq of a privileged one, or why it is refused. */
+/** The iq inside of a privileged iq; or nil and why it is refused. */
 function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stanza, undefined] | [undefined, Refusal]> {
 	const wrapper = stanza.tags[0]!;
 	const iq = wrapper.tags[0];
@@ -58,18 +58,18 @@ interface IqService {
 }
 
 /**
- * Makes the handlers of iqs in users' names (XEP-0356, section 6).
+ * Makes the handlers of privileged iqs, which are sent in users' names (XEP-0356, section 6).
  *
- * `service.is_listed` tells whether any host of this server lists who authenticated on a stream. `service.settle` is called
- * with a user's name before something is sent as that user, for what waits to be done with the account to be done then.
+ * `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as. `service.settle`
+ * is called before an iq is sent in a user's name: roster changes that wait are saved then.
  */
 export function create_iq(service: IqService) {
-	/** How many iqs may be under way for one entity. */
+	/** How many iqs of one entity may wait for their answers. */
 	const max_pending = 10000;
 
 	const refuse = service.refusing.refuse;
 
-	/** Tells an entity that there was no answer. */
+	/** Answers an entity that its iq got no answer in time. */
 	function expired(query: Query): void {
 		if (authenticated_jid(query.session) !== undefined) {
 			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked));
@@ -78,11 +78,11 @@ export function create_iq(service: IqService) {
 
 	const pending = create_pending(service.add_timer, expired);
 
-	// The ids are not secret: what makes an answer genuine is where it comes from.
+	// The ids need not be secret: an answer also has to come from the JID that the iq was sent to.
 	const id_prefix = uuid.generate() + "-";
 	let id_count = 0;
 
-	/** Passes an answer on to the entity that it is for (XEP-0356, 6.3); false where it is for none. */
+	/** Passes an answer on to the entity that waits for it (XEP-0356, 6.3). Returns false if none does. */
 	function deliver(answer: Stanza, user: string): boolean {
 		const query = pending.take(answer.attr.id, user, answer.attr.from ?? user);
 		if (!query) {
@@ -96,7 +96,7 @@ export function create_iq(service: IqService) {
 		const [username] = jid.split(user);
 		const refusal = service.authorization.iq_refusal(entity, username!, query.outer.type!, query.namespace);
 		if (refusal && account_exists(username!, service.host)) {
-			// It was taken away meanwhile. Where the account is, that is what was asked for.
+			// The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
 			return refuse(entity, session, st.iq(query.outer), refusal);
 		}
 		const reply: string[] = [answer_start(query, answer.attr.type)];
@@ -116,7 +116,7 @@ export function create_iq(service: IqService) {
 		return stanza.attr.type === "result" || stanza.attr.type === "error";
 	}
 
-	/** Takes what handlers in the server answer to the user. */
+	/** Takes the answers of handlers in this server, which go to the session that acts for the user. */
 	function answered_by_server(answer: Stanza | string): boolean {
 		const stanza = answer as Stanza;
 		return type(answer) === "table" && is_answer(stanza) && stanza.attr.to !== undefined && deliver(stanza, stanza.attr.to);
@@ -187,7 +187,7 @@ export function create_iq(service: IqService) {
 		return payload !== undefined && payload.name === "privileged_iq" && payload.attr.xmlns === xmlns_privilege && !is_answer(stanza);
 	}
 
-	/** Handles such iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`. */
+	/** Handles privileged iqs to the host, `iq/host/urn:xmpp:privilege:2:privileged_iq`: they are refused. */
 	function to_host(event: StanzaEvent): Handled {
 		const entity = service.entities.of(event.origin);
 		if (!entity) {
@@ -197,8 +197,8 @@ export function create_iq(service: IqService) {
 	}
 
 	/**
-	 * Handles `iq/full`: no client understands such an iq, and one of an entity is not let through. Those of
-	 * others go to the client, as all that one user sends another.
+	 * Handles `iq/full`: an entity's privileged iq to a client is refused, since no client understands it. Such an iq of
+	 * anybody else goes to the client like every other stanza.
 	 */
 	function to_client(event: StanzaEvent): Handled {
 		if (!is_privileged_iq(event.stanza) || !service.is_listed(event.origin)) {
@@ -207,13 +207,13 @@ export function create_iq(service: IqService) {
 		return to_host(event);
 	}
 
-	/** Handles `iq/bare`, of which it takes the answers to what was sent. */
+	/** Handles `iq/bare`: takes the answers to the iqs that were sent in users' names. */
 	function take_answer(event: StanzaEvent): Handled {
 		const stanza = event.stanza;
 		if (!is_answer(stanza)) {
 			return undefined;
 		}
-		// What a client sends to its own account has no 'to' here.
+		// Where a client answers its own account, the stanza has no 'to' here.
 		const user = stanza.attr.to ?? event.origin.username! + "@" + event.origin.host;
 		return deliver(stanza, user) || undefined;
 	}
@@ -223,9 +223,9 @@ export function create_iq(service: IqService) {
 		to_host: to_host,
 		to_client: to_client,
 		answer: take_answer,
-		/** Forgets what is under way for a stream. */
+		/** Forgets the iqs of a stream. */
 		forget: pending.forget,
-		/** Gives up all that is under way. */
+		/** Gives up all iqs. */
 		give_up: pending.give_up,
 	};
 }

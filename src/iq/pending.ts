@@ -5,26 +5,26 @@ import type { Entity } from "../entities/entities";
 
 const now = precise_time ?? os.time;
 
-/** An iq that was sent for an entity and has no answer yet. */
+/** An iq that was sent for an entity and waits for its answer. */
 export interface Query {
-	/** The id that it was sent with. */
+	/** The id with which it was sent. */
 	id: string;
-	/** The id that the entity gave it. */
+	/** The id that the entity gave the inner iq. */
 	inner_id: string;
-	/** The user in whose name it was sent, a bare JID. */
+	/** The bare JID of the user in whose name it was sent. */
 	user: string;
-	/** Whom it was sent to, the only one who may answer. */
+	/** The JID to which it was sent. Only an answer from there counts. */
 	asked: string;
 	entity: Entity;
-	/** The stream that the answer goes down. */
+	/** The entity's stream, to which the answer goes. */
 	session: Session;
-	/** Type, id and addresses of the entity's iq. */
+	/** Type, id and addresses of the entity's privileged iq. */
 	outer: Attributes;
-	/** The namespace of what was asked. */
+	/** The namespace of the inner iq's payload. */
 	namespace: string;
 }
 
-/** The start of the answer to an entity's iq, up to the forwarded one's children (XEP-0356, 6.3). */
+/** The start of the answer to a privileged iq, up to the children of the forwarded iq (XEP-0356, 6.3). */
 export function answer_start(query: Query, answer_type: string | undefined): string {
 	const outer = query.outer;
 	return (
@@ -42,24 +42,24 @@ export function answer_start(query: Query, answer_type: string | undefined): str
 }
 
 /**
- * Keeps the iqs that are under way.
+ * Keeps the iqs that wait for their answers.
  *
- * @param expired is called with each that got no answer in time
+ * @param expired is called with each iq that gets no answer in time
  */
 export function create_pending(add_timer: AddTimer, expired: (this: void, query: Query) => void) {
-	/** Seconds between two looks at whether answers are overdue. */
+	/** Seconds between two looks for overdue answers. */
 	const sweep_interval = 1;
-	/** How many are given up in one go, and the seconds before the next ones: the server has others to serve, too. */
+	/** How many are given up in one go, and the seconds until the next ones: the server has others to serve, too. */
 	const max_given_up = 500;
 	const sweep_pause = 0.01;
 
 	const queries = new LuaTable<string, Query>();
-	/** When to give up, as now() has it, by id. */
+	/** When to give up, by id, as `now` returns it. */
 	const deadlines = new LuaTable<string, number>();
 	const counts = new LuaTable<Entity, number>();
 	let timer_runs = false;
 
-	/** How many are under way for an entity. */
+	/** How many iqs of an entity wait. */
 	function count(entity: Entity): number {
 		return counts.get(entity) ?? 0;
 	}
@@ -71,7 +71,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		counts.set(query.entity, left > 0 ? left : (undefined as never));
 	}
 
-	/** Gives up those that had to be answered by a time, at most so many; returns whether there may be more. */
+	/** Gives up the iqs whose deadline is not after a time, at most `most` of them. Returns whether there may be more. */
 	function give_up_until(time: number, most: number): boolean {
 		let found = 0;
 		for (const [id, deadline] of pairs(deadlines)) {
@@ -96,7 +96,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		return timer_runs ? sweep_interval : undefined;
 	}
 
-	/** Adds one that is given up after `timeout` seconds, or up to a second later. */
+	/** Adds an iq, which is given up after `timeout` seconds or up to a second later. */
 	function add(query: Query, timeout: number): void {
 		queries.set(query.id, query);
 		deadlines.set(query.id, now() + timeout);
@@ -107,7 +107,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		}
 	}
 
-	/** Takes out the one that `answerer` answers to `user`; nil where there is none. */
+	/** Takes out the iq of that id which was sent from `user` to `answerer`; nil if there is none. */
 	function take(id: string | undefined, user: string, answerer: string): Query | undefined {
 		const query = id !== undefined ? (queries.get(id) as Query | undefined) : undefined;
 		if (!query || query.user !== user || query.asked !== answerer) {
@@ -117,7 +117,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		return query;
 	}
 
-	/** Forgets those of a stream. */
+	/** Forgets the iqs of a stream. */
 	function forget(session: Session): void {
 		for (const [, query] of pairs(queries)) {
 			if (query.session === session) {
@@ -126,7 +126,7 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		}
 	}
 
-	/** Gives up all. */
+	/** Gives up all iqs. */
 	function give_up(): void {
 		give_up_until(math.huge, math.huge);
 	}

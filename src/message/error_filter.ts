@@ -1,21 +1,20 @@
 import { create_recent } from "../prosody/recent";
 
 /**
- * Keeps bounces of messages that were sent in users' names from the users' clients.
+ * Keeps the users' clients from seeing bounces of messages that entities sent in the users' names.
  *
- * Such a bounce comes to the sender's bare JID, as no client of theirs sent the message, and
- * some modules tell clients of it (mod_carbons copies errors). It is told by the user: errors that come
- * to the bare JID of one who sent nothing this way go where they always went, which is nowhere
- * but for such modules, since the server discards them.
+ * Such a bounce comes to the user's bare JID. The server discards errors there, but some modules show them to
+ * clients before (mod_carbons copies them). Only errors for users in whose names an entity sent something lately are
+ * dropped; all others go their usual way.
  */
 export function create_error_filter() {
-	/** Seconds for which a user counts as a sender at least. */
+	/** Seconds for which a user counts as a sender, at least. */
 	const bounce_span = 300;
 
-	// Bare JIDs. There are no more of them than accounts: none is left out.
+	// By bare JID. There are no more of them than accounts, so their number needs no limit.
 	const senders = create_recent<true>(bounce_span, math.huge);
 
-	/** Notes that a message was sent as a user, a bare JID. */
+	/** Notes that a message was sent in a user's name. Takes a bare JID. */
 	function sent(user: string): void {
 		senders.set(user, true);
 	}

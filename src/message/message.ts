@@ -11,7 +11,7 @@ import type { Refusing } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
 import type { ErrorFilter } from "./error_filter";
 
-/** The message in `<privilege><forwarded><message/></forwarded></privilege>`, nil unless there is exactly one. */
+/** The message in `<privilege><forwarded><message/></forwarded></privilege>`; nil unless there is exactly one. */
 function forwarded_message(privilege: Stanza, session: Session): Stanza | undefined {
 	const forwarded = privilege.tags[0];
 	if (!forwarded || privilege.tags.length !== 1 || forwarded.name !== "forwarded" || forwarded.attr.xmlns !== xmlns_forward) {
@@ -19,7 +19,7 @@ function forwarded_message(privilege: Stanza, session: Session): Stanza | undefi
 	}
 	let message: Stanza | undefined;
 	for (const [, child] of ipairs(forwarded.tags)) {
-		// Beside it there may be a <delay/> (XEP-0297, 3.1).
+		// There may be a <delay/> beside it (XEP-0297, 3.1).
 		if (child.name === "message") {
 			if (message || !is_client_stanza(child, "message", session)) {
 				return undefined;
@@ -42,18 +42,18 @@ interface MessageService {
 	error_filter: ErrorFilter;
 }
 
-/** Makes the handler of messages to the host that carry one to send (XEP-0356, section 5). */
+/** Makes the handler of privileged messages: messages to the host that carry another one to be sent (XEP-0356, section 5). */
 export function create_message(service: MessageService) {
 	const host = service.host;
 	const acting = service.acting;
 	const refuse = service.refusing.refuse;
 
-	/** What the server answers the sender's client: a bare JID gets no such errors. */
+	/** Drops what the server answers the sender: an error that a client would get does not go to a bare JID. */
 	function discard(): boolean {
 		return true;
 	}
 
-	/** Sends a message, as if a client of its sender had; false where that failed. */
+	/** Sends a message in a user's name, or in the host's where `username` is nil. Returns false if that failed. */
 	function send(message: Stanza, username: string | undefined): boolean {
 		if (username === undefined) {
 			return acting.send_as_host(message);
@@ -61,7 +61,7 @@ export function create_message(service: MessageService) {
 		return acting.send_as(username, message, discard);
 	}
 
-	/** The first `<privilege/>` in a namespace that is served, and how many there are. */
+	/** The first `<privilege/>` in a namespace that the module serves, and the number of them. */
 	function privilege_of(stanza: Stanza): LuaMultiReturn<[Stanza | undefined, number]> {
 		let privilege: Stanza | undefined;
 		let found = 0;

@@ -2,15 +2,15 @@ import * as rostermanager from "core.rostermanager";
 import { forget_roster, user_role } from "./accounts";
 import { protect } from "./protect";
 
-/** Takes what the server answers a session. */
+/** Takes the server's answers to a session. */
 type Send = (this: void, stanza: Stanza | string) => boolean;
 
-/** Sends stanzas as clients of the host's users do. */
+/** Sends stanzas in the name of users of a host, as clients of theirs would. */
 export function create_act_as(host: string, log: Log) {
 	const when_sent = "while a stanza was sent as %s";
 
 	const metatable = {
-		// Few handlers look at the roster, and an offline user's has to be loaded.
+		// Few handlers look at the roster, and an offline user's roster has to be loaded for that.
 		__index: (session: Session, key: string) => {
 			if (key !== "roster") {
 				return undefined;
@@ -20,16 +20,16 @@ export function create_act_as(host: string, log: Log) {
 		},
 	};
 
-	/** Ends such a session, of which nothing has to be told to anybody. */
+	/** Ends such a session. Nobody has to be told. */
 	function close(): void {
 		// There is no connection.
 	}
 
 	/**
-	 * Makes a session that acts for a user; what the server answers it goes to `send`.
+	 * Makes a session that acts for a user. The server's answers go to `send`.
 	 *
-	 * It carries what handlers of stanzas read of a client's session. It is not
-	 * among the server's sessions, and so never an entity itself.
+	 * It has the fields that handlers of stanzas read from a client's session. It is not one of the server's sessions, so it
+	 * can never be an entity itself.
 	 */
 	function act_as(username: string, send: Send): Session {
 		return setmetatable(
@@ -47,7 +47,7 @@ export function create_act_as(host: string, log: Log) {
 		);
 	}
 
-	// What `put_online` has added and `take_offline` has not removed, by the table of clients, of which there are none.
+	// The entries that `put_online` added and `take_offline` has not removed yet, by their (empty) tables of clients.
 	const entries = new LuaTable<object, { session: Session; user: User }>();
 
 	const user_metatable = {
@@ -58,7 +58,7 @@ export function create_act_as(host: string, log: Log) {
 	};
 
 	const clients_metatable = {
-		// Where the user logs in meanwhile, the entry is that of a user who is online.
+		// If the user logs in meanwhile, the server goes on with the entry.
 		__newindex: (clients: LuaTable<string, Session>, resource: string, client: Session) => {
 			rawset(clients as never, resource, client as never);
 			const entry = entries.get(clients) as { session: Session; user: User } | undefined;
@@ -69,7 +69,7 @@ export function create_act_as(host: string, log: Log) {
 		},
 	};
 
-	/** Adds an entry without clients for a user who is not online. */
+	/** Adds an entry without clients for an offline user to the host's sessions. */
 	function put_online(session: Session): User {
 		const clients = setmetatable(new LuaTable<string, Session>(), clients_metatable as never);
 		const user: User = setmetatable({ sessions: clients }, user_metatable as never);
@@ -78,7 +78,7 @@ export function create_act_as(host: string, log: Log) {
 		return user;
 	}
 
-	/** Removes that entry again, unless the user has come meanwhile. */
+	/** Removes that entry again, unless the user has logged in meanwhile. */
 	function take_offline(username: string, user: User): void {
 		entries.delete(user.sessions);
 		const owner = prosody.hosts.get(host) as Host | undefined;
@@ -92,14 +92,14 @@ export function create_act_as(host: string, log: Log) {
 	}
 
 	/**
-	 * Sends a stanza as a client of a user does, whether the user is online or not.
+	 * Sends a stanza in a user's name, whether the user is online or not.
 	 *
-	 * Handlers of what clients send look up the clients of the sender without asking whether there are any
-	 * (mod_blocklist), and find the roster there (save_roster): while it is handled, a user who is offline has an entry without
-	 * clients. Afterwards nothing of that user is left in memory, not the roster either.
+	 * Handlers of clients' stanzas expect the sender in the host's sessions (mod_blocklist), with the roster (save_roster). So an
+	 * offline user has an entry without clients there while the stanza is handled. Afterwards nothing of the user stays in
+	 * memory, nor does the roster.
 	 *
-	 * @param send takes what the server answers; it may be called later, too
-	 * @returns false where a handler of another module raised an error
+	 * @param send takes the server's answers; it may be called later, too
+	 * @returns false if a handler of another module raised an error
 	 */
 	function send_as(username: string, stanza: Stanza, send: Send): boolean {
 		const session = act_as(username, send);
@@ -107,7 +107,7 @@ export function create_act_as(host: string, log: Log) {
 		const user = is_online ? undefined : put_online(session);
 		const done = protect(log, when_sent, session.full_jid!, () => {
 			prosody.core_post_stanza(session, stanza, true);
-			// Its end: mod_register answers the removal of an account in a `close` of its own.
+			// mod_register puts a `close` of its own into the session, in which it answers the removal of the account.
 			session.close!();
 			return true;
 		});
@@ -118,7 +118,7 @@ export function create_act_as(host: string, log: Log) {
 		return done === true;
 	}
 
-	/** Sends a stanza as the host; false where a handler of another module raised an error. */
+	/** Sends a stanza in the host's name. Returns false if a handler of another module raised an error. */
 	function send_as_host(stanza: Stanza): boolean {
 		return (
 			protect(log, when_sent, host, () => {
