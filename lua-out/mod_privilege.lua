@@ -3435,20 +3435,20 @@ end
 
 -- ==== src/presence/presence_form.ts ====
 
---- What of a form goes out: XML text from the end of the start tag's 'from' on.
+--- The part of a form that is sent: XML text behind `<presence to='…' from='…'`.
 local function presence_of(form)
 	return string.sub(form, (string.find(form, "[ >]")))
 end
 
---- Writes presences in the form in which they are remembered: as XML text without the addresses, the id and the time.
+--- Writes presences in the form in which they are remembered: as XML text without addresses, id and time.
 local function create_presence_forms()
-	--- Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need.
+	--- The length in bytes from which a presence is remembered in short. With its tables, a contact needs less than a kibibyte.
 	local max_length = 500
 
-	-- The presence that was written last: a server sends each of a contact's viewers the same one.
+	-- The presence that was written last. A contact's server sends the same one to each of its viewers.
 	local last
 
-	--- Whether the attributes of an element are among those of another.
+	--- Whether another element has all attributes of an element.
 	local function has_attributes_of(element, other)
 		for name, value in pairs(other.attr) do
 			if element.attr[name] ~= value then
@@ -3476,7 +3476,7 @@ local function create_presence_forms()
 		return b[count + 1] == nil
 	end
 
-	--- The form of a presence, however long; and of that the part that tells how available the contact is.
+	--- A presence's form at full length, and its children that stay when it is shortened.
 	local function write(stanza)
 		local lang = stanza.attr["xml:lang"]
 		local parts = { lang ~= nil and " xml:lang='" .. st.xml_escape(lang) .. "'>" or ">" }
@@ -3495,18 +3495,18 @@ local function create_presence_forms()
 		return table.concat(parts), essence
 	end
 
-	--- Shortens a form; its hash tells whether it is the same again.
+	--- A shortened form. The hash of the whole one tells whether the same presence comes again.
 	local function shorten(whole, essence)
 		return hashes.sha1(whole, true) .. ">" .. essence .. "</presence>"
 	end
 
-	--- The form of a presence, shortened.
+	--- The shortened form of a presence.
 	local function short_form(stanza)
 		local whole, essence = write(stanza)
 		return shorten(whole, essence)
 	end
 
-	--- The form of a presence, shortened if it is long.
+	--- The form of a presence, which is shortened if it is long.
 	local function form(stanza)
 		if not last or last.stanza.attr["xml:lang"] ~= stanza.attr["xml:lang"] or not has_children_of(last.stanza, stanza) then
 			local whole, essence = write(stanza)
@@ -3520,13 +3520,13 @@ end
 
 -- ==== src/presence/contact_cache.ts ====
 
---- What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources.
+--- How much is remembered of one contact, in bytes: a contact with a server of its own can make up any number of resources.
 local max_kept = 10000
 
---- About what a resource needs beside its texts, in bytes.
+--- How much memory a resource needs beside its texts, in bytes, roughly.
 local resource_cost = 300
 
---- Whether a user sees a presence.
+--- Whether a user sees a resource.
 local function is_seen_by(remembered, username)
 	local users = remembered.seen_by
 	if type(users) == "string" then
@@ -3540,21 +3540,22 @@ local function is_at(contact, domain)
 	return contact == domain or string.sub(contact, -(#domain + 1)) == "@" .. domain
 end
 
---- Remembers which presences of contacts the users see, for entities that connect later.
+--- Remembers the presences of contacts that users of the host see, for entities that connect later. A user who sees a contact
+-- is a viewer of it; a resource is forgotten when its last viewer is gone.
 --
--- Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
+-- Contacts are given by their bare JIDs, users by their names.
 local function create_contact_cache()
 	local forms = create_presence_forms()
 	local contacts = {}
-	-- The contacts that users see, by user.
+	-- The contacts that each user sees, by user.
 	local users = {}
-	-- Those of the contacts who have more resources than are remembered.
+	-- The contacts that have more resources than are remembered.
 	local crowded = {}
 
-	--- What a user got who missed two newer ones, which went to others: of a contact that sends each user another, not all are kept.
+	--- Stands for a presence that is not kept because two newer ones went to other viewers: a contact may send each viewer another one.
 	local lost_form = "?></presence>"
 
-	--- What a user got last of a presence that the user sees, in the form that `presence_of` takes; nil where the user does not see it.
+	--- The presence of a resource that a user got last, in the form that `presence_of` takes; nil if the user does not see it.
 	local function form_seen_by(remembered, username)
 		local viewers = remembered.seen_by
 		if type(viewers) == "string" then
@@ -3564,7 +3565,7 @@ local function create_contact_cache()
 		return form and form.text
 	end
 
-	--- Notes what a user got last; who saw it before keeps what they got.
+	--- Notes the presence that a user got last. Other viewers keep what they got.
 	local function set_form(remembered, username, text)
 		local viewers = remembered.seen_by
 		if viewers ~= username then
@@ -3593,12 +3594,12 @@ local function create_contact_cache()
 		remembered.form = text
 	end
 
-	--- The presences of a contact by resource, nil where there are none.
+	--- The resources of a contact; nil if there are none.
 	local function of(contact)
 		return contacts[contact]
 	end
 
-	--- What a user got last of a contact's resource, in the form that `presence_of` takes; nil where the user does not see it.
+	--- The presence of a contact's resource that a user got last, in the form that `presence_of` takes; nil if the user does not see it.
 	local function form_of(contact, resource, username)
 		local resources = of(contact)
 		local remembered = resources and resources[resource]
@@ -3623,7 +3624,7 @@ local function create_contact_cache()
 		users[username] = seen
 	end
 
-	--- Bytes that a contact's resources need, about.
+	--- How much memory the resources of a contact need, in bytes, roughly.
 	local function kept_bytes(resources)
 		local bytes = 0
 		for resource, remembered in pairs(resources) do
@@ -3632,8 +3633,8 @@ local function create_contact_cache()
 		return bytes
 	end
 
-	--- Notes that a user sees an available presence.
-	-- @returns false where it says nothing new of the contact
+	--- Notes an available presence that a user got.
+	-- @returns false if it is the one that came last, to whichever viewer
 	local function available(contact, resource, username, stanza)
 		local resources = of(contact) or {}
 		local before = resources[resource]
@@ -3666,7 +3667,7 @@ local function create_contact_cache()
 		return true
 	end
 
-	--- Takes a contact off what a user sees, if the user does not see any resource of it.
+	--- Takes a contact off a user's list if the user does not see any resource of it.
 	local function unlist(contact, username)
 		local seen = users[username]
 		if not seen then
@@ -3683,7 +3684,7 @@ local function create_contact_cache()
 		end
 	end
 
-	--- Forgets a resource that nobody sees any more.
+	--- Forgets a resource of a contact.
 	local function drop(contact, resources, resource)
 		local names = resources[resource].seen_by
 		resources[resource] = nil
@@ -3700,7 +3701,7 @@ local function create_contact_cache()
 		end
 	end
 
-	--- Notes that a user does not see a presence any more; whether anybody still does.
+	--- Takes a user off the viewers of a resource. Returns whether there are others.
 	local function hide(remembered, username)
 		local names = remembered.seen_by
 		if type(names) == "string" then
@@ -3710,8 +3711,8 @@ local function create_contact_cache()
 		return next(names) ~= nil
 	end
 
-	--- Goes through resources of a contact, one or all where `resource` is nil, and forgets those for which `is_over` says so.
-	-- @returns those that are forgotten
+	--- Forgets one resource of a contact, or all where `resource` is nil, if `is_over` returns true for it.
+	-- @returns the resources that are forgotten
 	local function end_some(contact, resource, is_over)
 		local ended = {}
 		local resources = of(contact)
@@ -3727,8 +3728,8 @@ local function create_contact_cache()
 		return ended
 	end
 
-	--- Notes that a user does not see a resource of a contact any more, or none where it is nil.
-	-- @returns the resources that nobody sees now
+	--- Notes that a user does not see a resource of a contact any more, or does not see any where it is nil.
+	-- @returns the resources that nobody sees any more
 	local function unseen(contact, resource, username)
 		local ended = end_some(contact, resource, function(remembered)
 			return is_seen_by(remembered, username) and not hide(remembered, username)
@@ -3737,18 +3738,18 @@ local function create_contact_cache()
 		return ended
 	end
 
-	--- Notes that a resource, or all where it is nil, is gone, whoever saw it.
+	--- Notes that a resource of a contact, or all where it is nil, is not available any more, for any viewer.
 	--
-	-- @param username only what this user saw, nil for all
-	-- @param before only what came last before this time, nil for all
-	-- @returns the resources that were there
+	-- @param username nil, or a user who must see the resource
+	-- @param before nil, or a time before which its last presence must have come
+	-- @returns the resources that were forgotten
 	local function gone(contact, resource, username, before)
 		return end_some(contact, resource, function(remembered)
 			return (username == nil or is_seen_by(remembered, username)) and (before == nil or remembered.heard_at < before)
 		end)
 	end
 
-	--- Whether what a user sees of a contact came last before a time, or a part of it did.
+	--- Whether the last presence of any resource of a contact that a user sees came before a time.
 	local function is_older(contact, username, time)
 		for _, remembered in pairs(of(contact) or {}) do
 			if remembered.heard_at < time and is_seen_by(remembered, username) then
@@ -3774,12 +3775,12 @@ local function create_contact_cache()
 		return list
 	end
 
-	--- All contacts of whom presences are there.
+	--- All contacts that are remembered.
 	local function all_contacts()
 		return keys_of(contacts)
 	end
 
-	--- The users who see anything, as keys.
+	--- The users who see any contact, as keys.
 	local function watchers()
 		local names = {}
 		for username in pairs(users) do
@@ -3794,7 +3795,7 @@ local function create_contact_cache()
 		crowded = {}
 	end
 
-	--- All of it, to be restored after a reload.
+	--- All that is remembered, to be restored after a reload.
 	local function save()
 		return { contacts = contacts, users = users, crowded = crowded }
 	end
@@ -3826,27 +3827,27 @@ end
 
 -- ==== src/presence/delivery.ts ====
 
---- A presence as XML text, from behind its 'to' on.
+--- The XML text of a presence behind `<presence to='…'`, which goes to all receivers.
 local function presence_rest(stanza)
 	local to = stanza.attr.to
 	stanza.attr.to = nil
 	local text = tostring(stanza)
 	stanza.attr.to = to
 	if not is_well_formed(text) then
-		-- Whether the JID is available is told all the same.
+		-- Without the children. That the JID is available, or is not, can be told all the same.
 		return attribute("from", stanza.attr.from) .. attribute("type", stanza.attr.type) .. "/>"
 	end
 	return string.sub(text, #"<presence" + 1)
 end
 
---- Writes the presences of users' clients in that form, and keeps what it wrote as long as the server has the presence.
+--- Writes presences of users' clients in that form. Keeps each text as long as the server keeps the stanza.
 local function create_presence_texts()
 	local end_tag = "</presence>"
 
-	--- By stanza, with the number of the children that the stanza had.
+	--- The texts by stanza, with the number of children that the stanza had.
 	local kept = setmetatable({}, { __mode = "k" })
 
-	--- A kept text with the children that were added to its stanza since; nil where it has to be written anew.
+	--- A kept text with the children that were added to the stanza since; nil if it has to be written anew.
 	local function extended(stanza, rest, children)
 		if string.sub(rest, -#end_tag) ~= end_tag then
 			return nil
@@ -3862,7 +3863,7 @@ local function create_presence_texts()
 		return is_well_formed(text) and text or nil
 	end
 
-	--- Writes the presence of a client that is available. The server may add children to it later: mod_presence adds the time.
+	--- The text of an available presence. The server may add children to the stanza between two calls: mod_presence adds the time.
 	local function rest_of(stanza)
 		local children = #stanza
 		local before = kept[stanza]
@@ -3883,12 +3884,12 @@ local function unavailable_rest(from)
 	return attribute("from", from) .. " type='unavailable'/>"
 end
 
---- Whether a user, or who has such a roster item, sees the presence of the contact that it is for.
+--- Whether a user with such a roster item sees the contact's presence.
 local function sees_contact(item)
 	return item ~= nil and (item.subscription == "both" or item.subscription == "to")
 end
 
---- Whether the contact that a roster item is for sees the user's presence.
+--- Whether the contact of such a roster item sees the user's presence.
 local function is_seen_by_contact(item)
 	return item ~= nil and (item.subscription == "both" or item.subscription == "from")
 end
@@ -3902,13 +3903,13 @@ local function create_delivery(host, entities, users, heard, statistics)
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username)
 	end
 
-	--- Whether a privileged user's client gets presences of a JID as that of the user's own contact.
+	--- Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway.
 	local function is_own_contact(connection, contact)
 		local roster = connection.session.roster
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	--- Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server.
+	--- Whether a connection gets the presence of a user if its grant covers the user: not its own one, and none that the server sends it anyway.
 	local function may_tell_of(connection, username)
 		local user = username .. "@" .. host
 		return is_connected(connection)
@@ -3917,22 +3918,22 @@ local function create_delivery(host, entities, users, heard, statistics)
 			and not is_own_contact(connection, user)
 	end
 
-	--- Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user.
+	--- Whether a connection gets the presence of a user who is there already.
 	local function may_tell_user(connection, username)
 		return may_tell_of(connection, username) and covers(connection, username)
 	end
 
-	--- Whether a connection is to be told of a presence that a user's client broadcasts.
+	--- Whether a connection gets the presence that a user's client broadcasts.
 	local function may_tell_broadcast(connection, session)
 		local name = connection.entity.jid
 		if not is_connected(connection) or name == session.username .. "@" .. host or not covers(connection, session.username) then
 			return false
 		end
-		-- The server tells those who see the user.
+		-- The server itself sends it to those who are subscribed to the user.
 		return not is_seen_by_contact(session.roster and session.roster[name])
 	end
 
-	--- Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question.
+	--- Whether a connection gets presences of a contact, if a user sees the contact whom its grant covers.
 	local function may_tell_contact(connection, contact)
 		local name = connection.entity.jid
 		local _, contact_host = jid.split(contact)
@@ -3943,20 +3944,20 @@ local function create_delivery(host, entities, users, heard, statistics)
 			and not is_own_contact(connection, contact)
 	end
 
-	--- Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has.
+	--- Tells a connection a presence of a JID. `rest` is its XML text as `presence_rest` returns it.
 	local function tell(connection, from, rest)
 		send_text(connection.session, "<presence" .. connection.to .. rest)
 		statistics.count(connection.entity, "presences")
 		heard.note(connection, from)
 	end
 
-	--- Tells one connection that a user's client is unavailable, which it may be told of again in the same catch-up, when the grant covers the user again.
+	--- Tells a connection that a user's client is unavailable. The same catch-up may tell of that client again, if the grant covers the user again.
 	local function tell_uncovered(connection, from)
 		tell(connection, from, unavailable_rest(from))
 		heard.drop(connection, from)
 	end
 
-	--- Tells all who are to be told what a user's client broadcasts.
+	--- Tells all connections that get it the presence that a user's client broadcasts.
 	local function tell_broadcast(session, stanza)
 		local directed = stanza.attr.type == "unavailable" and session.directed or nil
 		local rest
@@ -3964,7 +3965,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 			if may_tell_broadcast(connection, session) then
 				rest = rest or (stanza.attr.type == nil and texts.rest_of(stanza) or presence_rest(stanza))
 				tell(connection, session.full_jid, rest)
-				-- The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
+				-- The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
 				if directed then
 					directed[connection.address] = nil
 					directed[connection.entity.jid] = nil
@@ -3973,10 +3974,10 @@ local function create_delivery(host, entities, users, heard, statistics)
 		end
 	end
 
-	--- Tells all who are to be told a contact's presence, and whose grant covers all users.
+	--- Tells all connections that get it a contact's presence, as far as their grants cover all users.
 	--
 	-- @param from the contact's bare or full JID
-	-- @param stanza the presence, nil for one that is unavailable
+	-- @param stanza the presence; nil for an unavailable one
 	local function tell_contact(contact, from, stanza)
 		local rest
 		for _, connection in ipairs(entities.receivers("contacts")) do
@@ -3987,8 +3988,8 @@ local function create_delivery(host, entities, users, heard, statistics)
 		end
 	end
 
-	--- Makes what tells one connection many presences that are there already, which takes what `tell` takes.
-	-- `add` tells of each JID once, `write` whatever it is given; `flush` sends what is left.
+	--- Collects presences that are there already for one connection, which gets several at a time. `add` and `write` take what
+	-- `tell` takes; `add` skips JIDs that the connection was told of. `flush` sends those that are left.
 	local function create_collection(connection)
 		local batch = create_batch(connection.session)
 		local start = "<presence" .. connection.to
@@ -4027,61 +4028,61 @@ end
 --- Seconds between two batches of probes.
 local probe_pause = 0.1
 
---- Seconds for which an answer is believed: a contact who has answered is not probed again meanwhile.
+--- Seconds for which an answer counts: the contact is not probed again in that time.
 local answer_age = 3600
 
---- Seconds in which a probe is not repeated, though no answer has come.
+--- Seconds in which a probe without an answer is not repeated.
 local repeat_after = 5
 
---- Seconds after which no answer is waited for any more.
+--- Seconds for which a probe waits for its answer.
 local answer_time = 60
 
---- Asks for the presences of contacts whom no client of the host's users asks (RFC 6121, 4.3).
+--- Probes contacts of users who are offline, so that no client of theirs does (RFC 6121, 4.3).
 --
--- Probes come from full JIDs that are nobody's, so that what answers them reaches no client. Contacts are
--- bare JIDs, users names.
+-- Probes come from full JIDs that no client has, so that their answers reach no client. Contacts are given by their bare
+-- JIDs, users by their names.
 --
--- @param is_asked_by_client whether the user has come online meanwhile with a client that asks
+-- @param is_asked_by_client whether a user has come online meanwhile, with a client that probes
 local function create_probes(host, options, add_timer, is_asked_by_client)
 	local function ended()
 		return nil
 	end
 	local secret = uuid.generate()
-	-- Contacts in the order in which they will be probed; in whose name, for those that still are to be.
+	-- The contacts to be probed in their order, and the users in whose names, by contact. Those without a user were cancelled.
 	local queue = create_fifo()
 	local queued = {}
 	local is_sending = false
-	-- The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
+	-- The probes of the last minute, and those of them without an answer by contact.
 	local sent = create_fifo()
 	local is_ending = false
 	local unanswered = {}
-	-- When contacts answered last, and of those before `answered_since` what may still count.
+	-- When contacts answered last, by contact; those from before `answered_since` are in the second table.
 	local answered = {}
 	local answered_before = {}
 	local answered_since = os.time()
 
-	--- Has a function called with each probe when no answer is waited for any more.
+	--- Sets the function that is called with each probe when its time is over.
 	local function on_end(handler)
 		ended = handler
 	end
 
-	--- The resource that a user's probes come from: nobody can guess it, nor tell by it which users the server probes for.
+	--- The resource that a user's probes come from. Nobody can guess it.
 	local function resource_of(username)
 		return string.sub(hashes.sha1(secret .. username, true), 1, 16)
 	end
 
-	--- Whether a resource of a user is the one that probes come from.
+	--- Whether a user's probes come from a resource.
 	local function is_own_resource(username, resource)
 		return resource ~= nil and resource == resource_of(username)
 	end
 
-	--- Whether a user's probe of a contact waits for its answer.
+	--- Whether a user's probe of a contact waits for an answer.
 	local function is_unanswered(contact, username)
 		local probe = unanswered[contact]
 		return probe ~= nil and probe.username == username
 	end
 
-	--- Notes an answer to a user's probe, if one was sent; `failed` for an error.
+	--- Notes the answer to a user's probe, if one waits for it. `failed` says that the answer is an error.
 	local function answer(contact, username, failed)
 		if is_unanswered(contact, username) then
 			unanswered[contact] = nil
@@ -4097,7 +4098,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
-	--- Whether a contact is to be probed: there is no answer that counts, nor is one to be expected.
+	--- Whether a contact has to be probed: no answer counts, and none is expected.
 	local function is_needed(contact)
 		local time = os.time()
 		local probe = unanswered[contact]
@@ -4107,7 +4108,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 			and (last == nil or time - last > answer_age)
 	end
 
-	--- Ends the probes that were sent long ago.
+	--- Ends the probes whose time is over.
 	local function end_old()
 		local time = os.time()
 		local probe = sent.peek()
@@ -4137,7 +4138,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end)
 	end
 
-	--- Gives up the probes that are to be sent yet; the next catch-up wants them again.
+	--- Gives up the probes that were not sent yet. The next catch-up requests them again.
 	local function give_up()
 		queue.clear()
 		queued = {}
@@ -4168,7 +4169,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		return nil
 	end
 
-	--- Has a contact probed in a user's name, at the rate that the options allow.
+	--- Requests a probe of a contact in a user's name. Probes are sent at the rate of the option.
 	local function request(contact, username)
 		if options.probe_rate > 0 then
 			queue.push(contact)
@@ -4180,14 +4181,14 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
-	--- Gives up a probe that is to be sent yet, for a user who does not have the contact any more.
+	--- Gives up a probe that was not sent yet, for a user who does not have the contact any more.
 	local function cancel(contact, username)
 		if queued[contact] == username then
 			queued[contact] = nil
 		end
 	end
 
-	--- Gives up the probes in a user's name that are to be sent yet.
+	--- Gives up a user's probes that were not sent yet.
 	local function forget_user(username)
 		for contact, name in pairs(queued) do
 			if name == username then
@@ -4196,13 +4197,13 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		end
 	end
 
-	--- Has the answer of a contact count no more.
+	--- Forgets the answer of a contact.
 	local function forget_answer(contact)
 		answered[contact] = nil
 		answered_before[contact] = nil
 	end
 
-	--- Has the answers of all contacts at a domain count no more.
+	--- Forgets the answers of all contacts at a domain.
 	local function forget_answers_at(domain)
 		for _, answers in ipairs({ answered, answered_before }) do
 			for contact in pairs(answers) do
@@ -4221,7 +4222,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 		answered_before = {}
 	end
 
-	--- What is known of probes, to be restored after a reload.
+	--- The state of the probes, to be restored after a reload.
 	local function save()
 		give_up()
 		return { secret = secret, sent = sent.list(), answered = answered, answered_before = answered_before }
@@ -4261,26 +4262,26 @@ end
 
 -- ==== src/presence/walk.ts ====
 
---- The names of the users of a host who have a client connected.
+--- The names of a host's users who have a client connected.
 local function online_usernames(host)
 	return keys_of(prosody.hosts[host].sessions)
 end
 
---- Goes through the contacts of users of a host, step by step. A roster that another module fails to load is one that cannot be read.
+--- Visits users of a host and their contacts, step by step.
 --
--- @param usernames of the users; nil for all of the host, those who are online first
+-- @param usernames the names of the users; nil for all users of the host, those who are online first
 local function create_walk(host, log, visitor, usernames)
 	local online = usernames or online_usernames(host)
 	local was_online = {}
 	local next_online = 0
 	local accounts
 	local is_over = usernames ~= nil
-	-- The user who was met last, and the contacts of theirs.
+	-- The user who was visited last, and the contacts of that user.
 	local username = ""
 	local contacts = {}
 	local next_contact = 0
 
-	--- Has the next steps go through the contacts of a user.
+	--- Visits a user; the next steps visit the user's contacts.
 	local function visit(name)
 		username = name
 		contacts = {}
@@ -4298,10 +4299,10 @@ local function create_walk(host, log, visitor, usernames)
 		visitor.user(name, roster)
 	end
 
-	--- Goes on with the next account; false after the last one.
+	--- Visits the next account. Returns false after the last one.
 	local function visit_account()
 		local next_account = accounts or list_usernames(host)
-		-- If that fails, not all were met, and it is over.
+		-- If the list fails, the walk is over and not complete.
 		accounts = nil
 		is_over = true
 		local name = next_account and next_account()
@@ -4316,7 +4317,7 @@ local function create_walk(host, log, visitor, usernames)
 		return true
 	end
 
-	--- Goes on with one user or one contact; false when it is through.
+	--- Visits one user or one contact. Returns false when nobody is left.
 	local function step()
 		local contact = contacts[next_contact + 1]
 		if contact ~= nil then
@@ -4336,7 +4337,7 @@ local function create_walk(host, log, visitor, usernames)
 		return not is_over and visit_account()
 	end
 
-	--- Whether the accounts could be listed; else those who are offline were not met. To be asked when it is through.
+	--- Whether all accounts were visited, as far as the walk is over: not if they cannot be listed.
 	local function is_complete()
 		return accounts ~= nil
 	end
@@ -4346,8 +4347,8 @@ end
 
 -- ==== src/presence/catch_up.ts ====
 
---- Keeps of whom connections hear while they are being caught up. Of those, a catch-up
--- tells nothing more: what they heard is newer than what it would tell, or the same.
+--- Keeps the JIDs whose presences connections are told while they are being caught up. A catch-up skips these: what the
+-- connection was told is the same presence or a newer one.
 local function create_heard()
 	local by_connection = {}
 
@@ -4355,7 +4356,7 @@ local function create_heard()
 		return by_connection[connection]
 	end
 
-	--- Begins to keep that for a catch-up. Returns what stands for it.
+	--- Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`.
 	local function begin(connection)
 		local heard = of(connection) or { jids = {}, runs = 0, users = {} }
 		heard.runs = heard.runs + 1
@@ -4363,12 +4364,12 @@ local function create_heard()
 		return heard
 	end
 
-	--- Whether what `begin` returned still counts.
+	--- Whether the catch-up that got a token may go on.
 	local function is_kept(connection, heard)
 		return of(connection) == heard
 	end
 
-	--- Ends that for a catch-up.
+	--- Ends a catch-up.
 	local function release(connection, heard)
 		heard.runs = heard.runs - 1
 		if heard.runs == 0 and is_kept(connection, heard) then
@@ -4376,12 +4377,12 @@ local function create_heard()
 		end
 	end
 
-	--- Forgets all that a connection heard: its catch-ups end by that.
+	--- Forgets all that a connection was told, which ends its catch-ups.
 	local function forget(connection)
 		by_connection[connection] = nil
 	end
 
-	--- Forgets whom a connection heard of who is not at a host.
+	--- Forgets the JIDs of a connection that are not of a host.
 	local function forget_others(connection, host)
 		local heard = of(connection)
 		if heard then
@@ -4413,7 +4414,7 @@ local function create_heard()
 		return heard ~= nil and heard.jids[from] ~= nil
 	end
 
-	--- Whether a connection is being caught up and has not heard of a JID.
+	--- Whether a connection is being caught up and was not told of a JID yet.
 	local function is_unaware(connection, from)
 		return of(connection) ~= nil and not has(connection, from)
 	end
@@ -4432,8 +4433,8 @@ local function create_heard()
 	}
 end
 
---- Makes what tells entities who is online, when they come or are granted to see it.
--- It does the work in steps, which return false when they are through.
+--- Tells entities the presences that are there already, when they connect or when their grants change (XEP-0356, 7). The
+-- work is done in steps.
 local function create_catch_up(service)
 	local host = service.host
 	local cache = service.cache
@@ -4441,7 +4442,7 @@ local function create_catch_up(service)
 	local probes = service.probes
 	local delivery = service.delivery
 
-	--- Adds what a user sees of a contact.
+	--- Adds the presences of a contact that a user sees.
 	local function collect_contact(connection, collection, username, contact)
 		if connection.entity.permissions.users ~= "all" then
 			service.covered_contacts.show(connection, username, contact, collection.write)
@@ -4458,16 +4459,16 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Whether what is known of a contact is not to be relied on, so that it is to be probed in a user's name.
+	--- Whether a contact has to be probed in a user's name because what is known of it may be incomplete or old.
 	local function is_uncertain(username, contact)
 		if not probes.is_needed(contact) then
 			return false
 		end
-		-- To clients that were there earlier, some of its presences may have come before the module listened.
+		-- A client that was online before the module was loaded may have got presences of which the module knows nothing.
 		return not cache.of(contact) or service.users.is_available(username) or cache.is_older(contact, username, os.time() - answer_age)
 	end
 
-	--- Ends what a user saw of contacts who are in the roster no more, whoever took them out.
+	--- Ends the presences of contacts that a user does not have in the roster any more, whoever removed them.
 	local function compare(username, roster)
 		for _, contact in ipairs(cache.contacts_of(username)) do
 			if not sees_contact(roster[contact]) then
@@ -4476,7 +4477,7 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that tells of the host's users.
+	--- Makes the step that tells a connection of the host's users.
 	local function create_users_step(connection, collection, scope)
 		local usernames = scope.usernames or online_usernames(host)
 		local position = 0
@@ -4493,11 +4494,11 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
-	-- the clients' own probes tell, and users are online first.
+	--- Makes the step that tells a connection of contacts, and has unknown ones probed. Contacts of users who are online are
+	-- not probed, as the users' clients do that; these users come first.
 	local function create_contacts_step(connection, collection, scope)
 		local is_asked = {}
-		-- Who sees something and was not met yet: after all accounts were, these users do not exist.
+		-- The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
 		local missing = scope.usernames and {} or cache.watchers()
 		local not_met
 
@@ -4507,7 +4508,7 @@ local function create_catch_up(service)
 				compare(username, roster)
 				return
 			end
-			-- Until it can be read again, what was true before is.
+			-- The roster cannot be read: what is known of it still holds.
 			for _, contact in ipairs(cache.contacts_of(username)) do
 				if delivery.may_tell_contact(connection, contact) then
 					collect_contact(connection, collection, username, contact)
@@ -4542,7 +4543,7 @@ local function create_catch_up(service)
 			if username == nil then
 				return false
 			end
-			-- Who is not wanted was not looked for.
+			-- Users who are not wanted were not visited either.
 			if scope.wants(username) then
 				if walk.is_complete() then
 					service.contacts.forget_user(username)
@@ -4554,7 +4555,7 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that goes through what users see of contacts, as far as the users are wanted then. Takes the names out of the list.
+	--- Makes the step that visits the contacts that some users see, as long as each user is wanted. Empties the list of names.
 	local function create_seen_step(usernames, wants, visit)
 		local username = ""
 		local contacts = {}
@@ -4576,7 +4577,7 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that tells a connection the end of what only some users showed it of contacts, as far as its grant does not cover these.
+	--- Makes the step that ends, for a connection, the contacts that it sees through some users whom its grant does not cover any more.
 	local function create_hide_step(connection, collection, usernames)
 		return create_seen_step(usernames, function(username)
 			return not delivery.covers(connection, username)
@@ -4585,7 +4586,7 @@ local function create_catch_up(service)
 		end)
 	end
 
-	--- Makes the step that tells a connection the end of the users whom the grant covered before, and does not any more.
+	--- Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more.
 	local function create_uncovered_step(connection, before)
 		local name = connection.entity.jid
 		local usernames = service.coverage.candidates(before.users) or online_usernames(host)
@@ -4601,7 +4602,7 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the steps that tell a connection the end of contacts whom no user shows it whom the grant covers now.
+	--- Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now.
 	local function create_narrow_steps(connection, collection, before)
 		local covered_contacts = service.covered_contacts
 		local users = connection.entity.permissions.users
@@ -4636,7 +4637,7 @@ local function create_catch_up(service)
 		}
 	end
 
-	--- Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more.
+	--- Runs steps one after the other, until the connection ends or its catch-ups are ended.
 	local function run(connection, collection, steps)
 		local token = heard.begin(connection)
 		local current = 0
@@ -4659,7 +4660,7 @@ local function create_catch_up(service)
 		end, collection.flush, connection.address .. " was told presences")
 	end
 
-	--- Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more.
+	--- Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more.
 	local function start(connection, before)
 		local permissions = connection.entity.permissions
 		if permissions.presence ~= "roster" or permissions.users == "all" or before.presence ~= "roster" then
@@ -4670,7 +4671,7 @@ local function create_catch_up(service)
 			return
 		end
 		if permissions.presence ~= "roster" then
-			-- When it is granted to see contacts again, it begins anew.
+			-- If it is granted to see contacts again, that catch-up tells of all of them.
 			heard.forget_others(connection, host)
 		end
 		local collection = delivery.create_collection(connection)
@@ -4709,7 +4710,7 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the steps that tell a connection what it may see of a user, or the end of what only that user showed it, as the grant is.
+	--- Makes the steps that tell a connection what it may see of a user and the user's contacts; or that end it, if its grant does not cover the user.
 	local function create_user_steps(connection, collection, username)
 		local scope = {
 			usernames = { username },
@@ -4726,8 +4727,8 @@ local function create_catch_up(service)
 		return steps
 	end
 
-	--- Tells a connection what follows from a user's being opted in or out. What is under way for that
-	-- user begins anew, so that who changes their mind again and again has nothing done twice at a time.
+	--- Catches a connection up with a user who opted in or out. If such a catch-up is running it begins anew, so that a user
+	-- who opts in and out again and again never has two of them run at a time.
 	local function catch_up_user(connection, username)
 		local before = heard.of(connection)
 		local under_way = before and before.users[username]
@@ -4758,7 +4759,7 @@ local function create_catch_up(service)
 		heard.of(connection).users[username] = user_run
 	end
 
-	--- Tells an entity what it may see of a user whom its grant covers from now on.
+	--- Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts.
 	local function user_covered(entity, username)
 		for _, connection in ipairs(entity.connections) do
 			if is_connected(connection) and entity.permissions.presence ~= "none" then
@@ -4767,11 +4768,11 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Tells an entity the end of what only a user showed it, whom its grant does not cover any more.
+	--- Ends, for an entity, a user whom its grant does not cover any more, and the contacts that it saw through that user.
 	local function user_uncovered(entity, username)
 		for _, connection in ipairs(entity.connections) do
 			if is_connected(connection) and entity.permissions.presence ~= "none" then
-				-- At once: who goes offline meanwhile would stay there for the entity.
+				-- At once: a user who went offline during the catch-up would stay online for the entity.
 				service.users.tell_uncovered(connection, username)
 				catch_up_user(connection, username)
 			end
@@ -4783,15 +4784,15 @@ end
 
 -- ==== src/presence/covered_contacts.ts ====
 
---- The address of a contact's resource, "" for none.
+--- The JID of a contact's resource, which is "" for the bare JID.
 local function full_jid(contact, resource)
 	return resource ~= "" and contact .. "/" .. resource or contact
 end
 
---- Tells the entities whose grant covers some users (option `users`) of contacts: such an entity gets what any of these users gets.
--- What a contact sends to others does not reach it, whoever was told first.
+--- Tells entities whose grant is limited to some users (option `users`) of these users' contacts. Such an entity gets the
+-- presences that a covered user gets, and none that a contact sends to others only.
 --
--- Each presence costs the same, however many users see the contact.
+-- A presence costs the same work however many users see the contact.
 local function create_covered_contacts(entities, cache, delivery)
 	local pictures = setmetatable({}, { __mode = "k" })
 
@@ -4804,19 +4805,19 @@ local function create_covered_contacts(entities, cache, delivery)
 		return picture
 	end
 
-	--- What a connection was told of a contact, by resource.
+	--- The resources of a contact that a connection was told of.
 	local function told_of(connection, contact)
 		return picture_of(connection).contacts[contact]
 	end
 
-	--- Makes what sends to a connection at once.
+	--- Makes a function that sends presences to a connection at once.
 	local function direct(connection)
 		return function(from, rest)
 			delivery.tell(connection, from, rest)
 		end
 	end
 
-	--- Notes that a connection was told what a user got of a resource.
+	--- Notes that a connection was told the presence of a resource that a user got.
 	local function note_told(connection, contact, resource, form, username)
 		local contacts = picture_of(connection).contacts
 		local resources = contacts[contact] or {}
@@ -4828,7 +4829,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		contacts[contact] = resources
 	end
 
-	--- Tells a connection that a resource that it was told of is not available any more.
+	--- Tells a connection that a resource is not available any more.
 	local function tell_gone(connection, contact, resource, tell)
 		local contacts = picture_of(connection).contacts
 		local resources = contacts[contact]
@@ -4842,7 +4843,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Takes those off the viewers whom the grant does not cover any more, up to one whom it covers; returns that one.
+	--- A viewer whom the grant covers, nil if there is none. Those who are not covered any more are taken off the viewers on the way.
 	local function covered_viewer(connection, told)
 		for username in pairs(told.viewers) do
 			if delivery.covers(connection, username) then
@@ -4853,7 +4854,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		return nil
 	end
 
-	--- Tells what follows from a resource's not being shown by a user any more: the end, or what another user got, if that is not the same.
+	--- Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none.
 	local function remove_viewer(connection, contact, resource, told, username, tell)
 		told.viewers[username] = nil
 		if told.through ~= username and next(told.viewers) ~= nil then
@@ -4872,7 +4873,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		note_told(connection, contact, resource, form, other)
 	end
 
-	--- Tells a connection an available presence that a user got, if that is another than it was told.
+	--- Tells a connection an available presence that a user got, unless it was told the same one before.
 	local function tell_available(connection, contact, resource, form, username, stanza)
 		if not delivery.covers(connection, username) or not delivery.may_tell_contact(connection, contact) then
 			return
@@ -4887,7 +4888,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Tells a connection which of a contact's resources ended, for all or for a user.
+	--- Tells a connection which resources of a contact ended, for all users or for one.
 	local function tell_ended(connection, contact, ended, username)
 		local resources = told_of(connection, contact)
 		for _, resource in ipairs(keys_of(resources)) do
@@ -4909,7 +4910,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Tells such entities of an available presence that a user got, and that the cache has by now.
+	--- Tells such entities of an available presence that a user got. To be called when the cache has it.
 	local function receive_available(contact, resource, username, stanza)
 		local connections = entities.receivers("covered_contacts")
 		if #connections > 0 then
@@ -4920,17 +4921,17 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Tells such entities that a user does not see some resources of a contact any more, after the cache has forgotten them.
+	--- Tells such entities that resources of a contact ended for a user, or for all. To be called when the cache has forgotten them.
 	--
 	-- @param ended the resources that nobody sees any more
-	-- @param username nil where they ended for all users
+	-- @param username nil if they ended for all users
 	local function receive_end(contact, ended, username)
 		for _, connection in ipairs(entities.receivers("covered_contacts")) do
 			tell_ended(connection, contact, ended, username)
 		end
 	end
 
-	--- Tells a connection what a user whom its grant covers sees of a contact, as far as it was told of none of that.
+	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of.
 	local function show(connection, username, contact, tell)
 		for _, resource in ipairs(keys_of(cache.of(contact))) do
 			local form = cache.form_of(contact, resource, username)
@@ -4946,7 +4947,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Tells a connection the end of what only a user showed it of a contact, whom its grant does not cover any more.
+	--- Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more.
 	local function hide(connection, username, contact, tell)
 		local resources = told_of(connection, contact)
 		for _, resource in ipairs(keys_of(resources)) do
@@ -4957,7 +4958,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Begins to tell a connection of covered users' contacts only, after its grant covered all users. To be followed by `keep` and `end_others`.
+	--- Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`.
 	local function narrow(connection)
 		local others = picture_of(connection).others
 		for _, contact in ipairs(cache.all_contacts()) do
@@ -4965,7 +4966,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Has a connection keep what it was told of a contact whom a covered user sees; tells it what that user got, if that is not the same.
+	--- Keeps for a connection what it was told of a contact that a covered user sees, and tells it the presences that this user got, where they differ.
 	local function keep(connection, username, contact, tell)
 		local available = cache.of(contact)
 		for _, resource in ipairs(picture_of(connection).others[contact] ~= nil and keys_of(available) or {}) do
@@ -4978,7 +4979,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		show(connection, username, contact, tell)
 	end
 
-	--- Tells a connection the end of what it was told of a contact while its grant covered all users, and no covered user sees.
+	--- Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees.
 	local function end_others(connection, contact, tell)
 		picture_of(connection).others[contact] = nil
 		local resources = told_of(connection, contact)
@@ -4990,7 +4991,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Forgets what a connection was told.
+	--- Forgets all that a connection was told.
 	local function forget(connection)
 		pictures[connection] = nil
 	end
@@ -5009,24 +5010,24 @@ end
 
 -- ==== src/presence/endings.ts ====
 
---- Ends contacts in slices, since a gateway or a user may have thousands.
+--- Ends contacts in slices, as a user or a gateway may have thousands.
 --
--- @param finish ends one: forgets it and tells so
+-- @param finish ends one: forgets it and tells entities
 local function create_endings(add_timer, finish)
-	-- Of how many contacts the end is told at once.
+	-- How many contacts end at once; the rest do in slices.
 	local at_once = 100
-	-- In the order in which they end.
+	-- Those that have not ended yet, in their order. Some may have ended out of turn.
 	local queue = create_fifo()
-	-- The contacts that are to end yet, as keys, by viewer.
+	-- The contacts that have not ended yet, as keys, by viewer.
 	local waiting = {}
 
-	--- Whether that is to end yet.
+	--- Whether a contact has not ended yet for a viewer.
 	local function is_waiting(contact, viewer)
 		local contacts = waiting[viewer]
 		return contacts ~= nil and contacts[contact] ~= nil
 	end
 
-	--- Ends one if it is to end yet.
+	--- Ends a contact for a viewer if it has not ended yet.
 	local function finish_waiting(contact, viewer)
 		if is_waiting(contact, viewer) then
 			waiting[viewer][contact] = nil
@@ -5034,13 +5035,13 @@ local function create_endings(add_timer, finish)
 		end
 	end
 
-	--- Ends what is to end yet of a contact, and of what a user sees of it: before it is there again.
+	--- Ends a contact for all users and for one, if it has not ended yet. To be called before a presence says that it is available again.
 	local function settle(contact, username)
 		finish_waiting(contact, "")
 		finish_waiting(contact, username)
 	end
 
-	--- Ends one more in a slice; false when none is left.
+	--- Ends the next one. Returns false when none is left.
 	local function step()
 		local ending = queue.pop()
 		if not ending then
@@ -5051,7 +5052,7 @@ local function create_endings(add_timer, finish)
 		return true
 	end
 
-	--- Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what.
+	--- Ends all at once. To be called before a reload, after which nobody knows what entities were told.
 	local function finish_all()
 		local more = queue.count() > 0
 		while more do
@@ -5059,7 +5060,7 @@ local function create_endings(add_timer, finish)
 		end
 	end
 
-	--- Has contacts end for a viewer: some at once, the rest in slices.
+	--- Ends contacts for a viewer: the first ones at once, the rest in slices.
 	local function add(contacts, viewer)
 		local is_idle = queue.count() == 0
 		for i, contact in ipairs(contacts) do
@@ -5085,8 +5086,8 @@ end
 
 -- ==== src/presence/contacts.ts ====
 
---- Errors that say what cannot be reached: a contact's server by anybody, or the contact. If the latter is no domain, that
--- may only be so for the user who gets the error.
+--- Errors that say what cannot be reached: the contact's server, which is so for all users; or the contact, which may be so
+-- for the user who gets the error only, unless the contact is a domain.
 local unreachable = {
 	gone = "contact",
 	["item-not-found"] = "contact",
@@ -5095,9 +5096,9 @@ local unreachable = {
 	["service-unavailable"] = "contact",
 }
 
---- The presences of contacts (XEP-0356, 7.4).
+--- Hears the presences of users' contacts and tells entities (XEP-0356, 7.4).
 local function create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered)
-	--- Whether an entity is granted to see contacts.
+	--- Whether any entity is granted to see contacts.
 	local function is_wanted()
 		for _, entity in pairs(entities.all()) do
 			if entity.permissions.presence == "roster" then
@@ -5107,7 +5108,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return false
 	end
 
-	--- What a presence says of a contact and a user; nil where it does not come from a contact elsewhere, or nobody wants it.
+	--- The contact and the user of a presence; nil if it comes from a user of this host, or if no entity is granted to see contacts.
 	local function received(stanza)
 		local from = stanza.attr.from
 		local to = stanza.attr.to
@@ -5128,9 +5129,9 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		}
 	end
 
-	--- Whether a user has a contact in the roster and sees its presence.
+	--- Whether a user is subscribed to the presence of a contact.
 	local function has_contact(username, contact)
-		-- Before 0.10, changes of rosters cannot be heard of.
+		-- COMPAT: with Prosody 0.9 the cache does not hear of roster changes.
 		if since_0_10 and cache.sees(username, contact) then
 			return true
 		end
@@ -5138,17 +5139,17 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
-	--- Tells that those resources of a contact are not available any more that are not remembered, when the last one ended that is.
+	--- Tells that a contact with more resources than are remembered is unavailable, after the last remembered one has ended.
 	local function tell_rest(contact, is_crowded)
 		if is_crowded and not cache.of(contact) then
-			-- Which of them a connection was told is not known either.
+			-- The others are not known, so the presence of the bare JID has to stand for them.
 			delivery.tell_contact(contact, contact, st.presence({ type = "unavailable", from = contact }))
 		end
 	end
 
 	--- Tells that resources of a contact are not available any more.
 	--
-	-- @param is_crowded whether it had more than are remembered
+	-- @param is_crowded whether the contact had more resources than are remembered
 	local function tell_end(contact, resources, is_crowded)
 		for _, resource in ipairs(resources) do
 			delivery.tell_contact(contact, full_jid(contact, resource), nil)
@@ -5156,14 +5157,14 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		tell_rest(contact, is_crowded)
 	end
 
-	--- Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources.
+	--- Forgets the resources of a contact; where these are given, only those that a user sees and that came before a time. Returns them.
 	local function gone(contact, username, before)
 		local ended = cache.gone(contact, nil, username, before)
 		covered.receive_end(contact, ended)
 		return ended
 	end
 
-	--- Tells what follows from a user's not seeing a contact any more.
+	--- Ends a contact for a user who does not see it any more, and for entities if nobody else does.
 	local function unseen(username, contact)
 		local is_crowded = cache.is_crowded(contact)
 		local ended = cache.unseen(contact, nil, username)
@@ -5171,7 +5172,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		tell_end(contact, ended, is_crowded)
 	end
 
-	--- Ends all of a contact, or what a user sees of it.
+	--- Ends a contact for all users, or for one.
 	local function end_contact(ending)
 		if ending.viewer ~= "" then
 			unseen(ending.viewer, ending.contact)
@@ -5203,7 +5204,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return presence.is_answer and true or nil
 	end
 
-	--- Forgets what an error ends. Returns the resources that nobody sees now.
+	--- Forgets the resources that an error ends. Returns those that nobody sees any more.
 	local function forget_failed(presence)
 		local contact = presence.contact
 		local resource = presence.resource ~= "" and presence.resource or nil
@@ -5219,24 +5220,24 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return cache.unseen(contact, resource, presence.username)
 	end
 
-	--- Forgets what an unavailable presence ends. Returns the resources that nobody sees now.
+	--- Forgets the resources that an unavailable presence ends. Returns those that nobody sees any more.
 	local function forget_unavailable(presence)
 		local resource = presence.resource ~= "" and presence.resource or nil
 		if presence.is_answer then
-			-- A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
+			-- If only this user lost sight of it, the server would have been told. So it ended unheard for all viewers.
 			return cache.gone(presence.contact, resource, presence.username, nil)
 		end
 		return cache.unseen(presence.contact, resource, presence.username)
 	end
 
-	--- Tells what an unavailable presence or an error ends.
+	--- Handles an unavailable presence or an error, and tells which resources end by it.
 	local function receive_ending(presence)
 		local contact = presence.contact
 		local resource = presence.resource
 		local is_error = presence.stanza.attr.type == "error"
 		local resources = cache.of(contact)
 		local is_crowded = cache.is_crowded(contact)
-		-- It may be one too many to be remembered, and was told.
+		-- The resource may be one of those that are not remembered, and entities may have been told of it.
 		local may_be_told = is_crowded and resource ~= "" and resources[resource] == nil and has_contact(presence.username, contact)
 		local ended = is_error and forget_failed(presence) or forget_unavailable(presence)
 		covered.receive_end(contact, ended, presence.username)
@@ -5253,11 +5254,12 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 	end
 
-	--- Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
+	--- Handles presences that end others: unavailable ones, errors and `unsubscribed`. Comes before mod_blocklist, as a contact
+	-- that the user has blocked can become unavailable, too.
 	--
-	-- What comes to the address of a probe ends here: neither a client nor a roster gets it. What comes to the user's bare
-	-- JID goes on, also `unsubscribed`, as which servers answer a probe that they do not allow. It says that the contact has
-	-- ended the subscription, which is so whoever asks: the next client that the user comes online with would get the same answer.
+	-- What is sent to the full JID of a probe stops here, so that no client and no roster gets it. What is sent to the user's
+	-- bare JID goes on. So does `unsubscribed`, with which servers refuse probes: it says that the contact has ended the
+	-- subscription, and the user's next client would get the same answer to its own probe.
 	local function receive_end(event)
 		local presence_type = event.stanza.attr.type
 		if presence_type ~= "unavailable" and presence_type ~= "error" and presence_type ~= "unsubscribed" then
@@ -5282,19 +5284,19 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 	local function roster_changed(username, contact, item)
 		if not sees_contact(item) then
 			probes.cancel(contact, username)
-			-- The roster of an account that is deleted goes contact by contact.
+			-- When an account is deleted this comes for each of its contacts, which end in slices then.
 			if not endings.is_waiting(contact, username) then
 				unseen(username, contact)
 			end
 		end
 	end
 
-	--- Tells what follows from a user's not being there any more.
+	--- Ends all contacts of a user, in slices.
 	local function forget_user(username)
 		endings.add(cache.contacts_of(username), username)
 	end
 
-	--- Handles the end of an account, of this host or another. Before anything hears of what becomes of its roster.
+	--- Handles the end of an account, of this host or another one, before its roster is deleted.
 	local function user_deleted(event)
 		if event.host == host then
 			probes.forget_user(event.username)
@@ -5305,7 +5307,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		return nil
 	end
 
-	--- Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated.
+	--- Handles the end of a domain on this server: a component that disconnected, or a host that was deactivated.
 	local function domain_gone(domain)
 		if domain ~= host then
 			probes.forget_answers_at(domain)
@@ -5313,7 +5315,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 	end
 
-	--- Handles the end of a probe: what the user still is to see came again after it.
+	--- Handles the end of a probe: resources whose presences did not come again after it are not available any more.
 	local function probe_ended(contact, username, sent_at)
 		local is_crowded = cache.is_crowded(contact)
 		tell_end(contact, gone(contact, username, sent_at), is_crowded)
@@ -5335,14 +5337,14 @@ end
 
 -- ==== src/presence/local_domains.ts ====
 
---- Hears of the ends of domains on this server, whose contacts are gone with them.
+--- Watches for the ends of domains on this server: contacts there are not available any more.
 --
--- A component that is not connected answers clients on their own streams, past all events.
+-- Probes would not show that. The server answers for a component that is not connected, and no event tells of such answers.
 --
 -- @param api the module that listens
--- @param gone called with the domain of each component that has disconnected and each host that was deactivated
+-- @param gone is called with the domain of each component that disconnects and of each host that is deactivated
 local function watch_local_domains(api, gone)
-	-- The events objects listened to, by host: a host gets a new one each time it is activated.
+	-- The events objects with our handlers, by host. A host gets a new one each time it is activated.
 	local watched = {}
 	local handlers = {}
 
@@ -5350,7 +5352,7 @@ local function watch_local_domains(api, gone)
 		local host = prosody.hosts[domain]
 		if host and host.type == "component" and watched[domain] ~= host.events then
 			local function handler(event)
-				-- Streams that have not authenticated end with this event, too.
+				-- The event also comes for streams that never authenticated.
 				if event.session.type == "component" then
 					gone(domain)
 				end
@@ -5383,9 +5385,9 @@ end
 
 -- ==== src/presence/users.ts ====
 
---- The presences of the host's users (XEP-0356, 7.1).
+--- Hears the presences of the host's users and tells entities (XEP-0356, 7.1).
 local function create_user_presence(host, entities, add_timer, delivery)
-	-- Clients whose probes were answered before the module listened; those that are gone go by themselves.
+	-- Clients that were online before the module listened, and whose probes were answered unheard. The keys are weak.
 	local earlier
 
 	--- Handles the presence that a client broadcasts.
@@ -5415,7 +5417,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		return #available_sessions(username) > 0
 	end
 
-	--- Begins to take the clients that are available now for such whose probes were answered unheard; see `asks_contacts`.
+	--- Notes the clients that are available now as such clients, the first time that it is called.
 	local function begin()
 		if not earlier then
 			local sessions = setmetatable({}, { __mode = "k" })
@@ -5428,7 +5430,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
-	--- Whether a user has an available client that has probed the user's contacts since `begin`.
+	--- Whether a user has an available client that probed the user's contacts after `begin`.
 	local function asks_contacts(username)
 		for _, session in ipairs(available_sessions(username)) do
 			if not earlier or earlier[session] == nil then
@@ -5438,28 +5440,28 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		return false
 	end
 
-	--- What is to be restored after a reload of the module: the clients that were there earlier.
+	--- The state to be restored after a reload: the clients that `begin` noted.
 	local function save()
 		return earlier
 	end
 
-	--- Restores that; nil ends what `begin` began.
+	--- Restores that state; nil forgets it, so that `begin` notes clients anew.
 	local function restore(saved)
 		earlier = saved
 	end
 
-	--- Adds the presences of a user's clients to what an entity is told when it comes.
+	--- Adds the presences of a user's clients to a collection for an entity.
 	local function collect(collection, username)
 		for _, session in ipairs(available_sessions(username)) do
 			collection.add(session.full_jid, delivery.rest_of(session.presence))
 		end
 	end
 
-	--- Tells a connection that a user is unavailable, as the grant does not cover that user any more.
+	--- Tells a connection that a user is unavailable because its grant does not cover the user any more.
 	local function tell_uncovered(connection, username)
 		if delivery.may_tell_of(connection, username) then
 			for _, session in ipairs(available_sessions(username)) do
-				-- Whom the user lets see it, the server goes on to tell.
+				-- An entity that is subscribed to the user goes on to get the presence from the server.
 				if not is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
 					delivery.tell_uncovered(connection, session.full_jid)
 				end
@@ -5467,7 +5469,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
-	--- Tells an entity that a user is available, after the server has told it the opposite.
+	--- Tells an entity again that a user is available, after the server told it that the user is not.
 	local function tell_again(name, username)
 		local entity = entities.get(name)
 		for _, connection in ipairs(entity and entity.connections or {}) do
@@ -5479,10 +5481,10 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		end
 	end
 
-	--- Handles a change of a user's roster: to contacts that do not see the user any more, the server sends `unavailable`.
+	--- Handles a change of a user's roster: the server sends `unavailable` to contacts that lose their subscription, which may be entities.
 	local function roster_changed(username, contact, item, before)
 		if entities.get(contact) and is_seen_by_contact(before) and not is_seen_by_contact(item) then
-			-- The server may do so after it has saved the roster.
+			-- The server may send it after it has saved the roster.
 			add_timer(0, function()
 				tell_again(contact, username)
 				return nil
@@ -5505,7 +5507,7 @@ end
 
 -- ==== src/presence/presence.ts ====
 
---- Puts the parts together that tell entities of presences (XEP-0356, section 7).
+--- Puts together the parts that tell entities of presences (XEP-0356, section 7).
 local function create_presence(api, host, log, entities, coverage, options, add_timer, statistics)
 	local heard = create_heard()
 	local delivery = create_delivery(host, entities, coverage, heard, statistics)
@@ -5531,7 +5533,7 @@ local function create_presence(api, host, log, entities, coverage, options, add_
 	probes.on_end(contacts.probe_ended)
 	watch_local_domains(api, contacts.domain_gone)
 
-	--- Whether roster changes make a difference: a listener of `create_change_watch`.
+	--- Whether roster changes matter, for `create_change_watch`, of which this is a listener.
 	local function is_watching()
 		return contacts.is_wanted() or #entities.receivers("presence") > 0
 	end
@@ -5541,7 +5543,7 @@ local function create_presence(api, host, log, entities, coverage, options, add_
 		users.roster_changed(username, contact, item, before)
 	end
 
-	--- Begins to remember when an entity is granted to see contacts, and forgets all when none is any more.
+	--- Begins to remember presences when an entity is granted to see contacts; forgets all when none is any more.
 	local function configured()
 		if contacts.is_wanted() then
 			users.begin()

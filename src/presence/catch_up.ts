@@ -20,25 +20,25 @@ import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
 import { create_walk, online_usernames } from "./walk";
 
-/** A catch-up on one user. */
+/** A catch-up of a connection with one user. */
 interface UserRun {
-	/** Whether it is to begin anew, since the user was opted in or out meanwhile. */
+	/** Whether it has to begin anew because the user opted in or out meanwhile. */
 	is_stale: boolean;
 }
 
-/** What a connection has heard. */
+/** What a connection was told since its catch-ups began. */
 interface HeardOf {
-	/** Full JIDs, and bare ones of contacts. */
+	/** The JIDs whose presences it was told, as keys: full ones, and bare ones of contacts. */
 	jids: LuaTable<string, true>;
-	/** How many catch-ups are under way. */
+	/** How many catch-ups are running. */
 	runs: number;
-	/** Those of them that are on one user. */
+	/** Those of them with one user, by name. */
 	users: LuaTable<string, UserRun>;
 }
 
 /**
- * Keeps of whom connections hear while they are being caught up. Of those, a catch-up
- * tells nothing more: what they heard is newer than what it would tell, or the same.
+ * Keeps the JIDs whose presences connections are told while they are being caught up. A catch-up skips these: what the
+ * connection was told is the same presence or a newer one.
  */
 export function create_heard() {
 	const by_connection = new LuaTable<Connection, HeardOf>();
@@ -47,7 +47,7 @@ export function create_heard() {
 		return by_connection.get(connection);
 	}
 
-	/** Begins to keep that for a catch-up. Returns what stands for it. */
+	/** Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`. */
 	function begin(connection: Connection): HeardOf {
 		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0, users: new LuaTable<string, UserRun>() };
 		heard.runs = heard.runs + 1;
@@ -55,12 +55,12 @@ export function create_heard() {
 		return heard;
 	}
 
-	/** Whether what `begin` returned still counts. */
+	/** Whether the catch-up that got a token may go on. */
 	function is_kept(connection: Connection, heard: HeardOf): boolean {
 		return of(connection) === heard;
 	}
 
-	/** Ends that for a catch-up. */
+	/** Ends a catch-up. */
 	function release(connection: Connection, heard: HeardOf): void {
 		heard.runs = heard.runs - 1;
 		if (heard.runs === 0 && is_kept(connection, heard)) {
@@ -68,12 +68,12 @@ export function create_heard() {
 		}
 	}
 
-	/** Forgets all that a connection heard: its catch-ups end by that. */
+	/** Forgets all that a connection was told, which ends its catch-ups. */
 	function forget(connection: Connection): void {
 		by_connection.delete(connection);
 	}
 
-	/** Forgets whom a connection heard of who is not at a host. */
+	/** Forgets the JIDs of a connection that are not of a host. */
 	function forget_others(connection: Connection, host: string): void {
 		const heard = of(connection);
 		if (heard) {
@@ -105,7 +105,7 @@ export function create_heard() {
 		return heard !== undefined && heard.jids.has(from);
 	}
 
-	/** Whether a connection is being caught up and has not heard of a JID. */
+	/** Whether a connection is being caught up and was not told of a JID yet. */
 	function is_unaware(connection: Connection, from: string): boolean {
 		return of(connection) !== undefined && !has(connection, from);
 	}
@@ -113,18 +113,18 @@ export function create_heard() {
 	return { of, begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
 }
 
-/** Does a little; false when nothing is left to do. */
+/** Does a little of the work. Returns false when nothing is left. */
 type Step = (this: void) => boolean;
 
 /** The users that a catch-up goes through. */
 interface Scope {
-	/** Their names, nil for all of the host. */
+	/** Their names; nil for all users of the host. */
 	usernames: string[] | undefined;
-	/** Which of them to tell of. */
+	/** Whether a catch-up tells of one of them. */
 	wants: (this: void, username: string) => boolean;
 }
 
-/** What catch-ups need. */
+/** The parts that catch-ups need. */
 interface CatchUpService {
 	host: string;
 	log: Log;
@@ -140,8 +140,8 @@ interface CatchUpService {
 }
 
 /**
- * Makes what tells entities who is online, when they come or are granted to see it.
- * It does the work in steps, which return false when they are through.
+ * Tells entities the presences that are there already, when they connect or when their grants change (XEP-0356, 7). The
+ * work is done in steps.
  */
 export function create_catch_up(service: CatchUpService) {
 	const host = service.host;
@@ -150,7 +150,7 @@ export function create_catch_up(service: CatchUpService) {
 	const probes = service.probes;
 	const delivery = service.delivery;
 
-	/** Adds what a user sees of a contact. */
+	/** Adds the presences of a contact that a user sees. */
 	function collect_contact(connection: Connection, collection: Collection, username: string, contact: string): void {
 		if (connection.entity.permissions.users !== "all") {
 			service.covered_contacts.show(connection, username, contact, collection.write);
@@ -167,16 +167,16 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
-	/** Whether what is known of a contact is not to be relied on, so that it is to be probed in a user's name. */
+	/** Whether a contact has to be probed in a user's name because what is known of it may be incomplete or old. */
 	function is_uncertain(username: string, contact: string): boolean {
 		if (!probes.is_needed(contact)) {
 			return false;
 		}
-		// To clients that were there earlier, some of its presences may have come before the module listened.
+		// A client that was online before the module was loaded may have got presences of which the module knows nothing.
 		return !cache.of(contact) || service.users.is_available(username) || cache.is_older(contact, username, os.time() - answer_age);
 	}
 
-	/** Ends what a user saw of contacts who are in the roster no more, whoever took them out. */
+	/** Ends the presences of contacts that a user does not have in the roster any more, whoever removed them. */
 	function compare(username: string, roster: Roster): void {
 		for (const [, contact] of ipairs(cache.contacts_of(username))) {
 			if (!sees_contact(roster.get(contact))) {
@@ -185,7 +185,7 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
-	/** Makes the step that tells of the host's users. */
+	/** Makes the step that tells a connection of the host's users. */
 	function create_users_step(connection: Connection, collection: Collection, scope: Scope): Step {
 		const usernames = scope.usernames ?? online_usernames(host);
 		let position = 0;
@@ -203,12 +203,12 @@ export function create_catch_up(service: CatchUpService) {
 	}
 
 	/**
-	 * Makes the step that tells of contacts, and has those probed of whom nothing is known. Of users who are online,
-	 * the clients' own probes tell, and users are online first.
+	 * Makes the step that tells a connection of contacts, and has unknown ones probed. Contacts of users who are online are
+	 * not probed, as the users' clients do that; these users come first.
 	 */
 	function create_contacts_step(connection: Connection, collection: Collection, scope: Scope): Step {
 		const is_asked = new LuaTable<string, true>();
-		// Who sees something and was not met yet: after all accounts were, these users do not exist.
+		// The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
 		const missing = scope.usernames ? new LuaTable<string, true>() : cache.watchers();
 		let not_met: string[] | undefined;
 
@@ -218,7 +218,7 @@ export function create_catch_up(service: CatchUpService) {
 				compare(username, roster);
 				return;
 			}
-			// Until it can be read again, what was true before is.
+			// The roster cannot be read: what is known of it still holds.
 			for (const [, contact] of ipairs(cache.contacts_of(username))) {
 				if (delivery.may_tell_contact(connection, contact)) {
 					collect_contact(connection, collection, username, contact);
@@ -253,7 +253,7 @@ export function create_catch_up(service: CatchUpService) {
 			if (username === undefined) {
 				return false;
 			}
-			// Who is not wanted was not looked for.
+			// Users who are not wanted were not visited either.
 			if (scope.wants(username)) {
 				if (walk.is_complete()) {
 					service.contacts.forget_user(username);
@@ -265,7 +265,7 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
-	/** Makes the step that goes through what users see of contacts, as far as the users are wanted then. Takes the names out of the list. */
+	/** Makes the step that visits the contacts that some users see, as long as each user is wanted. Empties the list of names. */
 	function create_seen_step(
 		usernames: string[],
 		wants: Scope["wants"],
@@ -291,7 +291,7 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
-	/** Makes the step that tells a connection the end of what only some users showed it of contacts, as far as its grant does not cover these. */
+	/** Makes the step that ends, for a connection, the contacts that it sees through some users whom its grant does not cover any more. */
 	function create_hide_step(connection: Connection, collection: Collection, usernames: string[]): Step {
 		return create_seen_step(
 			usernames,
@@ -302,7 +302,7 @@ export function create_catch_up(service: CatchUpService) {
 		);
 	}
 
-	/** Makes the step that tells a connection the end of the users whom the grant covered before, and does not any more. */
+	/** Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. */
 	function create_uncovered_step(connection: Connection, before: Permissions): Step {
 		const name = connection.entity.jid;
 		const usernames = service.coverage.candidates(before.users) ?? online_usernames(host);
@@ -318,7 +318,7 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
-	/** Makes the steps that tell a connection the end of contacts whom no user shows it whom the grant covers now. */
+	/** Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now. */
 	function create_narrow_steps(connection: Connection, collection: Collection, before: Permissions): Step[] {
 		const covered_contacts = service.covered_contacts;
 		const users = connection.entity.permissions.users;
@@ -355,7 +355,7 @@ export function create_catch_up(service: CatchUpService) {
 		];
 	}
 
-	/** Takes steps, one kind after the other, until a connection has ended or is to be told nothing any more. */
+	/** Runs steps one after the other, until the connection ends or its catch-ups are ended. */
 	function run(connection: Connection, collection: Collection, steps: Step[]): void {
 		const token = heard.begin(connection);
 		let current = 0;
@@ -383,7 +383,7 @@ export function create_catch_up(service: CatchUpService) {
 		);
 	}
 
-	/** Tells a connection the presences that it may see, and might not with the permissions that it had before; and the end of what it may see no more. */
+	/** Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more. */
 	function start(connection: Connection, before: Permissions): void {
 		const permissions = connection.entity.permissions;
 		if (permissions.presence !== "roster" || permissions.users === "all" || before.presence !== "roster") {
@@ -394,7 +394,7 @@ export function create_catch_up(service: CatchUpService) {
 			return;
 		}
 		if (permissions.presence !== "roster") {
-			// When it is granted to see contacts again, it begins anew.
+			// If it is granted to see contacts again, that catch-up tells of all of them.
 			heard.forget_others(connection, host);
 		}
 		const collection = delivery.create_collection(connection);
@@ -426,7 +426,7 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
-	/** Makes the steps that tell a connection what it may see of a user, or the end of what only that user showed it, as the grant is. */
+	/** Makes the steps that tell a connection what it may see of a user and the user's contacts; or that end it, if its grant does not cover the user. */
 	function create_user_steps(connection: Connection, collection: Collection, username: string): Step[] {
 		const scope: Scope = { usernames: [username], wants: (name) => delivery.covers(connection, name) };
 		const is_covered = scope.wants(username);
@@ -438,8 +438,8 @@ export function create_catch_up(service: CatchUpService) {
 	}
 
 	/**
-	 * Tells a connection what follows from a user's being opted in or out. What is under way for that
-	 * user begins anew, so that who changes their mind again and again has nothing done twice at a time.
+	 * Catches a connection up with a user who opted in or out. If such a catch-up is running it begins anew, so that a user
+	 * who opts in and out again and again never has two of them run at a time.
 	 */
 	function catch_up_user(connection: Connection, username: string): void {
 		const before = heard.of(connection);
@@ -471,7 +471,7 @@ export function create_catch_up(service: CatchUpService) {
 		heard.of(connection)!.users.set(username, user_run);
 	}
 
-	/** Tells an entity what it may see of a user whom its grant covers from now on. */
+	/** Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts. */
 	function user_covered(entity: Entity, username: string): void {
 		for (const [, connection] of ipairs(entity.connections)) {
 			if (is_connected(connection) && entity.permissions.presence !== "none") {
@@ -480,11 +480,11 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
-	/** Tells an entity the end of what only a user showed it, whom its grant does not cover any more. */
+	/** Ends, for an entity, a user whom its grant does not cover any more, and the contacts that it saw through that user. */
 	function user_uncovered(entity: Entity, username: string): void {
 		for (const [, connection] of ipairs(entity.connections)) {
 			if (is_connected(connection) && entity.permissions.presence !== "none") {
-				// At once: who goes offline meanwhile would stay there for the entity.
+				// At once: a user who went offline during the catch-up would stay online for the entity.
 				service.users.tell_uncovered(connection, username);
 				catch_up_user(connection, username);
 			}

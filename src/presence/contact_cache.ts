@@ -1,38 +1,38 @@
 import { keys_of } from "../prosody/keys";
 import { create_presence_forms } from "./presence_form";
 
-/** A presence that some of a resource's viewers got. */
+/** A presence that several viewers of a resource got. */
 interface Form {
-	/** As `create_presence_forms` has it, or `lost_form`. */
+	/** In the form of `create_presence_forms`, or `lost_form`. */
 	text: string;
 }
 
-/** What is remembered of a contact's resource. */
+/** A resource of a contact, as it is remembered. */
 interface Remembered {
-	/** The presence that came last, to whomever, as `create_presence_forms` has it. */
+	/** The presence that came last to any viewer, in the form of `create_presence_forms`. */
 	form: string;
-	/** When it came last, as os.time() has it. */
+	/** When that came, as os.time() returns it. */
 	heard_at: number;
 	seen_by: Viewers;
-	/** `form`, for viewers who share it; nil as long as there has been only one viewer. */
+	/** The same for the viewers who share it; nil as long as there is only one viewer. */
 	current?: Form;
-	/** The one before, which viewers may still have. */
+	/** The presence before, which some viewers may still have. */
 	previous?: Form;
 }
 
-/** The users who see something: the name of the only one, or names as keys, each with what that user got last. */
+/** The users who see a resource: the name of the only one, or the presences that they got last, by name. */
 type Viewers = string | LuaTable<string, Form>;
 
-/** By resource, "" for a contact that has none. */
+/** By resource; "" for a presence of the bare JID. */
 type Resources = LuaTable<string, Remembered>;
 
-/** What is remembered of one contact, in bytes: contacts with a server of their own can make up any number of resources. */
+/** How much is remembered of one contact, in bytes: a contact with a server of its own can make up any number of resources. */
 const max_kept = 10000;
 
-/** About what a resource needs beside its texts, in bytes. */
+/** How much memory a resource needs beside its texts, in bytes, roughly. */
 const resource_cost = 300;
 
-/** Whether a user sees a presence. */
+/** Whether a user sees a resource. */
 export function is_seen_by(remembered: Remembered, username: string): boolean {
 	const users = remembered.seen_by;
 	if (typeof users === "string") {
@@ -54,22 +54,23 @@ export interface SavedContacts {
 }
 
 /**
- * Remembers which presences of contacts the users see, for entities that connect later.
+ * Remembers the presences of contacts that users of the host see, for entities that connect later. A user who sees a contact
+ * is a viewer of it; a resource is forgotten when its last viewer is gone.
  *
- * Contacts are bare JIDs, users names. A presence is there as long as any user sees it.
+ * Contacts are given by their bare JIDs, users by their names.
  */
 export function create_contact_cache() {
 	const forms = create_presence_forms();
 	let contacts = new LuaTable<string, Resources>();
-	// The contacts that users see, by user.
+	// The contacts that each user sees, by user.
 	let users = new LuaTable<string, LuaTable<string, true>>();
-	// Those of the contacts who have more resources than are remembered.
+	// The contacts that have more resources than are remembered.
 	let crowded = new LuaTable<string, true>();
 
-	/** What a user got who missed two newer ones, which went to others: of a contact that sends each user another, not all are kept. */
+	/** Stands for a presence that is not kept because two newer ones went to other viewers: a contact may send each viewer another one. */
 	const lost_form = "?></presence>";
 
-	/** What a user got last of a presence that the user sees, in the form that `presence_of` takes; nil where the user does not see it. */
+	/** The presence of a resource that a user got last, in the form that `presence_of` takes; nil if the user does not see it. */
 	function form_seen_by(remembered: Remembered, username: string): string | undefined {
 		const viewers = remembered.seen_by;
 		if (typeof viewers === "string") {
@@ -79,7 +80,7 @@ export function create_contact_cache() {
 		return form && form.text;
 	}
 
-	/** Notes what a user got last; who saw it before keeps what they got. */
+	/** Notes the presence that a user got last. Other viewers keep what they got. */
 	function set_form(remembered: Remembered, username: string, text: string): void {
 		let viewers = remembered.seen_by;
 		if (viewers !== username) {
@@ -108,12 +109,12 @@ export function create_contact_cache() {
 		remembered.form = text;
 	}
 
-	/** The presences of a contact by resource, nil where there are none. */
+	/** The resources of a contact; nil if there are none. */
 	function of(contact: string): Resources | undefined {
 		return contacts.get(contact);
 	}
 
-	/** What a user got last of a contact's resource, in the form that `presence_of` takes; nil where the user does not see it. */
+	/** The presence of a contact's resource that a user got last, in the form that `presence_of` takes; nil if the user does not see it. */
 	function form_of(contact: string, resource: string, username: string): string | undefined {
 		const resources = of(contact);
 		const remembered = resources && (resources.get(resource) as Remembered | undefined);
@@ -138,7 +139,7 @@ export function create_contact_cache() {
 		users.set(username, seen);
 	}
 
-	/** Bytes that a contact's resources need, about. */
+	/** How much memory the resources of a contact need, in bytes, roughly. */
 	function kept_bytes(resources: Resources): number {
 		let bytes = 0;
 		for (const [resource, remembered] of pairs(resources)) {
@@ -148,8 +149,8 @@ export function create_contact_cache() {
 	}
 
 	/**
-	 * Notes that a user sees an available presence.
-	 * @returns false where it says nothing new of the contact
+	 * Notes an available presence that a user got.
+	 * @returns false if it is the one that came last, to whichever viewer
 	 */
 	function available(contact: string, resource: string, username: string, stanza: Stanza): boolean {
 		const resources = of(contact) ?? new LuaTable<string, Remembered>();
@@ -183,7 +184,7 @@ export function create_contact_cache() {
 		return true;
 	}
 
-	/** Takes a contact off what a user sees, if the user does not see any resource of it. */
+	/** Takes a contact off a user's list if the user does not see any resource of it. */
 	function unlist(contact: string, username: string): void {
 		const seen = users.get(username) as LuaTable<string, true> | undefined;
 		if (!seen) {
@@ -200,7 +201,7 @@ export function create_contact_cache() {
 		}
 	}
 
-	/** Forgets a resource that nobody sees any more. */
+	/** Forgets a resource of a contact. */
 	function drop(contact: string, resources: Resources, resource: string): void {
 		const names = resources.get(resource).seen_by;
 		resources.delete(resource);
@@ -217,7 +218,7 @@ export function create_contact_cache() {
 		}
 	}
 
-	/** Notes that a user does not see a presence any more; whether anybody still does. */
+	/** Takes a user off the viewers of a resource. Returns whether there are others. */
 	function hide(remembered: Remembered, username: string): boolean {
 		const names = remembered.seen_by;
 		if (typeof names === "string") {
@@ -228,8 +229,8 @@ export function create_contact_cache() {
 	}
 
 	/**
-	 * Goes through resources of a contact, one or all where `resource` is nil, and forgets those for which `is_over` says so.
-	 * @returns those that are forgotten
+	 * Forgets one resource of a contact, or all where `resource` is nil, if `is_over` returns true for it.
+	 * @returns the resources that are forgotten
 	 */
 	function end_some(contact: string, resource: string | undefined, is_over: (this: void, remembered: Remembered) => boolean): string[] {
 		const ended: string[] = [];
@@ -247,8 +248,8 @@ export function create_contact_cache() {
 	}
 
 	/**
-	 * Notes that a user does not see a resource of a contact any more, or none where it is nil.
-	 * @returns the resources that nobody sees now
+	 * Notes that a user does not see a resource of a contact any more, or does not see any where it is nil.
+	 * @returns the resources that nobody sees any more
 	 */
 	function unseen(contact: string, resource: string | undefined, username: string): string[] {
 		const ended = end_some(contact, resource, (remembered) => is_seen_by(remembered, username) && !hide(remembered, username));
@@ -257,11 +258,11 @@ export function create_contact_cache() {
 	}
 
 	/**
-	 * Notes that a resource, or all where it is nil, is gone, whoever saw it.
+	 * Notes that a resource of a contact, or all where it is nil, is not available any more, for any viewer.
 	 *
-	 * @param username only what this user saw, nil for all
-	 * @param before only what came last before this time, nil for all
-	 * @returns the resources that were there
+	 * @param username nil, or a user who must see the resource
+	 * @param before nil, or a time before which its last presence must have come
+	 * @returns the resources that were forgotten
 	 */
 	function gone(contact: string, resource: string | undefined, username: string | undefined, before: number | undefined): string[] {
 		return end_some(
@@ -272,7 +273,7 @@ export function create_contact_cache() {
 		);
 	}
 
-	/** Whether what a user sees of a contact came last before a time, or a part of it did. */
+	/** Whether the last presence of any resource of a contact that a user sees came before a time. */
 	function is_older(contact: string, username: string, time: number): boolean {
 		for (const [, remembered] of pairs(of(contact) ?? new LuaTable<string, Remembered>())) {
 			if (remembered.heard_at < time && is_seen_by(remembered, username)) {
@@ -298,12 +299,12 @@ export function create_contact_cache() {
 		return list;
 	}
 
-	/** All contacts of whom presences are there. */
+	/** All contacts that are remembered. */
 	function all_contacts(): string[] {
 		return keys_of(contacts);
 	}
 
-	/** The users who see anything, as keys. */
+	/** The users who see any contact, as keys. */
 	function watchers(): LuaTable<string, true> {
 		const names = new LuaTable<string, true>();
 		for (const [username] of pairs(users)) {
@@ -318,7 +319,7 @@ export function create_contact_cache() {
 		crowded = new LuaTable();
 	}
 
-	/** All of it, to be restored after a reload. */
+	/** All that is remembered, to be restored after a reload. */
 	function save(): SavedContacts {
 		return { contacts: contacts, users: users, crowded: crowded };
 	}

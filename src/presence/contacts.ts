@@ -14,8 +14,8 @@ import type { Ending } from "./endings";
 import type { Probes } from "./probes";
 
 /**
- * Errors that say what cannot be reached: a contact's server by anybody, or the contact. If the latter is no domain, that
- * may only be so for the user who gets the error.
+ * Errors that say what cannot be reached: the contact's server, which is so for all users; or the contact, which may be so
+ * for the user who gets the error only, unless the contact is a domain.
  */
 const unreachable: Record<string, "server" | "contact"> = {
 	"gone": "contact",
@@ -29,15 +29,15 @@ const unreachable: Record<string, "server" | "contact"> = {
 interface Received {
 	stanza: Stanza;
 	contact: string;
-	/** Of the contact, "" where it has none. */
+	/** The contact's resource, "" if it has none. */
 	resource: string;
-	/** Of the user. */
+	/** The name of the user. */
 	username: string;
-	/** Whether it is sent to where probes come from, which is no client's. */
+	/** Whether it is sent to the full JID that this module's probes come from. */
 	is_answer: boolean;
 }
 
-/** The presences of contacts (XEP-0356, 7.4). */
+/** Hears the presences of users' contacts and tells entities (XEP-0356, 7.4). */
 export function create_contact_presence(
 	host: string,
 	entities: Entities,
@@ -47,7 +47,7 @@ export function create_contact_presence(
 	delivery: Delivery,
 	covered: CoveredContacts,
 ) {
-	/** Whether an entity is granted to see contacts. */
+	/** Whether any entity is granted to see contacts. */
 	function is_wanted(): boolean {
 		for (const [, entity] of pairs(entities.all())) {
 			if (entity.permissions.presence === "roster") {
@@ -57,7 +57,7 @@ export function create_contact_presence(
 		return false;
 	}
 
-	/** What a presence says of a contact and a user; nil where it does not come from a contact elsewhere, or nobody wants it. */
+	/** The contact and the user of a presence; nil if it comes from a user of this host, or if no entity is granted to see contacts. */
 	function received(stanza: Stanza): Received | undefined {
 		const from = stanza.attr.from;
 		const to = stanza.attr.to;
@@ -78,9 +78,9 @@ export function create_contact_presence(
 		};
 	}
 
-	/** Whether a user has a contact in the roster and sees its presence. */
+	/** Whether a user is subscribed to the presence of a contact. */
 	function has_contact(username: string, contact: string): boolean {
-		// Before 0.10, changes of rosters cannot be heard of.
+		// COMPAT: with Prosody 0.9 the cache does not hear of roster changes.
 		if (since_0_10 && cache.sees(username, contact)) {
 			return true;
 		}
@@ -88,10 +88,10 @@ export function create_contact_presence(
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
-	/** Tells that those resources of a contact are not available any more that are not remembered, when the last one ended that is. */
+	/** Tells that a contact with more resources than are remembered is unavailable, after the last remembered one has ended. */
 	function tell_rest(contact: string, is_crowded: boolean): void {
 		if (is_crowded && !cache.of(contact)) {
-			// Which of them a connection was told is not known either.
+			// The others are not known, so the presence of the bare JID has to stand for them.
 			delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }));
 		}
 	}
@@ -99,7 +99,7 @@ export function create_contact_presence(
 	/**
 	 * Tells that resources of a contact are not available any more.
 	 *
-	 * @param is_crowded whether it had more than are remembered
+	 * @param is_crowded whether the contact had more resources than are remembered
 	 */
 	function tell_end(contact: string, resources: string[], is_crowded: boolean): void {
 		for (const [, resource] of ipairs(resources)) {
@@ -108,14 +108,14 @@ export function create_contact_presence(
 		tell_rest(contact, is_crowded);
 	}
 
-	/** Forgets what is known of a contact; of what only one user saw and came before a time where these are given. Returns the resources. */
+	/** Forgets the resources of a contact; where these are given, only those that a user sees and that came before a time. Returns them. */
 	function gone(contact: string, username: string | undefined, before: number | undefined): string[] {
 		const ended = cache.gone(contact, undefined, username, before);
 		covered.receive_end(contact, ended);
 		return ended;
 	}
 
-	/** Tells what follows from a user's not seeing a contact any more. */
+	/** Ends a contact for a user who does not see it any more, and for entities if nobody else does. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
 		const ended = cache.unseen(contact, undefined, username);
@@ -123,7 +123,7 @@ export function create_contact_presence(
 		tell_end(contact, ended, is_crowded);
 	}
 
-	/** Ends all of a contact, or what a user sees of it. */
+	/** Ends a contact for all users, or for one. */
 	function end_contact(ending: Ending): void {
 		if (ending.viewer !== "") {
 			unseen(ending.viewer, ending.contact);
@@ -155,7 +155,7 @@ export function create_contact_presence(
 		return presence.is_answer ? true : undefined;
 	}
 
-	/** Forgets what an error ends. Returns the resources that nobody sees now. */
+	/** Forgets the resources that an error ends. Returns those that nobody sees any more. */
 	function forget_failed(presence: Received): string[] {
 		const contact = presence.contact;
 		const resource = presence.resource !== "" ? presence.resource : undefined;
@@ -171,24 +171,24 @@ export function create_contact_presence(
 		return cache.unseen(contact, resource, presence.username);
 	}
 
-	/** Forgets what an unavailable presence ends. Returns the resources that nobody sees now. */
+	/** Forgets the resources that an unavailable presence ends. Returns those that nobody sees any more. */
 	function forget_unavailable(presence: Received): string[] {
 		const resource = presence.resource !== "" ? presence.resource : undefined;
 		if (presence.is_answer) {
-			// A user who is to stop seeing it is told, so that it ended unheard for all who saw it as this one did.
+			// If only this user lost sight of it, the server would have been told. So it ended unheard for all viewers.
 			return cache.gone(presence.contact, resource, presence.username, undefined);
 		}
 		return cache.unseen(presence.contact, resource, presence.username);
 	}
 
-	/** Tells what an unavailable presence or an error ends. */
+	/** Handles an unavailable presence or an error, and tells which resources end by it. */
 	function receive_ending(presence: Received): void {
 		const contact = presence.contact;
 		const resource = presence.resource;
 		const is_error = presence.stanza.attr.type === "error";
 		const resources = cache.of(contact);
 		const is_crowded = cache.is_crowded(contact);
-		// It may be one too many to be remembered, and was told.
+		// The resource may be one of those that are not remembered, and entities may have been told of it.
 		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
 		const ended = is_error ? forget_failed(presence) : forget_unavailable(presence);
 		covered.receive_end(contact, ended, presence.username);
@@ -206,11 +206,12 @@ export function create_contact_presence(
 	}
 
 	/**
-	 * Handles a presence that ends others, before anything keeps it from the user: a contact that is blocked may leave as well.
+	 * Handles presences that end others: unavailable ones, errors and `unsubscribed`. Comes before mod_blocklist, as a contact
+	 * that the user has blocked can become unavailable, too.
 	 *
-	 * What comes to the address of a probe ends here: neither a client nor a roster gets it. What comes to the user's bare
-	 * JID goes on, also `unsubscribed`, as which servers answer a probe that they do not allow. It says that the contact has
-	 * ended the subscription, which is so whoever asks: the next client that the user comes online with would get the same answer.
+	 * What is sent to the full JID of a probe stops here, so that no client and no roster gets it. What is sent to the user's
+	 * bare JID goes on. So does `unsubscribed`, with which servers refuse probes: it says that the contact has ended the
+	 * subscription, and the user's next client would get the same answer to its own probe.
 	 */
 	function receive_end(event: StanzaEvent): Handled {
 		const presence_type = event.stanza.attr.type;
@@ -236,19 +237,19 @@ export function create_contact_presence(
 	function roster_changed(username: string, contact: string, item: RosterItem | undefined): void {
 		if (!sees_contact(item)) {
 			probes.cancel(contact, username);
-			// The roster of an account that is deleted goes contact by contact.
+			// When an account is deleted this comes for each of its contacts, which end in slices then.
 			if (!endings.is_waiting(contact, username)) {
 				unseen(username, contact);
 			}
 		}
 	}
 
-	/** Tells what follows from a user's not being there any more. */
+	/** Ends all contacts of a user, in slices. */
 	function forget_user(username: string): void {
 		endings.add(cache.contacts_of(username), username);
 	}
 
-	/** Handles the end of an account, of this host or another. Before anything hears of what becomes of its roster. */
+	/** Handles the end of an account, of this host or another one, before its roster is deleted. */
 	function user_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
 			probes.forget_user(event.username);
@@ -259,7 +260,7 @@ export function create_contact_presence(
 		return undefined;
 	}
 
-	/** Handles the end of a domain on this server: a component that has disconnected, a host that is deactivated. */
+	/** Handles the end of a domain on this server: a component that disconnected, or a host that was deactivated. */
 	function domain_gone(domain: string): void {
 		if (domain !== host) {
 			probes.forget_answers_at(domain);
@@ -267,7 +268,7 @@ export function create_contact_presence(
 		}
 	}
 
-	/** Handles the end of a probe: what the user still is to see came again after it. */
+	/** Handles the end of a probe: resources whose presences did not come again after it are not available any more. */
 	function probe_ended(contact: string, username: string, sent_at: number): void {
 		const is_crowded = cache.is_crowded(contact);
 		tell_end(contact, gone(contact, username, sent_at), is_crowded);

@@ -6,37 +6,37 @@ import { presence_rest, unavailable_rest } from "./delivery";
 import type { Delivery } from "./delivery";
 import { presence_of } from "./presence_form";
 
-/** What a connection was told of a contact's resource. */
+/** A resource of a contact as a connection was told of it. */
 interface Told {
-	/** The presence, as the cache has it. */
+	/** The presence, in the form of `create_presence_forms`. */
 	form: string;
-	/** The user who got that. */
+	/** The user who got it. */
 	through: string;
-	/** The users who see the resource and were covered when that was noted. */
+	/** Users who see the resource, as keys. The grant covered them when they were added. */
 	viewers: LuaTable<string, true>;
 }
 
-/** What a connection was told of contacts. */
+/** All contacts that a connection was told of. */
 interface Picture {
 	/** By contact and resource. */
 	contacts: LuaTable<string, LuaTable<string, Told>>;
-	/** The contacts of whom it may have been told more while its grant covered all users, until `end_others` was called with them. */
+	/** Contacts that it may have been told more of while its grant covered all users, until `end_others` is called for them. */
 	others: LuaTable<string, true>;
 }
 
-/** Sends a presence of a JID, of which `rest` is what `presence_rest` has. */
+/** Sends a presence of a JID. `rest` is its XML text as `presence_rest` returns it. */
 type Tell = (this: void, from: string, rest: string) => void;
 
-/** The address of a contact's resource, "" for none. */
+/** The JID of a contact's resource, which is "" for the bare JID. */
 export function full_jid(contact: string, resource: string): string {
 	return resource !== "" ? contact + "/" + resource : contact;
 }
 
 /**
- * Tells the entities whose grant covers some users (option `users`) of contacts: such an entity gets what any of these users gets.
- * What a contact sends to others does not reach it, whoever was told first.
+ * Tells entities whose grant is limited to some users (option `users`) of these users' contacts. Such an entity gets the
+ * presences that a covered user gets, and none that a contact sends to others only.
  *
- * Each presence costs the same, however many users see the contact.
+ * A presence costs the same work however many users see the contact.
  */
 export function create_covered_contacts(entities: Entities, cache: ContactCache, delivery: Delivery) {
 	const pictures = setmetatable(new LuaTable<Connection, Picture>(), { __mode: "k" });
@@ -50,19 +50,19 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		return picture;
 	}
 
-	/** What a connection was told of a contact, by resource. */
+	/** The resources of a contact that a connection was told of. */
 	function told_of(connection: Connection, contact: string): LuaTable<string, Told> | undefined {
 		return picture_of(connection).contacts.get(contact);
 	}
 
-	/** Makes what sends to a connection at once. */
+	/** Makes a function that sends presences to a connection at once. */
 	function direct(connection: Connection): Tell {
 		return (from, rest) => {
 			delivery.tell(connection, from, rest);
 		};
 	}
 
-	/** Notes that a connection was told what a user got of a resource. */
+	/** Notes that a connection was told the presence of a resource that a user got. */
 	function note_told(connection: Connection, contact: string, resource: string, form: string, username: string): void {
 		const contacts = picture_of(connection).contacts;
 		const resources = (contacts.get(contact) as LuaTable<string, Told> | undefined) ?? new LuaTable<string, Told>();
@@ -74,7 +74,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		contacts.set(contact, resources);
 	}
 
-	/** Tells a connection that a resource that it was told of is not available any more. */
+	/** Tells a connection that a resource is not available any more. */
 	function tell_gone(connection: Connection, contact: string, resource: string, tell: Tell): void {
 		const contacts = picture_of(connection).contacts;
 		const resources = contacts.get(contact);
@@ -88,7 +88,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Takes those off the viewers whom the grant does not cover any more, up to one whom it covers; returns that one. */
+	/** A viewer whom the grant covers, nil if there is none. Those who are not covered any more are taken off the viewers on the way. */
 	function covered_viewer(connection: Connection, told: Told): string | undefined {
 		for (const [username] of pairs(told.viewers)) {
 			if (delivery.covers(connection, username)) {
@@ -99,7 +99,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		return undefined;
 	}
 
-	/** Tells what follows from a resource's not being shown by a user any more: the end, or what another user got, if that is not the same. */
+	/** Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none. */
 	function remove_viewer(connection: Connection, contact: string, resource: string, told: Told, username: string, tell: Tell): void {
 		told.viewers.delete(username);
 		if (told.through !== username && next(told.viewers)[0] !== undefined) {
@@ -118,7 +118,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		note_told(connection, contact, resource, form, other);
 	}
 
-	/** Tells a connection an available presence that a user got, if that is another than it was told. */
+	/** Tells a connection an available presence that a user got, unless it was told the same one before. */
 	function tell_available(connection: Connection, contact: string, resource: string, form: string, username: string, stanza: Stanza): void {
 		if (!delivery.covers(connection, username) || !delivery.may_tell_contact(connection, contact)) {
 			return;
@@ -133,7 +133,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Tells a connection which of a contact's resources ended, for all or for a user. */
+	/** Tells a connection which resources of a contact ended, for all users or for one. */
 	function tell_ended(connection: Connection, contact: string, ended: string[], username: string | undefined): void {
 		const resources = told_of(connection, contact);
 		for (const [, resource] of ipairs(keys_of(resources))) {
@@ -155,7 +155,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Tells such entities of an available presence that a user got, and that the cache has by now. */
+	/** Tells such entities of an available presence that a user got. To be called when the cache has it. */
 	function receive_available(contact: string, resource: string, username: string, stanza: Stanza): void {
 		const connections = entities.receivers("covered_contacts");
 		if (connections.length > 0) {
@@ -167,10 +167,10 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 	}
 
 	/**
-	 * Tells such entities that a user does not see some resources of a contact any more, after the cache has forgotten them.
+	 * Tells such entities that resources of a contact ended for a user, or for all. To be called when the cache has forgotten them.
 	 *
 	 * @param ended the resources that nobody sees any more
-	 * @param username nil where they ended for all users
+	 * @param username nil if they ended for all users
 	 */
 	function receive_end(contact: string, ended: string[], username?: string): void {
 		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
@@ -178,7 +178,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Tells a connection what a user whom its grant covers sees of a contact, as far as it was told of none of that. */
+	/** Tells a connection the resources of a contact that a covered user sees and that it was not told of. */
 	function show(connection: Connection, username: string, contact: string, tell: Tell): void {
 		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
 			const form = cache.form_of(contact, resource, username);
@@ -194,7 +194,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Tells a connection the end of what only a user showed it of a contact, whom its grant does not cover any more. */
+	/** Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more. */
 	function hide(connection: Connection, username: string, contact: string, tell: Tell): void {
 		const resources = told_of(connection, contact);
 		for (const [, resource] of ipairs(keys_of(resources))) {
@@ -205,7 +205,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Begins to tell a connection of covered users' contacts only, after its grant covered all users. To be followed by `keep` and `end_others`. */
+	/** Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`. */
 	function narrow(connection: Connection): void {
 		const others = picture_of(connection).others;
 		for (const [, contact] of ipairs(cache.all_contacts())) {
@@ -213,7 +213,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Has a connection keep what it was told of a contact whom a covered user sees; tells it what that user got, if that is not the same. */
+	/** Keeps for a connection what it was told of a contact that a covered user sees, and tells it the presences that this user got, where they differ. */
 	function keep(connection: Connection, username: string, contact: string, tell: Tell): void {
 		const available = cache.of(contact);
 		for (const [, resource] of ipairs(picture_of(connection).others.has(contact) ? keys_of(available) : [])) {
@@ -226,7 +226,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		show(connection, username, contact, tell);
 	}
 
-	/** Tells a connection the end of what it was told of a contact while its grant covered all users, and no covered user sees. */
+	/** Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees. */
 	function end_others(connection: Connection, contact: string, tell: Tell): void {
 		picture_of(connection).others.delete(contact);
 		const resources = told_of(connection, contact);
@@ -238,7 +238,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Forgets what a connection was told. */
+	/** Forgets all that a connection was told. */
 	function forget(connection: Connection): void {
 		pictures.delete(connection);
 	}

@@ -6,38 +6,38 @@ import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
 
-/** What each connection was told while it is being caught up, see `create_catch_up`. */
+/** Keeps the JIDs that each connection was told of while it is being caught up, see `create_heard`. */
 export interface Heard {
-	/** Notes that it was told a presence of a JID. */
+	/** Notes that it was told of a JID. */
 	note: (this: void, connection: Connection, from: string) => void;
-	/** Takes that back. */
+	/** Forgets that. */
 	drop: (this: void, connection: Connection, from: string) => void;
 	has: (this: void, connection: Connection, from: string) => boolean;
-	/** Whether it was not told of that JID, since it is being caught up and was not yet. */
+	/** Whether it is being caught up and was not told of a JID yet. */
 	is_unaware: (this: void, connection: Connection, from: string) => boolean;
 }
 
-/** A presence as XML text, from behind its 'to' on. */
+/** The XML text of a presence behind `<presence to='…'`, which goes to all receivers. */
 export function presence_rest(stanza: Stanza): string {
 	const to = stanza.attr.to;
 	stanza.attr.to = undefined;
 	const text = tostring(stanza);
 	stanza.attr.to = to;
 	if (!is_well_formed(text)) {
-		// Whether the JID is available is told all the same.
+		// Without the children. That the JID is available, or is not, can be told all the same.
 		return attribute("from", stanza.attr.from) + attribute("type", stanza.attr.type) + "/>";
 	}
 	return string.sub(text, "<presence".length + 1);
 }
 
-/** Writes the presences of users' clients in that form, and keeps what it wrote as long as the server has the presence. */
+/** Writes presences of users' clients in that form. Keeps each text as long as the server keeps the stanza. */
 export function create_presence_texts() {
 	const end_tag = "</presence>";
 
-	/** By stanza, with the number of the children that the stanza had. */
+	/** The texts by stanza, with the number of children that the stanza had. */
 	const kept = setmetatable(new LuaTable<Stanza, { children: number; rest: string }>(), { __mode: "k" });
 
-	/** A kept text with the children that were added to its stanza since; nil where it has to be written anew. */
+	/** A kept text with the children that were added to the stanza since; nil if it has to be written anew. */
 	function extended(stanza: Stanza, rest: string, children: number): string | undefined {
 		if (string.sub(rest, -end_tag.length) !== end_tag) {
 			return undefined;
@@ -53,7 +53,7 @@ export function create_presence_texts() {
 		return is_well_formed(text) ? text : undefined;
 	}
 
-	/** Writes the presence of a client that is available. The server may add children to it later: mod_presence adds the time. */
+	/** The text of an available presence. The server may add children to the stanza between two calls: mod_presence adds the time. */
 	function rest_of(stanza: Stanza): string {
 		const children = (stanza as unknown as unknown[]).length;
 		const before = kept.get(stanza) as { children: number; rest: string } | undefined;
@@ -74,12 +74,12 @@ export function unavailable_rest(from: string): string {
 	return attribute("from", from) + " type='unavailable'/>";
 }
 
-/** Whether a user, or who has such a roster item, sees the presence of the contact that it is for. */
+/** Whether a user with such a roster item sees the contact's presence. */
 export function sees_contact(item: RosterItem | undefined): boolean {
 	return item !== undefined && (item.subscription === "both" || item.subscription === "to");
 }
 
-/** Whether the contact that a roster item is for sees the user's presence. */
+/** Whether the contact of such a roster item sees the user's presence. */
 export function is_seen_by_contact(item: RosterItem | undefined): boolean {
 	return item !== undefined && (item.subscription === "both" || item.subscription === "from");
 }
@@ -93,13 +93,13 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		return users.covers(connection.entity.jid, connection.entity.permissions.users, username);
 	}
 
-	/** Whether a privileged user's client gets presences of a JID as that of the user's own contact. */
+	/** Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway. */
 	function is_own_contact(connection: Connection, contact: string): boolean {
 		const roster = connection.session.roster;
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
-	/** Whether a connection is to be told of users' presences, and a user's is neither its own nor told by the server. */
+	/** Whether a connection gets the presence of a user if its grant covers the user: not its own one, and none that the server sends it anyway. */
 	function may_tell_of(connection: Connection, username: string): boolean {
 		const user = username + "@" + host;
 		return (
@@ -110,22 +110,22 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		);
 	}
 
-	/** Whether a connection is to be told of a user's presence, which is there already: as `may_tell_of`, and the grant covers the user. */
+	/** Whether a connection gets the presence of a user who is there already. */
 	function may_tell_user(connection: Connection, username: string): boolean {
 		return may_tell_of(connection, username) && covers(connection, username);
 	}
 
-	/** Whether a connection is to be told of a presence that a user's client broadcasts. */
+	/** Whether a connection gets the presence that a user's client broadcasts. */
 	function may_tell_broadcast(connection: Connection, session: Session): boolean {
 		const name = connection.entity.jid;
 		if (!is_connected(connection) || name === session.username! + "@" + host || !covers(connection, session.username!)) {
 			return false;
 		}
-		// The server tells those who see the user.
+		// The server itself sends it to those who are subscribed to the user.
 		return !is_seen_by_contact(session.roster && session.roster.get(name));
 	}
 
-	/** Whether a connection is to be told of a contact's presence: as `may_tell_user`, for contacts. Who sees the contact is another question. */
+	/** Whether a connection gets presences of a contact, if a user sees the contact whom its grant covers. */
 	function may_tell_contact(connection: Connection, contact: string): boolean {
 		const name = connection.entity.jid;
 		const [, contact_host] = jid.split(contact);
@@ -138,20 +138,20 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		);
 	}
 
-	/** Tells one connection a presence of a JID, of which `rest` is what `presence_rest` has. */
+	/** Tells a connection a presence of a JID. `rest` is its XML text as `presence_rest` returns it. */
 	function tell(connection: Connection, from: string, rest: string): void {
 		send_text(connection.session, "<presence" + connection.to + rest);
 		statistics.count(connection.entity, "presences");
 		heard.note(connection, from);
 	}
 
-	/** Tells one connection that a user's client is unavailable, which it may be told of again in the same catch-up, when the grant covers the user again. */
+	/** Tells a connection that a user's client is unavailable. The same catch-up may tell of that client again, if the grant covers the user again. */
 	function tell_uncovered(connection: Connection, from: string): void {
 		tell(connection, from, unavailable_rest(from));
 		heard.drop(connection, from);
 	}
 
-	/** Tells all who are to be told what a user's client broadcasts. */
+	/** Tells all connections that get it the presence that a user's client broadcasts. */
 	function tell_broadcast(session: Session, stanza: Stanza): void {
 		const directed = stanza.attr.type === "unavailable" ? session.directed : undefined;
 		let rest: string | undefined;
@@ -159,7 +159,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 			if (may_tell_broadcast(connection, session)) {
 				rest = rest ?? (stanza.attr.type === undefined ? texts.rest_of(stanza) : presence_rest(stanza));
 				tell(connection, session.full_jid!, rest);
-				// The server would tell it once more, but not one that the user has blocked meanwhile: which of both is not known here.
+				// The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
 				if (directed) {
 					directed.delete(connection.address);
 					directed.delete(connection.entity.jid);
@@ -169,10 +169,10 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	}
 
 	/**
-	 * Tells all who are to be told a contact's presence, and whose grant covers all users.
+	 * Tells all connections that get it a contact's presence, as far as their grants cover all users.
 	 *
 	 * @param from the contact's bare or full JID
-	 * @param stanza the presence, nil for one that is unavailable
+	 * @param stanza the presence; nil for an unavailable one
 	 */
 	function tell_contact(contact: string, from: string, stanza: Stanza | undefined): void {
 		let rest: string | undefined;
@@ -185,8 +185,8 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	}
 
 	/**
-	 * Makes what tells one connection many presences that are there already, which takes what `tell` takes.
-	 * `add` tells of each JID once, `write` whatever it is given; `flush` sends what is left.
+	 * Collects presences that are there already for one connection, which gets several at a time. `add` and `write` take what
+	 * `tell` takes; `add` skips JIDs that the connection was told of. `flush` sends those that are left.
 	 */
 	function create_collection(connection: Connection) {
 		const batch = create_batch(connection.session);

@@ -2,33 +2,33 @@ import { create_fifo } from "../prosody/fifo";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 
-/** What is to end: all that is known of a contact, or what one user sees of it. */
+/** A contact that ends, for all users or for one. */
 export interface Ending {
 	contact: string;
-	/** The user's name, "" for everybody. */
+	/** The user's name, "" for all users. */
 	viewer: string;
 }
 
 /**
- * Ends contacts in slices, since a gateway or a user may have thousands.
+ * Ends contacts in slices, as a user or a gateway may have thousands.
  *
- * @param finish ends one: forgets it and tells so
+ * @param finish ends one: forgets it and tells entities
  */
 export function create_endings(add_timer: AddTimer, finish: (this: void, ending: Ending) => void) {
-	// Of how many contacts the end is told at once.
+	// How many contacts end at once; the rest do in slices.
 	const at_once = 100;
-	// In the order in which they end.
+	// Those that have not ended yet, in their order. Some may have ended out of turn.
 	const queue = create_fifo<Ending>();
-	// The contacts that are to end yet, as keys, by viewer.
+	// The contacts that have not ended yet, as keys, by viewer.
 	let waiting = new LuaTable<string, LuaTable<string, true>>();
 
-	/** Whether that is to end yet. */
+	/** Whether a contact has not ended yet for a viewer. */
 	function is_waiting(contact: string, viewer: string): boolean {
 		const contacts = waiting.get(viewer) as LuaTable<string, true> | undefined;
 		return contacts !== undefined && contacts.has(contact);
 	}
 
-	/** Ends one if it is to end yet. */
+	/** Ends a contact for a viewer if it has not ended yet. */
 	function finish_waiting(contact: string, viewer: string): void {
 		if (is_waiting(contact, viewer)) {
 			waiting.get(viewer).delete(contact);
@@ -36,13 +36,13 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 		}
 	}
 
-	/** Ends what is to end yet of a contact, and of what a user sees of it: before it is there again. */
+	/** Ends a contact for all users and for one, if it has not ended yet. To be called before a presence says that it is available again. */
 	function settle(contact: string, username: string): void {
 		finish_waiting(contact, "");
 		finish_waiting(contact, username);
 	}
 
-	/** Ends one more in a slice; false when none is left. */
+	/** Ends the next one. Returns false when none is left. */
 	function step(): boolean {
 		const ending = queue.pop();
 		if (!ending) {
@@ -53,7 +53,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 		return true;
 	}
 
-	/** Ends all at once that is to end yet: before a reload, after which nobody knows which entity was told what. */
+	/** Ends all at once. To be called before a reload, after which nobody knows what entities were told. */
 	function finish_all(): void {
 		let more = queue.count() > 0;
 		while (more) {
@@ -61,7 +61,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 		}
 	}
 
-	/** Has contacts end for a viewer: some at once, the rest in slices. */
+	/** Ends contacts for a viewer: the first ones at once, the rest in slices. */
 	function add(contacts: string[], viewer: string): void {
 		const is_idle = queue.count() === 0;
 		for (const [i, contact] of ipairs(contacts)) {

@@ -1,13 +1,13 @@
 /**
- * Hears of the ends of domains on this server, whose contacts are gone with them.
+ * Watches for the ends of domains on this server: contacts there are not available any more.
  *
- * A component that is not connected answers clients on their own streams, past all events.
+ * Probes would not show that. The server answers for a component that is not connected, and no event tells of such answers.
  *
  * @param api the module that listens
- * @param gone called with the domain of each component that has disconnected and each host that was deactivated
+ * @param gone is called with the domain of each component that disconnects and of each host that is deactivated
  */
 export function watch_local_domains(api: Module, gone: (this: void, domain: string) => void): void {
-	// The events objects listened to, by host: a host gets a new one each time it is activated.
+	// The events objects with our handlers, by host. A host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
 	const handlers = new LuaTable<string, (this: void, event: SessionEvent) => Handled>();
 
@@ -15,7 +15,7 @@ export function watch_local_domains(api: Module, gone: (this: void, domain: stri
 		const host = prosody.hosts.get(domain) as Host | undefined;
 		if (host && host.type === "component" && watched.get(domain) !== host.events) {
 			const handler = (event: SessionEvent): Handled => {
-				// Streams that have not authenticated end with this event, too.
+				// The event also comes for streams that never authenticated.
 				if (event.session.type === "component") {
 					gone(domain);
 				}

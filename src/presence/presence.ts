@@ -15,14 +15,14 @@ import type { SavedProbes } from "./probes";
 import { create_user_presence } from "./users";
 import type { EarlierSessions } from "./users";
 
-/** What is kept over a reload of the module. */
+/** The state that is kept over a reload of the module. */
 export interface SavedPresence {
 	contacts: SavedContacts;
 	probes: SavedProbes;
 	earlier: EarlierSessions | undefined;
 }
 
-/** Puts the parts together that tell entities of presences (XEP-0356, section 7). */
+/** Puts together the parts that tell entities of presences (XEP-0356, section 7). */
 export function create_presence(
 	api: Module,
 	host: string,
@@ -45,7 +45,7 @@ export function create_presence(
 	probes.on_end(contacts.probe_ended);
 	watch_local_domains(api, contacts.domain_gone);
 
-	/** Whether roster changes make a difference: a listener of `create_change_watch`. */
+	/** Whether roster changes matter, for `create_change_watch`, of which this is a listener. */
 	function is_watching(): boolean {
 		return contacts.is_wanted() || entities.receivers("presence").length > 0;
 	}
@@ -61,7 +61,7 @@ export function create_presence(
 		users.roster_changed(username, contact, item, before);
 	}
 
-	/** Begins to remember when an entity is granted to see contacts, and forgets all when none is any more. */
+	/** Begins to remember presences when an entity is granted to see contacts; forgets all when none is any more. */
 	function configured(): void {
 		if (contacts.is_wanted()) {
 			users.begin();

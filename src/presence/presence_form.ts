@@ -2,20 +2,20 @@ import * as hashes from "util.hashes";
 import * as st from "util.stanza";
 import { is_well_formed } from "../prosody/send";
 
-/** What of a form goes out: XML text from the end of the start tag's 'from' on. */
+/** The part of a form that is sent: XML text behind `<presence to='…' from='…'`. */
 export function presence_of(form: string): string {
 	return string.sub(form, string.find(form, "[ >]")[0]);
 }
 
-/** Writes presences in the form in which they are remembered: as XML text without the addresses, the id and the time. */
+/** Writes presences in the form in which they are remembered: as XML text without addresses, id and time. */
 export function create_presence_forms() {
-	/** Longer presences are remembered shortened, in bytes: a kibibyte a contact is to do, with the tables' own need. */
+	/** The length in bytes from which a presence is remembered in short. With its tables, a contact needs less than a kibibyte. */
 	const max_length = 500;
 
-	// The presence that was written last: a server sends each of a contact's viewers the same one.
+	// The presence that was written last. A contact's server sends the same one to each of its viewers.
 	let last: { stanza: Stanza; form: string } | undefined;
 
-	/** Whether the attributes of an element are among those of another. */
+	/** Whether another element has all attributes of an element. */
 	function has_attributes_of(element: Stanza, other: Stanza): boolean {
 		for (const [name, value] of pairs(other.attr)) {
 			if (element.attr[name] !== value) {
@@ -43,7 +43,7 @@ export function create_presence_forms() {
 		return b[count + 1] === undefined;
 	}
 
-	/** The form of a presence, however long; and of that the part that tells how available the contact is. */
+	/** A presence's form at full length, and its children that stay when it is shortened. */
 	function write(stanza: Stanza): LuaMultiReturn<[string, string]> {
 		const lang = stanza.attr["xml:lang"];
 		const parts = [lang !== undefined ? " xml:lang='" + st.xml_escape(lang) + "'>" : ">"];
@@ -62,18 +62,18 @@ export function create_presence_forms() {
 		return $multi(table.concat(parts), essence);
 	}
 
-	/** Shortens a form; its hash tells whether it is the same again. */
+	/** A shortened form. The hash of the whole one tells whether the same presence comes again. */
 	function shorten(whole: string, essence: string): string {
 		return hashes.sha1(whole, true) + ">" + essence + "</presence>";
 	}
 
-	/** The form of a presence, shortened. */
+	/** The shortened form of a presence. */
 	function short_form(stanza: Stanza): string {
 		const [whole, essence] = write(stanza);
 		return shorten(whole, essence);
 	}
 
-	/** The form of a presence, shortened if it is long. */
+	/** The form of a presence, which is shortened if it is long. */
 	function form(stanza: Stanza): string {
 		if (!last || last.stanza.attr["xml:lang"] !== stanza.attr["xml:lang"] || !has_children_of(last.stanza, stanza)) {
 			const [whole, essence] = write(stanza);

@@ -11,24 +11,24 @@ import { is_at } from "./contact_cache";
 /** Seconds between two batches of probes. */
 const probe_pause = 0.1;
 
-/** Seconds for which an answer is believed: a contact who has answered is not probed again meanwhile. */
+/** Seconds for which an answer counts: the contact is not probed again in that time. */
 export const answer_age = 3600;
 
-/** Seconds in which a probe is not repeated, though no answer has come. */
+/** Seconds in which a probe without an answer is not repeated. */
 const repeat_after = 5;
 
-/** Seconds after which no answer is waited for any more. */
+/** Seconds for which a probe waits for its answer. */
 const answer_time = 60;
 
 /** A probe that was sent. */
 interface Probe {
 	contact: string;
-	/** The name of the user in whose name. */
+	/** The user in whose name it was sent. */
 	username: string;
 	sent_at: number;
 }
 
-/** What is kept over a reload of the module. */
+/** The state that is kept over a reload of the module. */
 export interface SavedProbes {
 	secret: string;
 	sent: Probe[];
@@ -37,12 +37,12 @@ export interface SavedProbes {
 }
 
 /**
- * Asks for the presences of contacts whom no client of the host's users asks (RFC 6121, 4.3).
+ * Probes contacts of users who are offline, so that no client of theirs does (RFC 6121, 4.3).
  *
- * Probes come from full JIDs that are nobody's, so that what answers them reaches no client. Contacts are
- * bare JIDs, users names.
+ * Probes come from full JIDs that no client has, so that their answers reach no client. Contacts are given by their bare
+ * JIDs, users by their names.
  *
- * @param is_asked_by_client whether the user has come online meanwhile with a client that asks
+ * @param is_asked_by_client whether a user has come online meanwhile, with a client that probes
  */
 export function create_probes(
 	host: string,
@@ -52,41 +52,41 @@ export function create_probes(
 ) {
 	let ended: (this: void, contact: string, username: string, sent_at: number) => void = () => undefined;
 	let secret = uuid.generate();
-	// Contacts in the order in which they will be probed; in whose name, for those that still are to be.
+	// The contacts to be probed in their order, and the users in whose names, by contact. Those without a user were cancelled.
 	const queue = create_fifo<string>();
 	let queued = new LuaTable<string, string>();
 	let is_sending = false;
-	// The probes that were sent, the oldest one first, and those of them that are not answered, by contact.
+	// The probes of the last minute, and those of them without an answer by contact.
 	const sent = create_fifo<Probe>();
 	let is_ending = false;
 	let unanswered = new LuaTable<string, Probe>();
-	// When contacts answered last, and of those before `answered_since` what may still count.
+	// When contacts answered last, by contact; those from before `answered_since` are in the second table.
 	let answered = new LuaTable<string, number>();
 	let answered_before = new LuaTable<string, number>();
 	let answered_since = os.time();
 
-	/** Has a function called with each probe when no answer is waited for any more. */
+	/** Sets the function that is called with each probe when its time is over. */
 	function on_end(handler: (this: void, contact: string, username: string, sent_at: number) => void): void {
 		ended = handler;
 	}
 
-	/** The resource that a user's probes come from: nobody can guess it, nor tell by it which users the server probes for. */
+	/** The resource that a user's probes come from. Nobody can guess it. */
 	function resource_of(username: string): string {
 		return string.sub(hashes.sha1(secret + username, true), 1, 16);
 	}
 
-	/** Whether a resource of a user is the one that probes come from. */
+	/** Whether a user's probes come from a resource. */
 	function is_own_resource(username: string, resource: string | undefined): boolean {
 		return resource !== undefined && resource === resource_of(username);
 	}
 
-	/** Whether a user's probe of a contact waits for its answer. */
+	/** Whether a user's probe of a contact waits for an answer. */
 	function is_unanswered(contact: string, username: string): boolean {
 		const probe = unanswered.get(contact) as Probe | undefined;
 		return probe !== undefined && probe.username === username;
 	}
 
-	/** Notes an answer to a user's probe, if one was sent; `failed` for an error. */
+	/** Notes the answer to a user's probe, if one waits for it. `failed` says that the answer is an error. */
 	function answer(contact: string, username: string, failed: boolean): void {
 		if (is_unanswered(contact, username)) {
 			unanswered.delete(contact);
@@ -102,7 +102,7 @@ export function create_probes(
 		}
 	}
 
-	/** Whether a contact is to be probed: there is no answer that counts, nor is one to be expected. */
+	/** Whether a contact has to be probed: no answer counts, and none is expected. */
 	function is_needed(contact: string): boolean {
 		const time = os.time();
 		const probe = unanswered.get(contact) as Probe | undefined;
@@ -114,7 +114,7 @@ export function create_probes(
 		);
 	}
 
-	/** Ends the probes that were sent long ago. */
+	/** Ends the probes whose time is over. */
 	function end_old(): number | undefined {
 		const time = os.time();
 		let probe = sent.peek();
@@ -142,7 +142,7 @@ export function create_probes(
 		protect(log_of_module, "while a probe was sent to %s", contact, () => prosody.core_post_stanza(prosody.hosts.get(host), stanza));
 	}
 
-	/** Gives up the probes that are to be sent yet; the next catch-up wants them again. */
+	/** Gives up the probes that were not sent yet. The next catch-up requests them again. */
 	function give_up(): void {
 		queue.clear();
 		queued = new LuaTable();
@@ -173,7 +173,7 @@ export function create_probes(
 		return undefined;
 	}
 
-	/** Has a contact probed in a user's name, at the rate that the options allow. */
+	/** Requests a probe of a contact in a user's name. Probes are sent at the rate of the option. */
 	function request(contact: string, username: string): void {
 		if (options.probe_rate > 0) {
 			queue.push(contact);
@@ -185,14 +185,14 @@ export function create_probes(
 		}
 	}
 
-	/** Gives up a probe that is to be sent yet, for a user who does not have the contact any more. */
+	/** Gives up a probe that was not sent yet, for a user who does not have the contact any more. */
 	function cancel(contact: string, username: string): void {
 		if (queued.get(contact) === username) {
 			queued.delete(contact);
 		}
 	}
 
-	/** Gives up the probes in a user's name that are to be sent yet. */
+	/** Gives up a user's probes that were not sent yet. */
 	function forget_user(username: string): void {
 		for (const [contact, name] of pairs(queued)) {
 			if (name === username) {
@@ -201,13 +201,13 @@ export function create_probes(
 		}
 	}
 
-	/** Has the answer of a contact count no more. */
+	/** Forgets the answer of a contact. */
 	function forget_answer(contact: string): void {
 		answered.delete(contact);
 		answered_before.delete(contact);
 	}
 
-	/** Has the answers of all contacts at a domain count no more. */
+	/** Forgets the answers of all contacts at a domain. */
 	function forget_answers_at(domain: string): void {
 		for (const [, answers] of ipairs([answered, answered_before])) {
 			for (const [contact] of pairs(answers)) {
@@ -226,7 +226,7 @@ export function create_probes(
 		answered_before = new LuaTable();
 	}
 
-	/** What is known of probes, to be restored after a reload. */
+	/** The state of the probes, to be restored after a reload. */
 	function save(): SavedProbes {
 		give_up();
 		return { secret: secret, sent: sent.list(), answered: answered, answered_before: answered_before };

@@ -6,9 +6,9 @@ import type { Collection, Delivery } from "./delivery";
 /** Clients, as keys. */
 export type EarlierSessions = LuaTable<Session, true>;
 
-/** The presences of the host's users (XEP-0356, 7.1). */
+/** Hears the presences of the host's users and tells entities (XEP-0356, 7.1). */
 export function create_user_presence(host: string, entities: Entities, add_timer: AddTimer, delivery: Delivery) {
-	// Clients whose probes were answered before the module listened; those that are gone go by themselves.
+	// Clients that were online before the module listened, and whose probes were answered unheard. The keys are weak.
 	let earlier: EarlierSessions | undefined;
 
 	/** Handles the presence that a client broadcasts. */
@@ -38,7 +38,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		return available_sessions(username).length > 0;
 	}
 
-	/** Begins to take the clients that are available now for such whose probes were answered unheard; see `asks_contacts`. */
+	/** Notes the clients that are available now as such clients, the first time that it is called. */
 	function begin(): void {
 		if (!earlier) {
 			const sessions = setmetatable(new LuaTable<Session, true>(), { __mode: "k" });
@@ -51,7 +51,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
-	/** Whether a user has an available client that has probed the user's contacts since `begin`. */
+	/** Whether a user has an available client that probed the user's contacts after `begin`. */
 	function asks_contacts(username: string): boolean {
 		for (const [, session] of ipairs(available_sessions(username))) {
 			if (!earlier || !earlier.has(session)) {
@@ -61,28 +61,28 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		return false;
 	}
 
-	/** What is to be restored after a reload of the module: the clients that were there earlier. */
+	/** The state to be restored after a reload: the clients that `begin` noted. */
 	function save(): EarlierSessions | undefined {
 		return earlier;
 	}
 
-	/** Restores that; nil ends what `begin` began. */
+	/** Restores that state; nil forgets it, so that `begin` notes clients anew. */
 	function restore(saved: EarlierSessions | undefined): void {
 		earlier = saved;
 	}
 
-	/** Adds the presences of a user's clients to what an entity is told when it comes. */
+	/** Adds the presences of a user's clients to a collection for an entity. */
 	function collect(collection: Collection, username: string): void {
 		for (const [, session] of ipairs(available_sessions(username))) {
 			collection.add(session.full_jid!, delivery.rest_of(session.presence!));
 		}
 	}
 
-	/** Tells a connection that a user is unavailable, as the grant does not cover that user any more. */
+	/** Tells a connection that a user is unavailable because its grant does not cover the user any more. */
 	function tell_uncovered(connection: Connection, username: string): void {
 		if (delivery.may_tell_of(connection, username)) {
 			for (const [, session] of ipairs(available_sessions(username))) {
-				// Whom the user lets see it, the server goes on to tell.
+				// An entity that is subscribed to the user goes on to get the presence from the server.
 				if (!is_seen_by_contact(session.roster && session.roster.get(connection.entity.jid))) {
 					delivery.tell_uncovered(connection, session.full_jid!);
 				}
@@ -90,7 +90,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
-	/** Tells an entity that a user is available, after the server has told it the opposite. */
+	/** Tells an entity again that a user is available, after the server told it that the user is not. */
 	function tell_again(name: string, username: string): void {
 		const entity = entities.get(name);
 		for (const [, connection] of ipairs(entity ? entity.connections : [])) {
@@ -102,10 +102,10 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
-	/** Handles a change of a user's roster: to contacts that do not see the user any more, the server sends `unavailable`. */
+	/** Handles a change of a user's roster: the server sends `unavailable` to contacts that lose their subscription, which may be entities. */
 	function roster_changed(username: string, contact: string, item: RosterItem | undefined, before: RosterItem | undefined): void {
 		if (entities.get(contact) && is_seen_by_contact(before) && !is_seen_by_contact(item)) {
-			// The server may do so after it has saved the roster.
+			// The server may send it after it has saved the roster.
 			add_timer(0, () => {
 				tell_again(contact, username);
 				return undefined;

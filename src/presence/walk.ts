@@ -5,25 +5,25 @@ import { list_usernames } from "../prosody/usernames";
 import type { NextName } from "../prosody/usernames";
 import { sees_contact } from "./delivery";
 
-/** What is done on the way. */
+/** What a walk calls. */
 interface Visitor {
-	/** Whether to go through a user's contacts. */
+	/** Whether to visit a user and the user's contacts. */
 	wants: (this: void, username: string) => boolean;
-	/** Called with each user, and the roster, nil where it cannot be read. */
+	/** Called with each user and the user's roster, which is nil if it cannot be read. */
 	user: (this: void, username: string, roster: Roster | undefined) => void;
-	/** Called with each contact whose presence that user sees. */
+	/** Called with each contact whose presence the user sees. */
 	contact: (this: void, username: string, contact: string) => void;
 }
 
-/** The names of the users of a host who have a client connected. */
+/** The names of a host's users who have a client connected. */
 export function online_usernames(host: string): string[] {
 	return keys_of(prosody.hosts.get(host).sessions);
 }
 
 /**
- * Goes through the contacts of users of a host, step by step. A roster that another module fails to load is one that cannot be read.
+ * Visits users of a host and their contacts, step by step.
  *
- * @param usernames of the users; nil for all of the host, those who are online first
+ * @param usernames the names of the users; nil for all users of the host, those who are online first
  */
 export function create_walk(host: string, log: Log, visitor: Visitor, usernames: string[] | undefined) {
 	const online = usernames ?? online_usernames(host);
@@ -31,12 +31,12 @@ export function create_walk(host: string, log: Log, visitor: Visitor, usernames:
 	let next_online = 0;
 	let accounts: NextName | undefined;
 	let is_over = usernames !== undefined;
-	// The user who was met last, and the contacts of theirs.
+	// The user who was visited last, and the contacts of that user.
 	let username = "";
 	let contacts: string[] = [];
 	let next_contact = 0;
 
-	/** Has the next steps go through the contacts of a user. */
+	/** Visits a user; the next steps visit the user's contacts. */
 	function visit(name: string): void {
 		username = name;
 		contacts = [];
@@ -52,10 +52,10 @@ export function create_walk(host: string, log: Log, visitor: Visitor, usernames:
 		visitor.user(name, roster);
 	}
 
-	/** Goes on with the next account; false after the last one. */
+	/** Visits the next account. Returns false after the last one. */
 	function visit_account(): boolean {
 		const next_account = accounts ?? list_usernames(host);
-		// If that fails, not all were met, and it is over.
+		// If the list fails, the walk is over and not complete.
 		accounts = undefined;
 		is_over = true;
 		const name = next_account && next_account();
@@ -70,7 +70,7 @@ export function create_walk(host: string, log: Log, visitor: Visitor, usernames:
 		return true;
 	}
 
-	/** Goes on with one user or one contact; false when it is through. */
+	/** Visits one user or one contact. Returns false when nobody is left. */
 	function step(): boolean {
 		const contact = contacts[next_contact];
 		if (contact !== undefined) {
@@ -90,7 +90,7 @@ export function create_walk(host: string, log: Log, visitor: Visitor, usernames:
 		return !is_over && visit_account();
 	}
 
-	/** Whether the accounts could be listed; else those who are offline were not met. To be asked when it is through. */
+	/** Whether all accounts were visited, as far as the walk is over: not if they cannot be listed. */
 	function is_complete(): boolean {
 		return accounts !== undefined;
 	}
