@@ -5585,19 +5585,19 @@ end
 
 -- ==== src/admin/print_table.ts ====
 
---- Prints a table, before Prosody 0.12 a plain one.
+--- Prints a table. Before Prosody 0.12, its cells are only separated by tabs.
 --
--- @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
+-- @param max_width the width of its lines, which has to have room for the titles; longer cells are wrapped
 local function print_table(print_line, titles, rows, max_width)
 	local separator = " | "
 
-	--- Whether a byte is within a character of UTF-8, and not its first.
+	--- Whether a byte is the second or a later one of a character in UTF-8.
 	local function continues_character(text, position)
 		local byte = string.byte(text, position)
 		return byte >= 128 and byte < 192
 	end
 
-	--- Breaks a text into lines of so many bytes at most, at spaces where there are any.
+	--- Breaks a text into lines of at most `width` bytes, at spaces where there are any.
 	local function wrap(text, width)
 		local lines = {}
 		local rest = text
@@ -5618,7 +5618,7 @@ local function print_table(print_line, titles, rows, max_width)
 		return lines
 	end
 
-	--- The width of each column: that of its widest cell. While the table is too wide, the widest column is narrowed.
+	--- The width of each column is that of its widest cell. While the table is too wide, its widest column gets narrower.
 	local function column_widths()
 		local widths = {}
 		local total = -#separator
@@ -5643,7 +5643,7 @@ local function print_table(print_line, titles, rows, max_width)
 		return widths
 	end
 
-	--- Prints a row in as many lines as its highest cell needs.
+	--- Prints a row, in as many lines as its longest cell needs.
 	local function print_row(row, widths, format_row)
 		local cells = {}
 		local height = 1
@@ -5689,9 +5689,9 @@ local function count_of(number, one, more)
 	return tostring(number) .. " " .. (number == 1 and one or more)
 end
 
---- Whose accounts a grant covers, in a word: `all`, `opted-in`, `listed: 2`.
+--- The users whom a grant covers, for a table: `all`, `opted-in`, `opted-in: 7`, `listed: 2`.
 --
--- @param number of those who opted in, where that is known
+-- @param number how many users opted in; nil where that is not known
 local function describe_users(users, number)
 	if users == "all" or users == "opted-in" then
 		return number ~= nil and users .. ": " .. tostring(number) or users
@@ -5701,9 +5701,9 @@ end
 
 -- ==== src/admin/check.ts ====
 
---- Checks configurations, for `prosodyctl mod_privilege check` and the log.
+--- Checks configurations, for `prosodyctl mod_privilege check` and for the log.
 local function create_check()
-	--- The iq namespaces with which an admin changes the server: commands (XEP-0050), password and account (XEP-0077), any chat room (XEP-0045).
+	-- With iqs of these namespaces, an admin controls the server: commands (XEP-0050), accounts (XEP-0077) and chat rooms (XEP-0045).
 	local powerful_namespaces = {
 		"http://jabber.org/protocol/commands",
 		"jabber:iq:register",
@@ -5719,7 +5719,7 @@ local function create_check()
 		privilege_log_acts = "boolean",
 	}
 
-	--- What a table has of its own: options and sections that are not there are looked up in the global section.
+	--- Looks up a key in a table itself. Prosody's tables of options have the global section behind them.
 	local function own(from, key)
 		return rawget(from, key)
 	end
@@ -5731,8 +5731,8 @@ local function create_check()
 		return string.format('%s "%s"', section.component_module ~= nil and "Component" or "VirtualHost", host)
 	end
 
-	--- Whether a list of the configuration, which may be one word too, has a word.
-	local function lists(option, word)
+	--- Whether an option, which is a list or a single word, contains a word.
+	local function contains(option, word)
 		if type(option) == "table" then
 			for _, listed in pairs(option) do
 				if listed == word then
@@ -5743,13 +5743,14 @@ local function create_check()
 		return option == word
 	end
 
+	--- Whether the module is enabled on the host of a section.
 	local function is_enabled(sections, section)
 		local everywhere = sections["*"]
-		local enabled = lists(own(section, "modules_enabled"), "privilege") or lists(everywhere.modules_enabled, "privilege")
-		return enabled and not lists(section.modules_disabled, "privilege")
+		local enabled = contains(own(section, "modules_enabled"), "privilege") or contains(everywhere.modules_enabled, "privilege")
+		return enabled and not contains(section.modules_disabled, "privilege")
 	end
 
-	--- The names of the sections that pass the test, as keys.
+	--- The hosts whose sections pass a test, as keys.
 	local function hosts_where(sections, test)
 		local found = {}
 		for host, section in pairs(sections) do
@@ -5760,7 +5761,7 @@ local function create_check()
 		return found
 	end
 
-	--- What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing.
+	--- What is wrong with the JID of an entity, given the hosts of the configuration; nil if nothing is.
 	local function entity_problem(entity, sections)
 		local node, domain = jid.split(entity)
 		local section = own(sections, domain)
@@ -5803,7 +5804,7 @@ local function create_check()
 		}
 	end
 
-	--- The bare JIDs of those who are admins on a host, by the option `admins` or, where a server is running, by their role there.
+	--- The bare JIDs of the admins of a host: by the option `admins`, and by their roles where the server is running.
 	local function admins_of(section, server)
 		local admins = {}
 		local option = section.admins
@@ -5823,14 +5824,14 @@ local function create_check()
 		return sorted_keys(admins)
 	end
 
-	--- Whether a grant of a host covers the account of a bare JID, as far as the configuration says.
+	--- Whether a grant of a host covers an account, a bare JID. Users who opted in are not known here.
 	local function covers_account(host, users, account)
 		local username, domain = jid.split(account)
 		return username ~= nil and domain == host and (users == "all" or users ~= "opted-in" and users[username] ~= nil)
 	end
 
-	--- What a grant has of what an admin's account can be used for.
-	local function powers(permissions)
+	--- Those of the granted permissions that are dangerous where a grant covers an admin's account.
+	local function dangerous_permissions(permissions)
 		local found = {}
 		if permissions.message == "outgoing" then
 			found[#found + 1] = "message"
@@ -5843,15 +5844,15 @@ local function create_check()
 		return found
 	end
 
-	--- Warns of a grant that is as good as an admin's.
-	local function check_powers(host, entity, permissions, admins, report)
+	--- Warns if an entity can act as an admin.
+	local function check_admins(host, entity, permissions, admins, report)
 		local covered = {}
 		for _, admin in ipairs(admins) do
 			if admin ~= entity and covers_account(host, permissions.users, admin) then
 				covered[#covered + 1] = admin
 			end
 		end
-		local found = powers(permissions)
+		local found = dangerous_permissions(permissions)
 		if #covered > 0 and #found > 0 then
 			table.insert(
 				report.warnings,
@@ -5867,7 +5868,7 @@ local function create_check()
 		end
 	end
 
-	--- Whether the server understands the value of an option as something of that type.
+	--- Whether Prosody understands the value of an option as a value of the wanted type.
 	local function is_understood(value, wanted)
 		if wanted == "number" then
 			return tonumber(value) ~= nil
@@ -5929,7 +5930,7 @@ local function create_check()
 		for _, entity in ipairs(sorted_keys(configuration.grants)) do
 			local permissions = configuration.grants[entity]
 			table.insert(report.rows, permission_row(host, entity, permissions))
-			check_powers(host, entity, permissions, admins, report)
+			check_admins(host, entity, permissions, admins, report)
 			local problem = entity_problem(entity, sections)
 			if problem ~= nil then
 				table.insert(report.problems, string.format('%s: entity "%s": %s', name, entity, problem))
@@ -5937,7 +5938,7 @@ local function create_check()
 		end
 	end
 
-	--- The first option of a section that was probably meant to be privileged_entities, nil where there is none.
+	--- The first option of a section that was probably meant to be `privileged_entities`; nil where there is none.
 	local function misspelt_option(section)
 		for _, option in ipairs(sorted_keys(section)) do
 			if option_types[option] == nil and suggest(option, option_types) == "privileged_entities" then
@@ -5947,7 +5948,7 @@ local function create_check()
 		return nil
 	end
 
-	--- Why a virtual host that has the module grants nothing, as far as the configuration tells.
+	--- The reason why a virtual host with the module grants nothing, given the configuration.
 	local function no_grants_reason(host, sections)
 		local everywhere = sections["*"]
 		local section = own(sections, host) or everywhere
@@ -5974,12 +5975,12 @@ local function create_check()
 		return "there is no privileged_entities in its section, nor in the global one"
 	end
 
-	--- That and why a virtual host that has the module grants nothing: a sentence for the log.
+	--- A sentence for the log about a virtual host that has the module and grants nothing.
 	local function explain_no_grants(host, sections)
 		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections))
 	end
 
-	--- Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin.
+	--- Checks what a configuration grants. From the running server, where there is one, come the admins by role.
 	local function check_configuration(sections, server)
 		local report = { rows = {}, problems = {}, warnings = {} }
 		local hosts_with_it = hosts_where(sections, function(section)
@@ -6000,7 +6001,7 @@ local function create_check()
 		return report
 	end
 
-	--- What is wrong with what a host has loaded, and the command that mends it; nothing where it is this file in this version.
+	--- What is wrong if a host has not loaded this file in this version, and the command that helps; nil if nothing is.
 	local function check_loaded(loaded, path)
 		if loaded.path == "" then
 			return "has not loaded the module", "config reload && prosodyctl shell module load"
@@ -6015,7 +6016,7 @@ local function create_check()
 		return nil, ""
 	end
 
-	--- What is wrong with a host on the running server, and the remedy; nil where nothing is.
+	--- What is wrong with a host of the running server, and what helps; nil if nothing is.
 	local function host_warning(server, host, path)
 		if server.hosts[host] == nil then
 			return "does not have this host. Restart it."
@@ -6024,14 +6025,14 @@ local function create_check()
 		if problem == nil then
 			return nil
 		end
-		-- While it finds another file, no command helps.
+		-- A command would load the file that the server finds.
 		return server.finds == path and string.format("%s. Run: prosodyctl shell %s privilege %s", problem, command, host) or problem .. "."
 	end
 
-	--- Compares the running server with what the configuration wants of it, host by host.
+	--- Warns where the running server differs from the configuration.
 	--
-	-- @param hosts that grant something
-	-- @param path of this file
+	-- @param hosts the hosts that grant something
+	-- @param path the path of this file
 	-- @returns sentences
 	local function compare_running(server, hosts, path)
 		local warnings = {}
@@ -6053,7 +6054,7 @@ local function create_check()
 		return warnings
 	end
 
-	--- The hosts in the rows of a report, each once.
+	--- The hosts in the rows of a report, without repetitions.
 	local function hosts_of(report)
 		local hosts = {}
 		for _, row in ipairs(report.rows) do
@@ -6064,7 +6065,7 @@ local function create_check()
 		return hosts
 	end
 
-	--- Prints what a check has found.
+	--- Prints a report.
 	local function print_report(report)
 		if #report.rows > 0 then
 			local titles = { "Host", "Entity", "Users", "Roster", "Pushes", "Message", "Presence", "IQ namespaces" }
@@ -6087,13 +6088,13 @@ local function create_check()
 		end
 	end
 
-	--- The command `prosodyctl mod_privilege`.
+	--- Runs the command `prosodyctl mod_privilege`.
 	--
-	-- @param args the words after that
+	-- @param args the arguments after that
 	-- @param get_sections gives the configuration
-	-- @param path of this file
-	-- @param ask_server asks the server that runs with this configuration; nil where there is none
-	-- @returns the exit status: 1 where something is wrong
+	-- @param path the path of this file
+	-- @param ask_server asks the running server, given the option `admin_socket`; nil where no server runs
+	-- @returns the exit status: 1 if something is wrong, else 0
 	local function run_command(args, get_sections, path, ask_server)
 		local command = args[1]
 		local is_known = command == "check" or command == "version"
@@ -6139,16 +6140,16 @@ end
 
 -- ==== src/admin/running_server.ts ====
 
---- Asks the server that runs with this configuration, if there is one that can be asked (Prosody 0.12 with mod_admin_shell).
+--- Asks the server that runs with this configuration, by the socket of mod_admin_shell (Prosody 0.12 and later).
 --
--- @param option `admin_socket`
--- @returns nil where there is none, or where it does not answer in time
+-- @param option the value of `admin_socket`
+-- @returns nil where no server runs, or where it does not answer in time
 local function ask_running_server(option)
-	--- Seconds to wait for it.
-	local console_answer_time = 2
+	-- Seconds
+	local answer_timeout = 2
 
-	--- Lua for its console, which gives a line for each thing with tabs in it: the file that it would load, each host with the file
-	-- and the status of the module, and each admin.
+	--- Lua code for the console of the server. It returns lines with tabs between their fields: the file that the server would
+	-- load, each host with the path and the status of the module, and each admin.
 	local server_question = table.concat({
 		">(function ()",
 		'local code, found = require "util.pluginloader".load_resource "privilege";',
@@ -6169,17 +6170,17 @@ local function ask_running_server(option)
 		"end)()",
 	}, " ")
 
-	--- What the console of a server answers to a line; nil where no server runs, or where it does not answer in time.
+	--- Sends a line to the console of the server and gives its answer; nil where there is none in time.
 	local function ask_console(path, line)
 		local unix = optional_module("socket.unix")
 		local xml_parser = optional_module("util.xml")
 		if unix == nil or not xml_parser then
 			return nil
 		end
-		-- COMPAT: some versions of LuaSocket have the function alone.
+		-- COMPAT: in some versions of LuaSocket, the module is the function itself.
 		local open = type(unix) == "function" and unix or unix.stream
 		local connection = open()
-		connection:settimeout(console_answer_time, "t")
+		connection:settimeout(answer_timeout, "t")
 		local received
 		if connection:connect(path) ~= nil then
 			connection:send(
@@ -6196,7 +6197,7 @@ local function ask_running_server(option)
 		return answer and answer:get_text()
 	end
 
-	--- Reads what the console has answered.
+	--- Reads the answer of the console.
 	local function read_answer(answer)
 		local finds = string.match(answer, "^Result: finds\t([^\n]*)")
 		if finds == nil then
@@ -6221,16 +6222,16 @@ end
 
 -- ==== src/admin/shell.ts ====
 
---- Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the commands `privilege:list(HOST)`,
--- `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`; for
--- `prosodyctl shell` they are `privilege list HOST` and so on. `list` without a host lists all.
+--- Adds commands to the console of mod_admin_shell, and to that of mod_admin_telnet before 0.12: `privilege:list(HOST)`,
+-- `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`. In
+-- `prosodyctl shell` they read `privilege list HOST` and so on. `list` without a host lists all hosts.
 --
--- The commands that modules of a host may add to the console always want a host, so this goes into its environment.
+-- They go into the environment of the console, since commands that a host's module adds to it need a host.
 local function add_shell_commands(api, everywhere)
-	--- `util.async`, which can tell whether its caller may wait since Prosody 0.11.
+	--- Since Prosody 0.11, `util.async` can tell whether the caller may wait.
 	local async = optional_module("util.async")
 
-	--- With the "| " before each line of a console, it fits into 120 columns.
+	-- The console puts "| " before each line, which makes 120 columns.
 	local max_width = 118
 
 	local list_titles = { "Host", "Entity", "Granted", "Users", "Connected since", "Activity" }
@@ -6248,7 +6249,7 @@ local function add_shell_commands(api, everywhere)
 		return os.date("%Y-%m-%d %H:%M:%S", time)
 	end
 
-	--- Why an entity that is not connected cannot connect; "no" where it can.
+	--- For an entity that is not connected: the reason why it cannot connect; "no" where it can.
 	local function absence(entity)
 		local username, domain = jid.split(entity.jid)
 		local host = prosody.hosts[domain]
@@ -6264,7 +6265,7 @@ local function add_shell_commands(api, everywhere)
 		return host.modules.component ~= nil and "no" or "no external component"
 	end
 
-	--- When the streams of an entity came, or why there is none.
+	--- The times at which an entity connected, or the reason why it is not connected.
 	local function connected_since(entity)
 		local times = {}
 		for _, connection in ipairs(entity.connections) do
@@ -6275,7 +6276,7 @@ local function add_shell_commands(api, everywhere)
 		return #times > 0 and table.concat(times, ", ") or absence(entity)
 	end
 
-	--- What an entity did, and how often: `messages 3, refused 1`.
+	--- The counts of an entity: `messages 3, refused 1`.
 	local function describe_counts(counts)
 		local parts = {}
 		for _, activity in ipairs(activities) do
@@ -6287,7 +6288,7 @@ local function add_shell_commands(api, everywhere)
 		return #parts > 0 and table.concat(parts, ", ") or "none"
 	end
 
-	--- How a user came under a grant, or out of it.
+	--- How a grant began or ceased to cover a user.
 	local function describe_record(record)
 		if record.state == "in" then
 			return "opted in by " .. (record.by or "something")
@@ -6295,9 +6296,9 @@ local function add_shell_commands(api, everywhere)
 		return record.state .. " by " .. (record.by or "the admin")
 	end
 
-	--- Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go.
+	--- Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go.
 	local function work_through(add_timer, step)
-		-- Lua 5.1 cannot wait within a pcall, which consoles are in.
+		-- Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
 		if async and _VERSION ~= "Lua 5.1" and async.ready() then
 			local wait, done = async.waiter()
 			in_slices(add_timer, step, function(goes_on)
@@ -6314,7 +6315,7 @@ local function add_shell_commands(api, everywhere)
 		end
 	end
 
-	--- What a command is about; nil and what is wrong where there is no such host or entity.
+	--- Finds the host and the entity of a command; nil and an error where there is none.
 	local function find_subject(usage, host, name)
 		if type(host) ~= "string" or type(name) ~= "string" then
 			return nil, "Usage: privilege " .. usage
@@ -6333,7 +6334,7 @@ local function add_shell_commands(api, everywhere)
 		return { host = host_name, served = served, entity = entity }, ""
 	end
 
-	--- The name of a user whom the admin may allow or revoke; nil and what is wrong where that is not so.
+	--- The name of a user whom the admin may allow or revoke; nil and an error for any other user.
 	local function find_user(subject, user)
 		local coverage = subject.entity.permissions.users
 		if coverage ~= "opted-in" then
@@ -6355,7 +6356,7 @@ local function add_shell_commands(api, everywhere)
 		return username, ""
 	end
 
-	--- Does what `allow` and `revoke` do.
+	--- The commands `allow` and `revoke`.
 	local function change(allowed, host, name, user)
 		local usage = (allowed and "allow" or "revoke") .. " HOST ENTITY USER"
 		local subject, problem = find_subject(usage, host, name)
@@ -6384,7 +6385,7 @@ local function add_shell_commands(api, everywhere)
 		return true, allowed and outcome or outcome .. " until you allow it"
 	end
 
-	--- Prints the users who are listed in the configuration.
+	--- Prints the users who are listed in the configuration; gives their number.
 	local function print_listed(subject, listed, print_line)
 		local rows = {}
 		for _, username in ipairs(sorted_keys(listed)) do
@@ -6397,7 +6398,7 @@ local function add_shell_commands(api, everywhere)
 		return #rows
 	end
 
-	--- Prints the users of whom something is kept; gives how many are covered, and how many are revoked.
+	--- Prints the users with a record; gives how many of them are covered and how many are revoked.
 	local function print_opted_in(subject, print_line)
 		local names = subject.served.users.candidates("opted-in") or {}
 		table.sort(names)
@@ -6469,7 +6470,7 @@ local function add_shell_commands(api, everywhere)
 		end,
 	}
 
-	--- A command for `help privilege` (Prosody 13).
+	--- Describes a command for `help privilege` (Prosody 13).
 	local function command_help(desc, args)
 		local described = {}
 		for _, arg in ipairs(args) do
@@ -6492,7 +6493,7 @@ local function add_shell_commands(api, everywhere)
 	end
 end
 
---- Takes the commands away again.
+--- Removes the commands again.
 local function remove_shell_commands(api)
 	for _, shell in ipairs({ "admin_shell", "admin_telnet" }) do
 		api:shared("/*/" .. shell .. "/env").privilege = nil

@@ -9,22 +9,22 @@ import type { RunningServer } from "./running_server";
 import { count_of, describe_users } from "./words";
 
 type Section = LuaTable<string, unknown>;
-/** The sections of a configuration by host, "*" for the global one. */
+/** The sections of a configuration by host; the global section is "*". */
 export type Sections = LuaTable<string, Section>;
 
-/** What a check has found. */
+/** The results of a check. */
 export interface Report {
 	/** Host, entity, users, roster, pushes, message, presence, iq namespaces. */
 	rows: string[][];
 	/** Sentences. */
 	problems: string[];
-	/** Sentences about what is no mistake, and may surprise. */
+	/** Sentences about things that are no mistakes but may be dangerous or surprising. */
 	warnings: string[];
 }
 
-/** Checks configurations, for `prosodyctl mod_privilege check` and the log. */
+/** Checks configurations, for `prosodyctl mod_privilege check` and for the log. */
 export function create_check() {
-	/** The iq namespaces with which an admin changes the server: commands (XEP-0050), password and account (XEP-0077), any chat room (XEP-0045). */
+	// With iqs of these namespaces, an admin controls the server: commands (XEP-0050), accounts (XEP-0077) and chat rooms (XEP-0045).
 	const powerful_namespaces = [
 		"http://jabber.org/protocol/commands",
 		"jabber:iq:register",
@@ -40,7 +40,7 @@ export function create_check() {
 		privilege_log_acts: "boolean",
 	};
 
-	/** What a table has of its own: options and sections that are not there are looked up in the global section. */
+	/** Looks up a key in a table itself. Prosody's tables of options have the global section behind them. */
 	function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
 		return rawget(from as unknown as Record<string, V>, key);
 	}
@@ -52,8 +52,8 @@ export function create_check() {
 		return string.format('%s "%s"', section.has("component_module") ? "Component" : "VirtualHost", host);
 	}
 
-	/** Whether a list of the configuration, which may be one word too, has a word. */
-	function lists(option: unknown, word: string): boolean {
+	/** Whether an option, which is a list or a single word, contains a word. */
+	function contains(option: unknown, word: string): boolean {
 		if (type(option) === "table") {
 			for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
 				if (listed === word) {
@@ -64,13 +64,14 @@ export function create_check() {
 		return option === word;
 	}
 
+	/** Whether the module is enabled on the host of a section. */
 	function is_enabled(sections: Sections, section: Section): boolean {
 		const everywhere = sections.get("*");
-		const enabled = lists(own(section, "modules_enabled"), "privilege") || lists(everywhere.get("modules_enabled"), "privilege");
-		return enabled && !lists(section.get("modules_disabled"), "privilege");
+		const enabled = contains(own(section, "modules_enabled"), "privilege") || contains(everywhere.get("modules_enabled"), "privilege");
+		return enabled && !contains(section.get("modules_disabled"), "privilege");
 	}
 
-	/** The names of the sections that pass the test, as keys. */
+	/** The hosts whose sections pass a test, as keys. */
 	function hosts_where(sections: Sections, test: (this: void, section: Section) => boolean): Record<string, true> {
 		const found: Record<string, true> = {};
 		for (const [host, section] of pairs(sections)) {
@@ -81,7 +82,7 @@ export function create_check() {
 		return found;
 	}
 
-	/** What is wrong with an entity's JID as far as the hosts of the configuration tell, nil if nothing. */
+	/** What is wrong with the JID of an entity, given the hosts of the configuration; nil if nothing is. */
 	function entity_problem(entity: string, sections: Sections): string | undefined {
 		const [node, domain] = jid.split(entity);
 		const section = own(sections, domain!);
@@ -120,7 +121,7 @@ export function create_check() {
 		];
 	}
 
-	/** The bare JIDs of those who are admins on a host, by the option `admins` or, where a server is running, by their role there. */
+	/** The bare JIDs of the admins of a host: by the option `admins`, and by their roles where the server is running. */
 	function admins_of(section: Section, server: RunningServer | undefined): string[] {
 		const admins = new LuaTable<string, true>();
 		const option = section.get("admins");
@@ -140,14 +141,14 @@ export function create_check() {
 		return sorted_keys(admins);
 	}
 
-	/** Whether a grant of a host covers the account of a bare JID, as far as the configuration says. */
+	/** Whether a grant of a host covers an account, a bare JID. Users who opted in are not known here. */
 	function covers_account(host: string, users: Coverage, account: string): boolean {
 		const [username, domain] = jid.split(account);
 		return username !== undefined && domain === host && (users === "all" || (users !== "opted-in" && users.has(username)));
 	}
 
-	/** What a grant has of what an admin's account can be used for. */
-	function powers(permissions: Permissions): string[] {
+	/** Those of the granted permissions that are dangerous where a grant covers an admin's account. */
+	function dangerous_permissions(permissions: Permissions): string[] {
 		const found: string[] = [];
 		if (permissions.message === "outgoing") {
 			found.push("message");
@@ -160,15 +161,15 @@ export function create_check() {
 		return found;
 	}
 
-	/** Warns of a grant that is as good as an admin's. */
-	function check_powers(host: string, entity: string, permissions: Permissions, admins: string[], report: Report): void {
+	/** Warns if an entity can act as an admin. */
+	function check_admins(host: string, entity: string, permissions: Permissions, admins: string[], report: Report): void {
 		const covered: string[] = [];
 		for (const [, admin] of ipairs(admins)) {
 			if (admin !== entity && covers_account(host, permissions.users, admin)) {
 				covered.push(admin);
 			}
 		}
-		const found = powers(permissions);
+		const found = dangerous_permissions(permissions);
 		if (covered.length > 0 && found.length > 0) {
 			report.warnings.push(
 				string.format(
@@ -183,7 +184,7 @@ export function create_check() {
 		}
 	}
 
-	/** Whether the server understands the value of an option as something of that type. */
+	/** Whether Prosody understands the value of an option as a value of the wanted type. */
 	function is_understood(value: unknown, wanted: string): boolean {
 		if (wanted === "number") {
 			return tonumber(value) !== undefined;
@@ -240,7 +241,7 @@ export function create_check() {
 		for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
 			const permissions = configuration.grants.get(entity);
 			report.rows.push(permission_row(host, entity, permissions));
-			check_powers(host, entity, permissions, admins, report);
+			check_admins(host, entity, permissions, admins, report);
 			const problem = entity_problem(entity, sections);
 			if (problem !== undefined) {
 				report.problems.push(string.format('%s: entity "%s": %s', name, entity, problem));
@@ -248,7 +249,7 @@ export function create_check() {
 		}
 	}
 
-	/** The first option of a section that was probably meant to be privileged_entities, nil where there is none. */
+	/** The first option of a section that was probably meant to be `privileged_entities`; nil where there is none. */
 	function misspelt_option(section: Section): string | undefined {
 		for (const [, option] of ipairs(sorted_keys(section))) {
 			if (option_types[option] === undefined && suggest(option, option_types) === "privileged_entities") {
@@ -258,7 +259,7 @@ export function create_check() {
 		return undefined;
 	}
 
-	/** Why a virtual host that has the module grants nothing, as far as the configuration tells. */
+	/** The reason why a virtual host with the module grants nothing, given the configuration. */
 	function no_grants_reason(host: string, sections: Sections): string {
 		const everywhere = sections.get("*");
 		const section = own(sections, host) ?? everywhere;
@@ -283,12 +284,12 @@ export function create_check() {
 		return "there is no privileged_entities in its section, nor in the global one";
 	}
 
-	/** That and why a virtual host that has the module grants nothing: a sentence for the log. */
+	/** A sentence for the log about a virtual host that has the module and grants nothing. */
 	function explain_no_grants(host: string, sections: Sections): string {
 		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections));
 	}
 
-	/** Looks through a configuration for what it grants and what is wrong with that; the server knows more of who is an admin. */
+	/** Checks what a configuration grants. From the running server, where there is one, come the admins by role. */
 	function check_configuration(sections: Sections, server?: RunningServer): Report {
 		const report: Report = { rows: [], problems: [], warnings: [] };
 		const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
@@ -304,7 +305,7 @@ export function create_check() {
 		return report;
 	}
 
-	/** What is wrong with what a host has loaded, and the command that mends it; nothing where it is this file in this version. */
+	/** What is wrong if a host has not loaded this file in this version, and the command that helps; nil if nothing is. */
 	function check_loaded(loaded: { path: string; version: string }, path: string): LuaMultiReturn<[string | undefined, string]> {
 		if (loaded.path === "") {
 			return $multi("has not loaded the module", "config reload && prosodyctl shell module load");
@@ -319,7 +320,7 @@ export function create_check() {
 		return $multi(undefined, "");
 	}
 
-	/** What is wrong with a host on the running server, and the remedy; nil where nothing is. */
+	/** What is wrong with a host of the running server, and what helps; nil if nothing is. */
 	function host_warning(server: RunningServer, host: string, path: string): string | undefined {
 		if (!server.hosts.has(host)) {
 			return "does not have this host. Restart it.";
@@ -328,15 +329,15 @@ export function create_check() {
 		if (problem === undefined) {
 			return undefined;
 		}
-		// While it finds another file, no command helps.
+		// A command would load the file that the server finds.
 		return server.finds === path ? string.format("%s. Run: prosodyctl shell %s privilege %s", problem, command, host) : problem + ".";
 	}
 
 	/**
-	 * Compares the running server with what the configuration wants of it, host by host.
+	 * Warns where the running server differs from the configuration.
 	 *
-	 * @param hosts that grant something
-	 * @param path of this file
+	 * @param hosts the hosts that grant something
+	 * @param path the path of this file
 	 * @returns sentences
 	 */
 	function compare_running(server: RunningServer, hosts: string[], path: string): string[] {
@@ -361,7 +362,7 @@ export function create_check() {
 		return warnings;
 	}
 
-	/** The hosts in the rows of a report, each once. */
+	/** The hosts in the rows of a report, without repetitions. */
 	function hosts_of(report: Report): string[] {
 		const hosts: string[] = [];
 		for (const [, row] of ipairs(report.rows)) {
@@ -372,7 +373,7 @@ export function create_check() {
 		return hosts;
 	}
 
-	/** Prints what a check has found. */
+	/** Prints a report. */
 	function print_report(report: Report): void {
 		if (report.rows.length > 0) {
 			const titles = ["Host", "Entity", "Users", "Roster", "Pushes", "Message", "Presence", "IQ namespaces"];
@@ -396,13 +397,13 @@ export function create_check() {
 	}
 
 	/**
-	 * The command `prosodyctl mod_privilege`.
+	 * Runs the command `prosodyctl mod_privilege`.
 	 *
-	 * @param args the words after that
+	 * @param args the arguments after that
 	 * @param get_sections gives the configuration
-	 * @param path of this file
-	 * @param ask_server asks the server that runs with this configuration; nil where there is none
-	 * @returns the exit status: 1 where something is wrong
+	 * @param path the path of this file
+	 * @param ask_server asks the running server, given the option `admin_socket`; nil where no server runs
+	 * @returns the exit status: 1 if something is wrong, else 0
 	 */
 	function run_command(
 		args: string[],

@@ -1,20 +1,20 @@
 import { optional_module } from "../prosody/compatibility";
 
 /**
- * Prints a table, before Prosody 0.12 a plain one.
+ * Prints a table. Before Prosody 0.12, its cells are only separated by tabs.
  *
- * @param max_width of its lines; what does not fit stands in several lines. It has to have room for the titles.
+ * @param max_width the width of its lines, which has to have room for the titles; longer cells are wrapped
  */
 export function print_table(print_line: (this: void, line: string) => void, titles: string[], rows: string[][], max_width: number): void {
 	const separator = " | ";
 
-	/** Whether a byte is within a character of UTF-8, and not its first. */
+	/** Whether a byte is the second or a later one of a character in UTF-8. */
 	function continues_character(text: string, position: number): boolean {
 		const byte = string.byte(text, position);
 		return byte >= 0x80 && byte < 0xc0;
 	}
 
-	/** Breaks a text into lines of so many bytes at most, at spaces where there are any. */
+	/** Breaks a text into lines of at most `width` bytes, at spaces where there are any. */
 	function wrap(text: string, width: number): string[] {
 		const lines: string[] = [];
 		let rest = text;
@@ -35,7 +35,7 @@ export function print_table(print_line: (this: void, line: string) => void, titl
 		return lines;
 	}
 
-	/** The width of each column: that of its widest cell. While the table is too wide, the widest column is narrowed. */
+	/** The width of each column is that of its widest cell. While the table is too wide, its widest column gets narrower. */
 	function column_widths(): number[] {
 		const widths: number[] = [];
 		let total = -separator.length;
@@ -60,7 +60,7 @@ export function print_table(print_line: (this: void, line: string) => void, titl
 		return widths;
 	}
 
-	/** Prints a row in as many lines as its highest cell needs. */
+	/** Prints a row, in as many lines as its longest cell needs. */
 	function print_row(row: string[], widths: number[], format_row: (this: void, row?: string[]) => string): void {
 		const cells: string[][] = [];
 		let height = 1;

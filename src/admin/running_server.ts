@@ -1,29 +1,29 @@
 import * as st from "util.stanza";
 import { optional_module } from "../prosody/compatibility";
 
-/** What a running server says of the module. */
+/** What a running server says about the module. */
 export interface RunningServer {
-	/** The file that it would load now, "" for none. */
+	/** The path of the file that it would load now; "" for none. */
 	finds: string;
-	/** Its hosts, with the file that is loaded there and its version; both "" where none is, and the latter where another mod_privilege is. */
+	/** Its hosts, with the path and version of the module that is loaded there; "" where none is, or where its version is not known. */
 	hosts: LuaTable<string, { path: string; version: string }>;
-	/** Bare JIDs of the users who are admins, by the option `admins` or by their role. */
+	/** The bare JIDs of admins, by the option `admins` or by role. */
 	admins: LuaTable<string, true>;
 }
 
 /**
- * Asks the server that runs with this configuration, if there is one that can be asked (Prosody 0.12 with mod_admin_shell).
+ * Asks the server that runs with this configuration, by the socket of mod_admin_shell (Prosody 0.12 and later).
  *
- * @param option `admin_socket`
- * @returns nil where there is none, or where it does not answer in time
+ * @param option the value of `admin_socket`
+ * @returns nil where no server runs, or where it does not answer in time
  */
 export function ask_running_server(option: unknown): RunningServer | undefined {
-	/** Seconds to wait for it. */
-	const console_answer_time = 2;
+	// Seconds
+	const answer_timeout = 2;
 
 	/**
-	 * Lua for its console, which gives a line for each thing with tabs in it: the file that it would load, each host with the file
-	 * and the status of the module, and each admin.
+	 * Lua code for the console of the server. It returns lines with tabs between their fields: the file that the server would
+	 * load, each host with the path and the status of the module, and each admin.
 	 */
 	const server_question = table.concat(
 		[
@@ -48,18 +48,18 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 		" ",
 	);
 
-	/** What the console of a server answers to a line; nil where no server runs, or where it does not answer in time. */
+	/** Sends a line to the console of the server and gives its answer; nil where there is none in time. */
 	function ask_console(path: string, line: string): string | undefined {
 		const unix = optional_module("socket.unix");
 		const xml_parser = optional_module("util.xml") as typeof import("util.xml") | undefined;
 		if (unix === undefined || !xml_parser) {
 			return undefined;
 		}
-		// COMPAT: some versions of LuaSocket have the function alone.
+		// COMPAT: in some versions of LuaSocket, the module is the function itself.
 		const open =
 			type(unix) === "function" ? (unix as () => import("socket.unix").UnixSocket) : (unix as typeof import("socket.unix")).stream;
 		const connection = open();
-		connection.settimeout(console_answer_time, "t");
+		connection.settimeout(answer_timeout, "t");
 		let received: string | undefined;
 		if (connection.connect(path)[0] !== undefined) {
 			connection.send(
@@ -76,7 +76,7 @@ export function ask_running_server(option: unknown): RunningServer | undefined {
 		return answer && answer.get_text();
 	}
 
-	/** Reads what the console has answered. */
+	/** Reads the answer of the console. */
 	function read_answer(answer: string): RunningServer | undefined {
 		const [finds] = string.match(answer, "^Result: finds\t([^\n]*)");
 		if (finds === undefined) {

@@ -14,7 +14,7 @@ import type { Opting } from "../entities/opting";
 import { print_table } from "./print_table";
 import { count_of, describe_users } from "./words";
 
-/** What the commands need of a host. */
+/** A host with the module. */
 interface ServedHost {
 	entities: Entities;
 	users: Users;
@@ -23,15 +23,15 @@ interface ServedHost {
 	add_timer: AddTimer;
 }
 
-/** The hosts of the server that serve entities. */
+/** The hosts with the module, by name. */
 export type ServedHosts = LuaTable<string, ServedHost>;
 
-/** The console of the running server, as its commands see it. */
+/** The console of the running server, which is `self` in its commands. */
 interface Shell {
 	session: { print: (this: void, line: string) => void };
 }
 
-/** What a command answers: true and a sentence, or nil and what is wrong. */
+/** The answer of a command: true and a sentence, or nil and an error. */
 type Answer = LuaMultiReturn<[boolean | undefined, string]>;
 
 interface ShellSection {
@@ -41,7 +41,7 @@ interface ShellSection {
 	revoke: (this: Shell, host?: string, entity?: string, user?: string) => Answer;
 }
 
-/** What a command is about. */
+/** The host and the entity that are named in a command. */
 interface Subject {
 	host: string;
 	served: ServedHost;
@@ -49,17 +49,17 @@ interface Subject {
 }
 
 /**
- * Brings the console of mod_admin_shell, and that of mod_admin_telnet before 0.12, the commands `privilege:list(HOST)`,
- * `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`; for
- * `prosodyctl shell` they are `privilege list HOST` and so on. `list` without a host lists all.
+ * Adds commands to the console of mod_admin_shell, and to that of mod_admin_telnet before 0.12: `privilege:list(HOST)`,
+ * `privilege:users(HOST, ENTITY)`, `privilege:allow(HOST, ENTITY, USER)` and `privilege:revoke(HOST, ENTITY, USER)`. In
+ * `prosodyctl shell` they read `privilege list HOST` and so on. `list` without a host lists all hosts.
  *
- * The commands that modules of a host may add to the console always want a host, so this goes into its environment.
+ * They go into the environment of the console, since commands that a host's module adds to it need a host.
  */
 export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
-	/** `util.async`, which can tell whether its caller may wait since Prosody 0.11. */
+	/** Since Prosody 0.11, `util.async` can tell whether the caller may wait. */
 	const async = optional_module("util.async") as typeof import("util.async") | undefined;
 
-	/** With the "| " before each line of a console, it fits into 120 columns. */
+	// The console puts "| " before each line, which makes 120 columns.
 	const max_width = 118;
 
 	const list_titles = ["Host", "Entity", "Granted", "Users", "Connected since", "Activity"];
@@ -77,7 +77,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return os.date("%Y-%m-%d %H:%M:%S", time);
 	}
 
-	/** Why an entity that is not connected cannot connect; "no" where it can. */
+	/** For an entity that is not connected: the reason why it cannot connect; "no" where it can. */
 	function absence(entity: Entity): string {
 		const [username, domain] = jid.split(entity.jid);
 		const host = prosody.hosts.get(domain!) as Host | undefined;
@@ -93,7 +93,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return host.modules.has("component") ? "no" : "no external component";
 	}
 
-	/** When the streams of an entity came, or why there is none. */
+	/** The times at which an entity connected, or the reason why it is not connected. */
 	function connected_since(entity: Entity): string {
 		const times: string[] = [];
 		for (const [, connection] of ipairs(entity.connections)) {
@@ -104,7 +104,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return times.length > 0 ? table.concat(times, ", ") : absence(entity);
 	}
 
-	/** What an entity did, and how often: `messages 3, refused 1`. */
+	/** The counts of an entity: `messages 3, refused 1`. */
 	function describe_counts(counts: Counts): string {
 		const parts: string[] = [];
 		for (const [, activity] of ipairs(activities)) {
@@ -116,7 +116,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return parts.length > 0 ? table.concat(parts, ", ") : "none";
 	}
 
-	/** How a user came under a grant, or out of it. */
+	/** How a grant began or ceased to cover a user. */
 	function describe_record(record: UserRecord): string {
 		if (record.state === "in") {
 			return "opted in by " + (record.by ?? "something");
@@ -124,9 +124,9 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return record.state + " by " + (record.by ?? "the admin");
 	}
 
-	/** Works step by step until there is nothing left: in slices where the console can wait, since Prosody 0.12, else in one go. */
+	/** Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go. */
 	function work_through(add_timer: AddTimer, step: (this: void) => boolean): void {
-		// Lua 5.1 cannot wait within a pcall, which consoles are in.
+		// Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
 		if (async && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
 			in_slices(
@@ -148,7 +148,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		}
 	}
 
-	/** What a command is about; nil and what is wrong where there is no such host or entity. */
+	/** Finds the host and the entity of a command; nil and an error where there is none. */
 	function find_subject(usage: string, host: string | undefined, name: string | undefined): LuaMultiReturn<[Subject | undefined, string]> {
 		if (type(host) !== "string" || type(name) !== "string") {
 			return $multi(undefined, "Usage: privilege " + usage);
@@ -167,7 +167,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return $multi({ host: host_name, served: served, entity: entity }, "");
 	}
 
-	/** The name of a user whom the admin may allow or revoke; nil and what is wrong where that is not so. */
+	/** The name of a user whom the admin may allow or revoke; nil and an error for any other user. */
 	function find_user(subject: Subject, user: string): LuaMultiReturn<[string | undefined, string]> {
 		const coverage = subject.entity.permissions.users;
 		if (coverage !== "opted-in") {
@@ -191,7 +191,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return $multi(username, "");
 	}
 
-	/** Does what `allow` and `revoke` do. */
+	/** The commands `allow` and `revoke`. */
 	function change(allowed: boolean, host?: string, name?: string, user?: string): Answer {
 		const usage = (allowed ? "allow" : "revoke") + " HOST ENTITY USER";
 		const [subject, problem] = find_subject(usage, host, name);
@@ -220,7 +220,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return $multi(true, allowed ? outcome : outcome + " until you allow it");
 	}
 
-	/** Prints the users who are listed in the configuration. */
+	/** Prints the users who are listed in the configuration; gives their number. */
 	function print_listed(subject: Subject, listed: LuaTable<string, true>, print_line: (this: void, line: string) => void): number {
 		const rows: string[][] = [];
 		for (const [, username] of ipairs(sorted_keys(listed))) {
@@ -233,7 +233,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		return rows.length;
 	}
 
-	/** Prints the users of whom something is kept; gives how many are covered, and how many are revoked. */
+	/** Prints the users with a record; gives how many of them are covered and how many are revoked. */
 	function print_opted_in(subject: Subject, print_line: (this: void, line: string) => void): LuaMultiReturn<[number, number]> {
 		const names = subject.served.users.candidates("opted-in") ?? [];
 		table.sort(names);
@@ -305,7 +305,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		},
 	};
 
-	/** A command for `help privilege` (Prosody 13). */
+	/** Describes a command for `help privilege` (Prosody 13). */
 	function command_help(desc: string, args: string[]): object {
 		const described: object[] = [];
 		for (const [, arg] of ipairs(args)) {
@@ -328,7 +328,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	}
 }
 
-/** Takes the commands away again. */
+/** Removes the commands again. */
 export function remove_shell_commands(api: Module): void {
 	for (const [, shell] of ipairs(["admin_shell", "admin_telnet"])) {
 		api.shared<LuaTable<string, ShellSection | undefined>>("/*/" + shell + "/env").delete("privilege");

@@ -7,9 +7,9 @@ export function count_of(number: number, one: string, more: string): string {
 }
 
 /**
- * Whose accounts a grant covers, in a word: `all`, `opted-in`, `listed: 2`.
+ * The users whom a grant covers, for a table: `all`, `opted-in`, `opted-in: 7`, `listed: 2`.
  *
- * @param number of those who opted in, where that is known
+ * @param number how many users opted in; nil where that is not known
  */
 export function describe_users(users: Coverage, number?: number): string {
 	if (users === "all" || users === "opted-in") {
