@@ -69,6 +69,19 @@ local function serialise(value)
 	return tostring(value)
 end
 
+-- The ports that were handed out. They are locked in a file until this process ends: another one that runs specs could
+-- find them free, too, since a server takes a moment until it listens.
+local taken, lock_file = {}, io.open((os.getenv "TMPDIR" or "/tmp") .. "/prosody-spec.ports", "a")
+
+-- Takes a port, unless it was handed out before
+local function take(port)
+	if taken[port] or lock_file and not lfs.lock(lock_file, "w", port, 1) then
+		return false
+	end
+	taken[port] = true
+	return true
+end
+
 -- Finds ports that are free on an address. They are not of the range that the system takes for outgoing connections:
 -- one of these could get in the way of a restart, or a connection to a server that does not listen yet be made to itself.
 local function free_ports(ip, count)
@@ -78,7 +91,7 @@ local function free_ports(ip, count)
 		local high, low = random:read(2):byte(1, 2)
 		local port = 20000 + (high * 256 + low) % 12000
 		local bound = socket.bind(ip, port)
-		if bound then
+		if bound and take(port) then
 			table.insert(sockets, bound)
 			table.insert(ports, port)
 		end
