@@ -206,7 +206,7 @@ describe("B7.5 iqs of users", function()
 	-- @return "result" or the condition, after "refused: " where the module answers itself; and the answer
 	local function ask(stream, user, request, id)
 		privileged.ask(stream, { to = request[3], request[2] }, { to = user, type = request[1], id = id })
-		local answer = stream:expect({ name = "iq", id = id }, 3)
+		local answer = stream:expect { name = "iq", id = id }
 		local privilege = answer:get_child("privilege", privileged.xmlns)
 		if not privilege then
 			return "refused: " .. grants.outcome(answer), answer

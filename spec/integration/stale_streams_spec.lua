@@ -175,7 +175,7 @@ describe("B2.1 the stream of a component", function()
 	it("counts for the one that took its place", function()
 		local new = server:component(name)
 		assert.has_error(function()
-			old:expect({ name = "message" }, 0.2)
+			old:expect { name = "message" }
 		end)
 		assert.is_equal("conflict", old.error)
 		new:expect { name = "presence", from = juliet.jid }

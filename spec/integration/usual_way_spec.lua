@@ -244,13 +244,15 @@ describe("B2.3 the usual way:", function()
 		local mark = server:mark()
 		local benvolio = server:client "benvolio@montague.lit/street"
 		benvolio:sync():drain()
+		-- in one piece, so that no second passes for the server between them
+		local requests = {}
 		for i = 1, 5 do
-			benvolio:send(write(privileged_ones[1], "log-" .. i))
+			requests[i] = tostring(write(privileged_ones[1], "log-" .. i))
 		end
-		benvolio:sync()
+		benvolio:send(table.concat(requests)):sync()
 		assert.is_equal(5, #benvolio:drain())
 		assert.is_equal(1, #grants.logged(server:log_since(mark), "warn", "benvolio@montague.lit", "not listed", "privileged_entities"))
-		server:wait_log("warn\t[^\n]*4 more[^\n]*benvolio@montague%.lit", 3, mark)
+		server:wait_log("warn\t[^\n]*4 more[^\n]*benvolio@montague%.lit", nil, mark)
 		benvolio:close()
 	end)
 
