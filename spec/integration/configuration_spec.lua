@@ -248,7 +248,7 @@ Component "rooms.capulet.lit" "muc"
 	local function told_at_connect(jid)
 		local stream = jid:find("@", 1, true) and server:client(jid) or server:component(jid)
 		local told = grants.told(stream)
-		stream:cut()
+		stream:close()
 		return told
 	end
 
@@ -290,7 +290,7 @@ Component "rooms.capulet.lit" "muc"
 		local pubsub = server:component "pubsub.capulet.lit"
 		assert.is_same({ "capulet.lit: roster=both push=true", "list.lit: message=outgoing" }, (grants.told(pubsub)))
 		assert.is_same("result", grants.attempt(pubsub, "juliet@capulet.lit").roster_get)
-		pubsub:cut()
+		pubsub:close()
 	end)
 
 	for _, entry in ipairs(mistakes) do
