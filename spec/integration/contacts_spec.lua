@@ -82,14 +82,7 @@ describe("presence of the users' contacts", function()
 		for i, name in ipairs(montagues) do
 			accounts[i] = name .. "@montague.lit"
 		end
-		montague = prosody.start {
-			config = "VirtualHost 'montague.lit'",
-			modules = {},
-			users = accounts,
-			rosters = others "montague.lit",
-			ip = "127.0.0.2",
-			s2s = true,
-		}
+		montague = presences.start_montague(accounts, others "montague.lit")
 		pubsub = capulet:component "pubsub.capulet.lit"
 		juliet = capulet:client "juliet@capulet.lit/balcony"
 		marker = montague:client("marker@montague.lit/x", { presence = false })
@@ -102,8 +95,7 @@ describe("presence of the users' contacts", function()
 
 	-- Waits until the first server has handled all that the second one sent
 	local function reach()
-		local answer = marker:sync():iq { type = "get", to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" }
-		assert.is_equal("result", answer.attr.type)
+		presences.reach(marker)
 	end
 
 	-- Takes the presences that an entity was told, after all was handled
@@ -112,13 +104,8 @@ describe("presence of the users' contacts", function()
 		return taken(entity)
 	end
 
-	-- Sends a presence from a made up address of the second server
-	local function forge(from, to, kind, content)
-		montague:eval(([[
-			local stanza = require "util.xml".parse(%q);
-			stanza.attr.from, stanza.attr.to, stanza.attr.type = %q, %q, %s;
-			prosody.core_post_stanza(prosody.hosts["montague.lit"], stanza);
-		]]):format("<presence>" .. (content or "") .. "</presence>", from, to, kind and ("%q"):format(kind) or "nil"))
+	local function forge(...)
+		presences.forge(montague, ...)
 	end
 
 	-- Ends all streams but those that stay for all specs
@@ -458,13 +445,7 @@ describe("presence of the users' contacts", function()
 
 		-- The presences of contacts that an entity was told by a catch-up
 		local function contacts_told(entity)
-			local list = {}
-			for _, description in ipairs(caught_up(entity)) do
-				if not description:find "@capulet.lit" then
-					table.insert(list, description)
-				end
-			end
-			return list
+			return presences.of_contacts(caught_up(entity))
 		end
 
 		it("B8.4 is told when the entity connects, after the permissions, each once", function()

@@ -71,20 +71,8 @@ describe("contacts who are not there any more", function()
 	end
 
 	setup(function()
-		capulet = prosody.start {
-			config = config,
-			rosters = rosters[1],
-			s2s = true,
-			users = users[1],
-		}
-		montague = prosody.start {
-			config = "VirtualHost 'montague.lit'",
-			modules = {},
-			users = users[2],
-			rosters = rosters[2],
-			ip = "127.0.0.2",
-			s2s = true,
-		}
+		capulet = prosody.start { config = config, users = users[1], rosters = rosters[1], s2s = true }
+		montague = presences.start_montague(users[2], rosters[2])
 		pubsub = capulet:component "pubsub.capulet.lit"
 		gateway = capulet:component "gateway.capulet.lit"
 		juliet = capulet:client "juliet@capulet.lit/balcony"
@@ -98,20 +86,14 @@ describe("contacts who are not there any more", function()
 
 	-- Waits until the first server has handled all that the second one sent
 	local function reach()
-		local answer = marker:sync():iq { type = "get", to = "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" }
-		assert.is_equal("result", answer.attr.type)
+		presences.reach(marker)
 		settle(capulet)
 	end
 
 	-- Takes the presences that an entity was told, sorted, without those of users
 	local function told(entity)
 		reach()
-		local list = {}
-		for _, description in ipairs(taken(entity)) do
-			if not description:find "@capulet.lit" then
-				table.insert(list, description)
-			end
-		end
+		local list = presences.of_contacts(taken(entity))
 		table.sort(list)
 		return list
 	end
@@ -133,23 +115,13 @@ describe("contacts who are not there any more", function()
 	-- What an entity is told that connects now
 	local function told_at_connection()
 		local late = capulet:component "late.capulet.lit"
-		local list = {}
-		for _, description in ipairs(caught_up(late)) do
-			if not description:find "@capulet.lit" then
-				table.insert(list, description)
-			end
-		end
+		local list = presences.of_contacts(caught_up(late))
 		late:close()
 		return list
 	end
 
-	-- Sends a presence from a made up address of the second server
-	local function forge(from, to, kind, content)
-		montague:eval(([[
-			local stanza = require "util.xml".parse(%q);
-			stanza.attr.from, stanza.attr.to, stanza.attr.type = %q, %q, %s;
-			prosody.core_post_stanza(prosody.hosts["montague.lit"], stanza);
-		]]):format("<presence>" .. (content or "") .. "</presence>", from, to, kind and ("%q"):format(kind) or "nil"))
+	local function forge(...)
+		presences.forge(montague, ...)
 	end
 
 	local function error_of(condition, kind)

@@ -116,14 +116,7 @@ describe("probing", function()
 				["user@early.lit"] = "both",
 			}
 		end
-		montague = prosody.start {
-			config = "VirtualHost 'montague.lit'",
-			modules = {},
-			users = accounts,
-			rosters = rosters,
-			ip = "127.0.0.2",
-			s2s = true,
-		}
+		montague = presences.start_montague(accounts, rosters)
 		montague:eval(record)
 		capulet:eval(record, "verona.lit")
 	end)
@@ -146,8 +139,7 @@ describe("probing", function()
 	-- Waits until the first server has handled all that the clients of the second one sent
 	local function reach(host)
 		local marker = montague:client("away@montague.lit/marker", { presence = false })
-		local answer = marker:sync():iq { type = "get", to = host or "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" }
-		assert.is_equal("result", answer.attr.type)
+		presences.reach(marker, host)
 		marker:close()
 	end
 

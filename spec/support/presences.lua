@@ -1,5 +1,6 @@
--- What the specs of presence have in common: reading what a stream got, and waiting for catch-ups.
+-- What the specs of presence have in common: reading what a stream got, waiting for catch-ups, and contacts on another server.
 
+local prosody = require "spec.support.prosody"
 local socket = require "socket"
 
 local presences = {}
@@ -65,6 +66,56 @@ function presences.caught_up(stream)
 	local list = presences.taken(stream)
 	table.sort(list)
 	return list
+end
+
+--- Leaves out the presences of users.
+-- @param list descriptions of presences
+-- @return those that are not of capulet.lit, in the same order
+function presences.of_contacts(list)
+	local found = {}
+	for _, description in ipairs(list) do
+		if not description:find("@capulet.lit", 1, true) then
+			table.insert(found, description)
+		end
+	end
+	return found
+end
+
+--- Starts the server of contacts, montague.lit. It federates, and does not have the module.
+-- @param users its accounts
+-- @param rosters its rosters, see prosody.start
+-- @return the server
+function presences.start_montague(users, rosters)
+	return prosody.start {
+		config = "VirtualHost 'montague.lit'",
+		modules = {},
+		users = users,
+		rosters = rosters,
+		ip = "127.0.0.2",
+		s2s = true,
+	}
+end
+
+--- Waits until a server has handled all that the clients of another one have sent.
+-- @param client a client of that other server
+-- @param host a host of the first one, default "capulet.lit"
+function presences.reach(client, host)
+	local answer = client:sync():iq { type = "get", to = host or "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>" }
+	assert(answer.attr.type == "result", tostring(answer))
+end
+
+--- Sends a presence from a made up address of montague.lit.
+-- @param montague its server
+-- @param from the address
+-- @param to the recipient's
+-- @param kind the presence's type, nil for one that is available
+-- @param content XML text, default none
+function presences.forge(montague, from, to, kind, content)
+	montague:eval(([[
+		local stanza = require "util.xml".parse(%q);
+		stanza.attr.from, stanza.attr.to, stanza.attr.type = %q, %q, %s;
+		prosody.core_post_stanza(prosody.hosts["montague.lit"], stanza);
+	]]):format("<presence>" .. (content or "") .. "</presence>", from, to, kind and ("%q"):format(kind) or "nil"))
 end
 
 return presences
