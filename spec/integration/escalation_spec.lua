@@ -15,9 +15,6 @@ local socket = require "socket"
 
 local all, attempt = grants.all, grants.attempt
 
-local everything =
-	'{ roster = "both", roster_push = false, message = "outgoing", iq = { ["urn:xmpp:ping"] = "both", ["urn:example"] = "both" } }'
-
 local config = ([[
 VirtualHost "capulet.lit"
 	privileged_entities = {
@@ -34,7 +31,7 @@ Component "gateway.capulet.lit"
 Component "stranger.capulet.lit"
 	component_secret = "secret"
 	validate_from_addresses = false
-]]):gsub("EVERYTHING", everything)
+]]):gsub("EVERYTHING", grants.everything)
 
 -- A user whose name is a component's domain, and others that are an entity's name but for something
 local lookalikes = {

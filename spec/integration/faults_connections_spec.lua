@@ -11,9 +11,6 @@ local socket = require "socket"
 
 local all, attempt = grants.all, grants.attempt
 
-local everything =
-	'{ roster = "both", roster_push = false, message = "outgoing", iq = { ["urn:xmpp:ping"] = "both", ["urn:example"] = "both" } }'
-
 local config = ([[
 VirtualHost "capulet.lit"
 	privileged_entities = {
@@ -28,7 +25,7 @@ Component "gateway.capulet.lit"
 	component_secret = "secret"
 Component "late.capulet.lit"
 	component_secret = "secret"
-]]):gsub("EVERYTHING", everything)
+]]):gsub("EVERYTHING", grants.everything)
 
 local query = "<query xmlns='urn:example'/>"
 

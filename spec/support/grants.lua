@@ -71,6 +71,10 @@ function grants.told(stream)
 	return take_told(stream, privileged.xmlns), take_told(stream, privileged.xmlns_legacy)
 end
 
+--- Permissions for all that attempt tries, and for iqs of urn:example, without pushes; as text for a configuration.
+grants.everything =
+	'{ roster = "both", roster_push = false, message = "outgoing", iq = { ["urn:xmpp:ping"] = "both", ["urn:example"] = "both" } }'
+
 --- Tells what came of a request.
 -- @param answer a stanza
 -- @return "result" or the condition of the error
