@@ -3,7 +3,8 @@
 
 It adds one contact of that network, "friend", to a user's roster, bookmarks a room, and shows the user's own clients
 what the user seems to have written to the friend over there. It echoes what the user writes to the friend here, where a
-real gateway would pass it on. It runs until it is interrupted.
+real gateway would pass it on. It runs until it is interrupted, which is status 0, or until the server closes the
+connection, which is status 1, so that it is started again.
 
     gateway.py juliet@capulet.lit
 
@@ -38,6 +39,11 @@ BOOKMARK = """
 """
 
 
+def reason(condition, text):
+    """Gives the condition of an error, such as "forbidden" or "not-authorized", with the text that explains it."""
+    return f"{condition} - {text}" if text else condition
+
+
 def permissions(privilege):
     """Gives the permissions in a privilege element as text: roster both, iq set NAMESPACE."""
     granted = []
@@ -60,6 +66,7 @@ class Gateway(ComponentXMPP):
         self.register_handler(Callback("Permissions", StanzaPath("message/privilege"), self.take_permissions))
         self.register_handler(Callback("Roster push", StanzaPath("iq@type=set/roster"), self.take_push))
         self.add_event_handler("message", self.take_message)
+        self.add_event_handler("message_error", self.take_message_error)
         self.add_event_handler("session_start", lambda _: self.settle(None))
         # A wrong secret is the stream error not-authorized.
         self.add_event_handler("stream_error", lambda error: self.settle(ConnectionError(error["condition"])))
@@ -70,9 +77,13 @@ class Gateway(ComponentXMPP):
             self.online.set_exception(error) if error else self.online.set_result(None)
 
     def take_permissions(self, message):
-        """Takes what the server says right behind the handshake."""
-        if message["from"] == self.user.domain and not self.permissions.done():
-            self.permissions.set_result(permissions(message["privilege"].xml))
+        """Takes what the server says right behind the handshake, and when the admin changes it."""
+        if message["from"] != self.user.domain:
+            return
+        granted = permissions(message["privilege"].xml)
+        print(f"{self.user.domain} grants:", ", ".join(granted))
+        if not self.permissions.done():
+            self.permissions.set_result(granted)
 
     def take_push(self, iq):
         """Takes a change of a roster, whoever made it."""
@@ -86,13 +97,17 @@ class Gateway(ComponentXMPP):
 
     def take_message(self, message):
         if message["type"] == "error":
-            print(f"{message['from']} refuses message {message['id']}: {message['error']['condition']}", file=sys.stderr)
-        elif message["to"] == self.friend and message["from"] == self.user:
+            return
+        if message["to"] == self.friend and message["from"] == self.user:
             # Clients write from their full JIDs. The bare one is the sender of what we sent in the user's name.
             print(f"{self.user} wrote over there: {message['body']}")
         elif message["to"] == self.friend and message["body"]:
             print(f"{message['from']} writes: {message['body']}")
             message.reply("You said: " + message["body"]).send()
+
+    def take_message_error(self, message):
+        why = reason(message["error"]["condition"], message["error"]["text"])
+        print(f"{message['from']} refuses message {message['id']}: {why}", file=sys.stderr)
 
     def send_as_user(self, to, body):
         """Sends a message: the user's clients see it as sent (XEP-0280), and the user's archive keeps it (XEP-0313)."""
@@ -122,7 +137,6 @@ class Gateway(ComponentXMPP):
             granted = await asyncio.wait_for(self.permissions, 3)
         except asyncio.TimeoutError:
             raise PermissionError(f"{self.user.domain} grants nothing to {self.boundjid}, see privileged_entities") from None
-        print(f"{self.user.domain} grants:", ", ".join(granted))
         if "roster both" not in granted:
             raise PermissionError(f"{self.user.domain} does not grant roster both")
         roster = await self.plugin["xep_0356"].get_roster(self.user)
@@ -142,18 +156,29 @@ async def main(user="juliet@capulet.lit"):
     gateway = Gateway(
         os.environ.get("GATEWAY_DOMAIN", "gateway.capulet.lit"), os.environ.get("GATEWAY_SECRET", "secret"), address, int(port), user
     )
+    stopping = asyncio.Event()
+
+    def stop():
+        stopping.set()
+        gateway.disconnect()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, gateway.disconnect)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     gateway.connect()
     try:
         await gateway.use_permissions()
-    except (IqError, IqTimeout, OSError, asyncio.TimeoutError) as error:
-        # The condition of an error, such as "forbidden" or "not-authorized".
-        print("failed:", getattr(error, "condition", None) or str(error) or "no answer from the server", file=sys.stderr)
-        await gateway.disconnect()
-        return 1
-    await gateway.disconnected
-    return 0
+        await gateway.disconnected
+        if not stopping.is_set():
+            raise ConnectionError("the server closed the connection")
+    except (IqError, IqTimeout) as error:
+        failure = reason(error.condition, error.text)
+    except (OSError, asyncio.TimeoutError) as error:
+        failure = str(error) or "no answer from the server"
+    else:
+        return 0
+    print("failed:", failure, file=sys.stderr)
+    await gateway.disconnect()
+    return 1
 
 
 if __name__ == "__main__":

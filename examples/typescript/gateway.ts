@@ -31,11 +31,17 @@ function permissions_of(privilege: Element): string[] {
 		);
 }
 
-/** What the server grants. It says so right behind the handshake, before the library has noted that it is online. */
+/**
+ * What the server grants. It says so right behind the handshake, before the library has noted that it is online, and
+ * again when the admin changes it.
+ */
 const permissions = new Promise<string[]>((resolve) => {
 	gateway.on("stanza", (stanza: Element) => {
 		const privilege = stanza.attrs["from"] === server ? stanza.getChild("privilege", "urn:xmpp:privilege:2") : undefined;
-		if (privilege) resolve(permissions_of(privilege));
+		if (!privilege) return;
+		const granted = permissions_of(privilege);
+		console.log(`${server} grants: ${granted.join(", ")}`);
+		resolve(granted);
 	});
 });
 
@@ -108,7 +114,9 @@ async function receive_message(message: Element): Promise<void> {
 	const { from, to, type, id } = message.attrs as Record<string, string | undefined>;
 	const body = message.getChildText("body") ?? "";
 	if (type === "error") {
-		console.error(`${from ?? server} refuses message ${id ?? ""}: ${String(message.getChild("error")?.getChildElements()[0]?.name)}`);
+		const error = message.getChild("error");
+		const why = [error?.getChildElements()[0]?.name, error?.getChildText("text")].filter(Boolean).join(" - ");
+		console.error(`${from ?? server} refuses message ${id ?? ""}: ${why}`);
 	} else if (to === friend && from === user) {
 		// Clients write from their full JIDs. The bare one is the sender of what we sent in the user's name.
 		console.log(`${user} wrote over there: ${body}`);
@@ -148,7 +156,6 @@ try {
 	await gateway.start().catch(() => process.exit(1)); // the error has been reported
 	const granted = await Promise.race([permissions, sleep(1000, undefined, { ref: false })]);
 	if (granted === undefined) throw new Error(`${server} grants nothing to ${domain}, see privileged_entities`);
-	console.log(`${server} grants: ${granted.join(", ")}`);
 	await read_roster();
 	await add_friend();
 	if (granted.includes("iq set http://jabber.org/protocol/pubsub")) await add_bookmark();

@@ -7,6 +7,15 @@ local rosters = require "spec.support.rosters"
 
 local juliet, friend = "juliet@capulet.lit", "friend@gateway.capulet.lit"
 local config = environment.read_file "examples/prosody.cfg.lua"
+	.. [[
+	Component "reader.capulet.lit"
+		component_secret = "secret"
+	Component "silent.capulet.lit"
+		component_secret = "secret"
+	Component "nobody.capulet.lit"
+		component_secret = "secret"
+]]
+local granted = "capulet.lit grants: roster both, message outgoing, iq set http://jabber.org/protocol/pubsub"
 
 local examples = {
 	{
@@ -15,6 +24,7 @@ local examples = {
 		compile = "node node_modules/typescript/bin/tsc -p examples/typescript",
 		usable = programs.has_node,
 		needs = "Node.js with the project's packages",
+		after_restart = "connects again",
 		refusal = 'failed: forbidden - Changing rosters is not granted, roster = "set": juliet@capulet.lit',
 	},
 	{
@@ -22,6 +32,8 @@ local examples = {
 		command = "/usr/bin/python3 -u examples/python/gateway.py",
 		usable = programs.has_slixmpp,
 		needs = "slixmpp 1.8, of Debian 12",
+		after_restart = "ends with status 1, so that it is started again",
+		lost = "failed: the server closed the connection",
 		refusal = "failed: capulet.lit does not grant roster both",
 	},
 }
@@ -61,26 +73,39 @@ for _, example in ipairs(examples) do
 			end
 			assert(not example.compile or programs.succeeds(example.compile), "it does not compile")
 			server = prosody.start {
-				config = config .. [[
-	Component "reader.capulet.lit"
-		component_secret = "secret"
-	Component "nobody.capulet.lit"
-		component_secret = "secret"
-	]],
+				config = config,
 				users = { juliet },
 				rosters = { [juliet] = { ["nurse@capulet.lit"] = { subscription = "both" } } },
 			}
 		end)
 
-		teardown(function()
+		after_each(function()
 			if program then
 				program:stop()
+				program = nil
 			end
+		end)
+
+		teardown(function()
 			if server then
 				server:stop()
 				server = nil
 			end
 		end)
+
+		-- The next line of the program that has a text
+		local function line_with(text)
+			local line
+			repeat
+				line = assert(program:line(), "it has ended")
+			until line:find(text, 1, true)
+			return line
+		end
+
+		-- Puts further entries into privileged_entities
+		local function grant(entries)
+			server:reload_config((config:gsub("privileged_entities = {", "%0 " .. entries)))
+		end
 
 		it_does("does what it says, and clients see it", function()
 			local client = server:client(juliet .. "/balcony", { carbons = true, roster = true })
@@ -91,7 +116,7 @@ for _, example in ipairs(examples) do
 			if line:find "stringprep" then -- slixmpp's own opinion
 				line = program:line()
 			end
-			assert.equal("capulet.lit grants: roster both, message outgoing, iq set http://jabber.org/protocol/pubsub", line)
+			assert.equal(granted, line)
 			assert.equal("contacts of juliet@capulet.lit: nurse@capulet.lit", program:line())
 			-- The answer and the push may come in either order
 			local lines = { program:line(), program:line() }
@@ -142,7 +167,7 @@ for _, example in ipairs(examples) do
 		end)
 
 		it_does("tells when it is granted too little", function()
-			server:reload_config((server.config:gsub("privileged_entities = {", '%0 ["reader.capulet.lit"] = { roster = "get" };')))
+			grant('["reader.capulet.lit"] = { roster = "get" };')
 			assert.equal(example.refusal, failure(example, { GATEWAY_DOMAIN = "reader.capulet.lit" }))
 			assert.equal(
 				"failed: capulet.lit grants nothing to nobody.capulet.lit, see privileged_entities",
@@ -155,7 +180,43 @@ for _, example in ipairs(examples) do
 		end)
 
 		it_does("tells when there is no such user", function()
-			assert.matches("^failed: item%-not%-found", failure(example, {}, "tybalt@capulet.lit"))
+			assert.equal("failed: item-not-found - There is no such user: tybalt@capulet.lit", failure(example, {}, "tybalt@capulet.lit"))
+		end)
+
+		it_does("tells when its message is refused", function()
+			grant('["silent.capulet.lit"] = { roster = "both" };')
+			program = run(example, { GATEWAY_DOMAIN = "silent.capulet.lit" })
+			assert.matches(
+				'^capulet.lit refuses message %S+: forbidden %- Sending messages is not granted, message = "outgoing": juliet@capulet.lit$',
+				line_with "refuses"
+			)
+		end)
+
+		it_does("tells when its permissions change", function()
+			server:reload_config(config)
+			program = run(example, {})
+			line_with "wrote over there"
+			server:reload_config((config:gsub('roster = "both"', 'roster = "get"')))
+			assert.equal((granted:gsub("roster both", "roster get")), program:line())
+			server:reload_config((config:gsub('%["gateway', '["nobody')))
+			assert.equal("capulet.lit grants: roster none, message none, iq none http://jabber.org/protocol/pubsub", program:line())
+		end)
+
+		it_does(example.after_restart .. " when the server has been away", function()
+			server:reload_config(config)
+			program = run(example, {})
+			line_with "wrote over there"
+			server:kill()
+			if example.lost then
+				local output, status = program:finish()
+				program = nil
+				assert.equal(example.lost .. "\n", output)
+				assert.equal(1, status)
+			end
+			server:restart()
+			if program then
+				assert.equal(granted, line_with "grants")
+			end
 		end)
 	end)
 end
