@@ -1,15 +1,14 @@
 -- B3.3, B6.1: a component that was written for the old namespace, with a library of others, works unchanged
 -- beside one of the new namespace.
 
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
-local prosody = require "spec.support.prosody"
 
 describe("a component of urn:xmpp:privilege:1", function()
-	local server
+	local server, romeo, new
 
-	setup(function()
-		server = prosody.start {
-			config = [[
+	fixture.running({
+		config = [[
 VirtualHost "capulet.lit"
 	privileged_entities = {
 		["old.capulet.lit"] = {
@@ -17,26 +16,17 @@ VirtualHost "capulet.lit"
 		};
 		["new.capulet.lit"] = { roster = "get"; message = "outgoing"; iq = { ["http://jabber.org/protocol/pubsub"] = "set" } };
 	}
-Component "old.capulet.lit"
-	component_secret = "secret"
-Component "new.capulet.lit"
-	component_secret = "secret"
-]],
-			users = { "juliet@capulet.lit", "romeo@capulet.lit" },
-			rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } } },
-		}
-	end)
-
-	teardown(function()
-		server:stop()
+]] .. fixture.components("old", "new"),
+		users = { "juliet@capulet.lit", "romeo@capulet.lit" },
+		rosters = { ["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } } },
+	}, { "romeo@capulet.lit/orchard", "new.capulet.lit" }, function(...)
+		server, romeo, new = ...
 	end)
 
 	it("B3.3 B6.1 works unchanged beside one of the new namespace", function()
 		if not programs.has_node then
 			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)"
 		end
-		local romeo = server:client "romeo@capulet.lit/orchard"
-		local new = server:component "new.capulet.lit"
 		local output = programs
 			.start(
 				"node spec/support/legacy_component.mjs old.capulet.lit secret "

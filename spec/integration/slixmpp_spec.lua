@@ -1,14 +1,13 @@
 -- The module as seen by a component library that others wrote: slixmpp and its XEP-0356 plugin.
 
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
-local prosody = require "spec.support.prosody"
 
 describe("slixmpp's XEP-0356 plugin", function()
-	local server
+	local server, juliet, romeo
 
-	setup(function()
-		server = prosody.start {
-			config = [[
+	fixture.running({
+		config = [[
 VirtualHost "capulet.lit"
 	privileged_entities = {
 		["gateway.capulet.lit"] = {
@@ -17,29 +16,19 @@ VirtualHost "capulet.lit"
 			iq = { ["http://jabber.org/protocol/pubsub"] = "set" };
 		};
 	}
-Component "gateway.capulet.lit"
-	component_secret = "secret"
-]],
-			users = { "juliet@capulet.lit", "romeo@capulet.lit" },
-			rosters = {
-				["juliet@capulet.lit"] = {
-					["nurse@capulet.lit"] = { subscription = "both", name = "Nurse", groups = { "House" } },
-				},
-			},
-		}
-	end)
-
-	teardown(function()
-		server:stop()
+]] .. fixture.components "gateway",
+		users = { "juliet@capulet.lit", "romeo@capulet.lit" },
+		rosters = {
+			["juliet@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "Nurse", groups = { "House" } } },
+		},
+	}, { { "juliet@capulet.lit/balcony", roster = true }, "romeo@capulet.lit/orchard" }, function(...)
+		server, juliet, romeo = ...
 	end)
 
 	it("is told its privileges and uses them", function()
 		if not programs.has_slixmpp then
 			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)"
 		end
-		local juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
-		local romeo = server:client("romeo@capulet.lit/orchard")
-
 		local program = io.popen(
 			"/usr/bin/python3 spec/support/slixmpp_component.py gateway.capulet.lit secret "
 				.. server.component_port
