@@ -377,26 +377,39 @@ describe("a catch-up of ten thousand users", function()
 			assert.is_equal(0, server:eval(counted:format "dnd"))
 		end)
 
-		it("B11 needs at most a kibibyte of memory for a contact's presence", function()
-			for i, length in ipairs { 480 - 31, 5000 } do
-				local bytes = server:eval(([[
-					local st = require "util.stanza";
-					local function used()
-						collectgarbage();
-						collectgarbage();
-						return collectgarbage "count" * 1024;
-					end
-					-- The server keeps the roster that the first presence has it read.
-					require "core.rostermanager".load_roster("collector", "memory.lit");
-					local before = used();
-					for i = %d, %d do
-						local from = ("collected%%05d@verona.lit/Example client.0b1cbd9d-6ae6-41c5"):format(i);
+		-- How many bytes the presences of contacts take for each of them
+		-- @param first the number of the first one of those who are collected
+		-- @param last that of the last one
+		-- @param resources how many each of them has
+		-- @param name what their resources begin with
+		-- @param length how long the status is, but for a number
+		local function memory(first, last, resources, name, length)
+			return server:eval(([[
+				local st = require "util.stanza";
+				local function used()
+					collectgarbage();
+					collectgarbage();
+					return collectgarbage "count" * 1024;
+				end
+				local first, last, resources, name, length = %d, %d, %d, %q, %d;
+				-- The server keeps the roster that the first presence has it read.
+				require "core.rostermanager".load_roster("collector", "memory.lit");
+				local before = used();
+				for i = first, last do
+					for n = 1, resources do
+						local from = ("collected%%05d@verona.lit/%%s%%d"):format(i, name, n);
 						local stanza = st.presence({ from = from, to = "collector@memory.lit" });
-						stanza:tag("status"):text(("%%05d"):format(i) .. ("x"):rep(%d));
+						stanza:tag("status"):text(("%%05d"):format(i * resources + n) .. ("x"):rep(length));
 						prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
 					end
-					return (used() - before) / 400;
-				]]):format(i * 400 - 299, i * 400 + 100, length))
+				end
+				return (used() - before) / (last - first + 1);
+			]]):format(first, last, resources, name, length))
+		end
+
+		it("B11 needs at most a kibibyte of memory for a contact's presence", function()
+			for i, length in ipairs { 480 - 31, 5000 } do
+				local bytes = memory(i * 400 - 299, i * 400 + 100, 1, "Example client.0b1cbd9d-6ae6-41c", length)
 				assert.is_true(bytes < 1024, ("%.0f bytes"):format(bytes))
 				-- and is remembered
 				assert.is_true(bytes > 100)
@@ -405,25 +418,7 @@ describe("a catch-up of ten thousand users", function()
 
 		it("B11 needs at most 16 kibibytes of memory for a contact with a hundred resources", function()
 			for i, case in ipairs { { 10, 0 }, { 10, 450 }, { 10, 5000 }, { 900, 0 } } do
-				local bytes = server:eval(([[
-					local st = require "util.stanza";
-					local function used()
-						collectgarbage();
-						collectgarbage();
-						return collectgarbage "count" * 1024;
-					end
-					require "core.rostermanager".load_roster("collector", "memory.lit");
-					local before = used();
-					for i = %d, %d do
-						for n = 1, 100 do
-							local from = ("collected%%05d@verona.lit/%%s%%d"):format(i, ("r"):rep(%d), n);
-							local stanza = st.presence({ from = from, to = "collector@memory.lit" });
-							stanza:tag("status"):text(("%%05d"):format(n) .. ("x"):rep(%d));
-							prosody.core_post_stanza(prosody.hosts["verona.lit"], stanza);
-						end
-					end
-					return (used() - before) / 20;
-				]]):format(i * 20 - 19, i * 20, case[1], case[2]))
+				local bytes = memory(i * 20 - 19, i * 20, 100, ("r"):rep(case[1]), case[2])
 				assert.is_true(bytes < 16384, ("%.0f bytes"):format(bytes))
 				assert.is_true(bytes > 1000)
 			end

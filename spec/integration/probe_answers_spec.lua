@@ -111,6 +111,16 @@ describe("answers to probes", function()
 		return #probed(count or 0)
 	end
 
+	-- Has the entity connect, and answers its probes; none is sent at the next connection
+	local function connect_and_answer()
+		connect()
+		local _, list = probed(2)
+		for _, probe in ipairs(list) do
+			answer(probe, "unavailable")
+		end
+		assert.is_equal(0, probes_at_connection())
+	end
+
 	local function state()
 		return rosters.state(server, "juliet", "nurse").memory
 	end
@@ -165,12 +175,7 @@ describe("answers to probes", function()
 	end)
 
 	it("B8.4 count for an hour", function()
-		connect()
-		local _, list = probed(2)
-		for _, probe in ipairs(list) do
-			answer(probe, "unavailable")
-		end
-		assert.is_equal(0, probes_at_connection())
+		connect_and_answer()
 		server:eval "prosody.spec_shift = 3500"
 		assert.is_equal(0, probes_at_connection())
 		server:eval "prosody.spec_shift = 3700"
@@ -258,12 +263,7 @@ describe("answers to probes", function()
 	end)
 
 	it("B8.4 do not count any more when the component has disconnected", function()
-		connect()
-		local _, list = probed(2)
-		for _, probe in ipairs(list) do
-			answer(probe, "unavailable")
-		end
-		assert.is_equal(0, probes_at_connection())
+		connect_and_answer()
 		gateway:close()
 		settle(server)
 		gateway = server:component "gateway.capulet.lit"
