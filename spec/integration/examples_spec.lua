@@ -4,6 +4,7 @@ local environment = require "spec.support.environment"
 local programs = require "spec.support.programs"
 local prosody = require "spec.support.prosody"
 local rosters = require "spec.support.rosters"
+local lfs = require "lfs"
 
 local juliet, friend = "juliet@capulet.lit", "friend@gateway.capulet.lit"
 local config = environment.read_file "examples/prosody.cfg.lua"
@@ -220,3 +221,27 @@ for _, example in ipairs(examples) do
 		end)
 	end)
 end
+
+describe("the example for Docker", function()
+	it("mounts files that are there", function()
+		local mounted = 0
+		for path in environment.read_file("examples/compose.yaml"):gmatch '[%s"](%.%.?/[^:]+):/' do
+			mounted = mounted + 1
+			assert.truthy(environment.read_file("examples/" .. path), path)
+		end
+		assert.equal(4, mounted)
+	end)
+
+	it("lets components connect from other containers", function()
+		-- As the image has it, behind the virtual hosts
+		local include = ('Include "%s/examples/docker/*.cfg.lua"\n'):format(lfs.currentdir())
+		server = prosody.start { config = config .. include }
+		finally(function()
+			server:stop()
+			server = nil
+		end)
+		assert.not_equal("127.9.9.9", server.ip)
+		local other = setmetatable({ ip = "127.9.9.9" }, { __index = server })
+		other:component "gateway.capulet.lit"
+	end)
+end)
