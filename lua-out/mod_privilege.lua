@@ -2616,12 +2616,12 @@ end
 
 -- ==== src/roster/item.ts ====
 
---- Whether the server shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
--- COMPAT: since Prosody 13.0.7; what shows them has the attribute's name in it.
+--- Whether the server itself shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
+-- COMPAT: Prosody does since 13.0.7; its function for roster pushes then has the name of the attribute in its code.
 local is_lua, push_code = pcall(string.dump, rostermanager.roster_push)
 local shows_approved = is_lua and string.find(push_code, "approved", 1, true) ~= nil
 
---- A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed.
+--- The `<item/>` of a contact as XML text (RFC 6121, 2.1.2). A nil item stands for a contact that was removed.
 local function item_text(contact, item)
 	local start = "<item" .. attribute("jid", contact)
 	if not item then
@@ -2642,9 +2642,9 @@ local function item_text(contact, item)
 	return text .. ">" .. groups .. "</item>"
 end
 
---- A roster push of one item as XML text without its addresses: what follows `<iq` and the attributes of the address.
+--- A roster push of one item as XML text, without its beginning: `<iq` and the attributes 'from' and 'to' go before it.
 --
--- @param version of the roster; nil or true where its storage keeps none
+-- @param version the version of the roster; nil or true where its storage keeps none
 local function push_text(id, contact, item, version)
 	local ver = version ~= nil and version ~= true and tostring(version) or nil
 	return string.format(
@@ -2655,12 +2655,12 @@ local function push_text(id, contact, item, version)
 	)
 end
 
---- Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending".
+--- Whether a roster has a contact under a key. Metadata is under the key `false`, and in old rosters under "pending".
 local function is_contact(key, item)
 	return key ~= false and item ~= nil and type(item.subscription) == "string"
 end
 
---- The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none.
+--- The version of a roster as clients get it (RFC 6121, 2.6); nil where its storage keeps none.
 local function roster_version(roster)
 	local metadata = roster[false]
 	local version = metadata and metadata.version
@@ -2668,8 +2668,8 @@ local function roster_version(roster)
 		return nil
 	end
 	if version == nil then
-		-- Where there are contacts, mod_groups has taken the version away. An empty roster was never saved: it does not
-		-- get the 1 that mod_roster gives clients for it, and that the server's own first change has.
+		-- If there are contacts, mod_groups has removed the version. Otherwise the roster was never saved. mod_roster gives
+		-- clients the version 1 then, but the first change that the server itself saves has that version, too.
 		for contact, item in pairs(roster) do
 			if is_contact(contact, item) then
 				return nil
@@ -2680,7 +2680,8 @@ local function roster_version(roster)
 	return tostring(version)
 end
 
---- The item that a roster set makes of what was there: name and groups are replaced, the rest stays unless it is said.
+--- The item of a contact after a roster set. Name and groups are replaced; the subscription and the rest stay as they were
+-- unless the set has them.
 local function updated_item(element, old)
 	local asked = element.attr.subscription
 	local item = { subscription = "none", groups = {} }
@@ -2693,7 +2694,7 @@ local function updated_item(element, old)
 		item.subscription = asked
 	end
 	if item.subscription == "to" or item.subscription == "both" then
-		-- What was asked for is there.
+		-- The contact has granted what `ask` asks for.
 		item.ask = nil
 	end
 	if element.attr.name ~= "" then
@@ -2708,7 +2709,7 @@ local function updated_item(element, old)
 	return item
 end
 
---- Whether a contact's item is the same for a reader of the roster.
+--- Whether two items look the same to a reader of the roster.
 local function same_item(a, b)
 	if not a or not b then
 		return a == b
@@ -2722,18 +2723,17 @@ end
 
 -- ==== src/roster/change_watch.ts ====
 
---- Hears of changes of rosters by the storage that they are saved to.
+--- Watches rosters for changes, by wrapping the stores through which they are saved.
 --
--- All changes, whoever makes them, are saved through a store opened for it. What
--- they change is found by comparing with what the storage has, since that is the state
--- that was told last.
+-- All changes are saved through such a store, whoever makes them. The difference is found by comparing what is saved with what
+-- the storage had before, since that is the state of which listeners know.
 --
--- @param listeners gives those that are there now, nil for none: a store may outlive the module that wrapped it
+-- @param listeners gives the present listeners, nil for none: a store may outlive the module that wrapped it
 local function create_change_watch(listeners)
-	-- What is being saved by those who tell of its changes themselves.
-	local own_data = {}
+	-- Data that is being saved by `save_without_comparing`.
+	local not_compared = {}
 
-	--- Whether anything hears of changes.
+	--- Whether any listener needs changes now.
 	local function is_watched()
 		for _, listener in ipairs(listeners() or {}) do
 			if listener.is_watching() then
@@ -2743,7 +2743,7 @@ local function create_change_watch(listeners)
 		return false
 	end
 
-	--- Tells of an item that was saved.
+	--- Tells the listeners that an item was saved.
 	local function changed(username, contact, item, version, before)
 		for _, listener in ipairs(listeners() or {}) do
 			if listener.is_watching() then
@@ -2752,30 +2752,30 @@ local function create_change_watch(listeners)
 		end
 	end
 
-	--- Whether a change of what is saved has to be found by comparing.
-	local function is_heard(data)
-		return is_watched() and not (data ~= nil and own_data[data] ~= nil)
+	--- Whether changes in data that is being saved have to be found by comparing.
+	local function is_compared(data)
+		return is_watched() and not (data ~= nil and not_compared[data] ~= nil)
 	end
 
-	--- Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that.
-	local function unheard(data, save)
-		own_data[data] = true
+	--- Saves data, a whole roster or a table of items, for a caller who knows what it changes and calls `changed` himself.
+	local function save_without_comparing(data, save)
+		not_compared[data] = true
 		local ok, result = pcall(save)
-		own_data[data] = nil
+		not_compared[data] = nil
 		if not ok then
 			error(result, 0)
 		end
 		return result
 	end
 
-	--- The item that a roster has under a key, nil where there is none or it is no contact's.
+	--- The item that is saved in a roster under a key; nil where there is none, or where it is not that of a contact.
 	local function item_of(roster, key)
 		local item = roster and roster[key]
-		-- mod_groups puts contacts into rosters that are not saved.
+		-- mod_groups adds contacts to rosters in memory that are not saved.
 		return item and is_contact(key, item) and item.persist ~= false and item or nil
 	end
 
-	--- Tells what is different between two states of a roster.
+	--- Tells the listeners the differences between two states of a roster.
 	local function compare(username, before, after)
 		local contacts = {}
 		if before then
@@ -2796,13 +2796,13 @@ local function create_change_watch(listeners)
 		local metadata = after and after[false]
 		local version = metadata and metadata.version
 		for i, contact in ipairs(contacts) do
-			-- Who has not heard of all of them yet does not have that version.
-			local earlier = i < #contacts and type(version) == "number"
-			changed(username, contact, item_of(after, contact), earlier and version - 1 or version, item_of(before, contact))
+			-- All changes but the last one come with the version before: nobody has the new version without the last change.
+			local is_earlier = i < #contacts and type(version) == "number"
+			changed(username, contact, item_of(after, contact), is_earlier and version - 1 or version, item_of(before, contact))
 		end
 	end
 
-	--- A store of whole rosters: what is saved is compared with what is there.
+	--- Wraps a store of whole rosters.
 	local function wrap_keyval(store)
 		local wrapper = {
 			on_read = false,
@@ -2814,7 +2814,7 @@ local function create_change_watch(listeners)
 				return roster, err
 			end,
 			set = function(self, username, roster)
-				if self.on_read ~= false or not is_heard(roster) then
+				if self.on_read ~= false or not is_compared(roster) then
 					return store:set(username, roster)
 				end
 				local before = store:get(username)
@@ -2828,7 +2828,7 @@ local function create_change_watch(listeners)
 		return setmetatable(wrapper, { __index = store })
 	end
 
-	--- Tells those of some saved items that are not what was there.
+	--- Tells the listeners which of some items that were saved have changed.
 	local function compare_keys(username, before, keys, removed)
 		local after = {}
 		for key, item in pairs(keys) do
@@ -2839,7 +2839,7 @@ local function create_change_watch(listeners)
 		compare(username, before, after)
 	end
 
-	--- Tells that a contact was removed from all rosters that had it.
+	--- Tells the listeners that a contact was removed from all rosters that had it.
 	local function tell_removals(contact, before)
 		if before then
 			for username, item in pairs(before) do
@@ -2856,7 +2856,7 @@ local function create_change_watch(listeners)
 		return keys
 	end
 
-	--- A store of single items: those that are saved are compared with what is there.
+	--- Wraps a store of single items.
 	local function wrap_map(store)
 		local keyval_store = type(store.keyval_store) == "table" and store.keyval_store or nil
 		local wrapper = {
@@ -2864,12 +2864,12 @@ local function create_change_watch(listeners)
 				return self:set_keys(username, single_key(key, item, store.remove))
 			end,
 			set_keys = function(self, username, keys)
-				if not is_heard(keys) then
+				if not is_compared(keys) then
 					return store:set_keys(username, keys)
 				end
 				local before = {}
 				if keyval_store then
-					-- It reads the roster anyway: look at that.
+					-- The store reads the whole roster anyway, so this need not be done twice.
 					keyval_store.on_read = function(roster)
 						for key in pairs(keys) do
 							if key ~= false and roster then
@@ -2894,7 +2894,7 @@ local function create_change_watch(listeners)
 				return ok, err
 			end,
 		}
-		-- One that is built upon a store of whole rosters saves through that.
+		-- A store of whole rosters beneath it is wrapped itself.
 		if store.delete_all and not keyval_store then
 			wrapper.delete_all = function(self, key)
 				local before
@@ -2911,11 +2911,11 @@ local function create_change_watch(listeners)
 		return setmetatable(wrapper, { __index = store })
 	end
 
-	--- A store of both.
+	--- Wraps a store with both interfaces.
 	local function wrap_combined(store)
 		local wrapper = {
 			set = function(self, username, roster)
-				if not is_heard(roster) then
+				if not is_compared(roster) then
 					return store:set(username, roster)
 				end
 				local before = store:get(username)
@@ -2929,7 +2929,7 @@ local function create_change_watch(listeners)
 				return self:set_keys(username, single_key(key, item, store.remove))
 			end,
 			set_keys = function(self, username, keys)
-				if not is_heard(keys) then
+				if not is_compared(keys) then
 					return store:set_keys(username, keys)
 				end
 				local before = {}
@@ -2959,7 +2959,7 @@ local function create_change_watch(listeners)
 		return setmetatable(wrapper, { __index = store })
 	end
 
-	--- Handles `store-opened`: puts a store in its place that hears of what is saved.
+	--- Handles `store-opened`: wraps the store if it is one of rosters.
 	local function opened(event)
 		if event.store_name == "roster" then
 			if event.store_type == "map" then
@@ -2973,12 +2973,18 @@ local function create_change_watch(listeners)
 		return nil
 	end
 
-	return { opened = opened, compare = compare, is_watched = is_watched, changed = changed, unheard = unheard }
+	return {
+		opened = opened,
+		compare = compare,
+		is_watched = is_watched,
+		changed = changed,
+		save_without_comparing = save_without_comparing,
+	}
 end
 
 -- ==== src/roster/push.ts ====
 
---- Pushes roster changes to entities (XEP-0356, 4.4): a listener of `create_change_watch`.
+--- Sends roster pushes to entities (XEP-0356, 4.4). This is a listener for `create_change_watch`.
 local function create_roster_push(host, entities, users, statistics)
 	local function receivers()
 		return entities.receivers("push")
@@ -2989,8 +2995,9 @@ local function create_roster_push(host, entities, users, statistics)
 		return #receivers() > 0
 	end
 
-	--- Pushes an item, nil for one that was removed, to all connected entities that receive pushes.
+	--- Pushes an item to all connected entities that receive pushes of this user; nil for an item that was removed.
 	local function push(username, contact, item, version)
+		-- The same for all of them but the 'to' in between
 		local start
 		local rest = ""
 		for _, connection in ipairs(receivers()) do
@@ -3011,7 +3018,7 @@ end
 
 -- ==== src/roster/requests.ts ====
 
---- The contact that a roster set is about, or why it is refused.
+--- The contact in a roster set, or the refusal of the set.
 local function set_contact(query, owner)
 	local element = query.tags[1]
 	if not element or #query.tags ~= 1 or element.name ~= "item" or element.attr.xmlns ~= xmlns_roster then
@@ -3031,7 +3038,7 @@ local function set_contact(query, owner)
 		return nil, refusals.roster_own_jid
 	end
 	if contact == "pending" then
-		-- Old rosters have their metadata under this name.
+		-- Old rosters have metadata under this key.
 		return nil, refusals.roster_reserved_jid
 	end
 	return contact, nil
@@ -3042,8 +3049,8 @@ local function create_roster_requests(service)
 	local host = service.host
 	local refuse = service.refuse
 
-	--- The entity that asks for somebody else's roster. Requests for one's own have no
-	-- 'to' here, and those of others are not this module's.
+	--- The entity that requests the roster of somebody else; nil for all other requests. A request for one's own roster has
+	-- no 'to' here.
 	local function requester(event)
 		return event.stanza.attr.to ~= nil and service.entities.of(event.origin) or nil
 	end
@@ -3064,7 +3071,7 @@ local function create_roster_requests(service)
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
-		-- The answer has what was set before it.
+		-- The answer contains what was set before.
 		service.write_queue.flush()
 		local roster = read_roster(username, host)
 		if not roster then
@@ -3095,7 +3102,7 @@ local function create_roster_requests(service)
 		return true
 	end
 
-	--- Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2).
+	--- Ends the subscriptions between a user and a removed contact (RFC 6121, 2.5.2).
 	local function end_subscriptions(username, contact, item)
 		local session = service.act_as(username, function()
 			return true
@@ -3119,7 +3126,7 @@ local function create_roster_requests(service)
 		end
 	end
 
-	--- Tells the user's interested clients of an item (RFC 6121, 2.1.6).
+	--- Pushes an item to the interested clients of the user (RFC 6121, 2.1.6).
 	local function push_to_clients(username, contact, item, version)
 		local user = prosody.hosts[host].sessions[username]
 		if user then
@@ -3151,7 +3158,7 @@ local function create_roster_requests(service)
 			return refuse(entity, origin, stanza, account_exists(username, host) and refusal or refusals.no_such_user)
 		end
 
-		--- Answers first. Then others are told, whose handlers may raise errors: each is told whatever happens to the rest.
+		--- Answers the set, then tells the others. An error in one of them does not keep the rest from being told.
 		local function saved(old, item, version)
 			local what = item and "%s set contact %s in the roster of %s" or "%s removed contact %s from the roster of %s"
 			service.statistics.record(entity, "roster_sets", what, contact, user, stanza.attr.id)
@@ -3192,22 +3199,22 @@ end
 
 -- ==== src/roster/write_queue.ts ====
 
---- Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
--- each change that is saved, and a gateway may set its whole contact list in one go.
+--- Saves roster changes that arrive together in one go. A gateway may set its whole contact list at once, and a storage of whole
+-- rosters would write the whole roster for each contact.
 --
--- Until it is saved, a change is nowhere but in the queue. It is saved, and answered, when the server has handled what it
--- has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
+-- Until a change is saved, it is only in the queue. Changes are saved and answered when the server has handled everything that it
+-- has read from the connection, or before it sends anything else on the entity's stream. So answers come in the order of the requests.
 local function create_write_queue(service)
-	--- How many changes wait at most: what the server does in one go when they are saved is bounded by it.
+	-- So many changes are saved in one go at most, which bounds the time for which the server is busy.
 	local max_waiting = 100
 
 	local host = service.host
 	local waiting = {}
 	local timer_runs = false
-	-- What a stream's `send` was, and what stands in its place, while changes that it asked for wait.
+	-- For each stream with changes that wait: its own `send`, and the function in its place.
 	local replaced = {}
 
-	--- Puts a change into a roster in memory.
+	--- Makes a change to a roster in memory.
 	local function apply(roster, outcome)
 		local contact = outcome.change.contact
 		local element = outcome.change.element
@@ -3216,19 +3223,19 @@ local function create_write_queue(service)
 		outcome.item = element.attr.subscription ~= "remove" and updated_item(element, outcome.old) or nil
 		outcome.request = pending and pending[contact]
 		roster[contact] = outcome.item
-		-- A contact that is subscribed now asks for nothing more.
+		-- A contact who is subscribed now has no request any more.
 		if pending and outcome.item and (outcome.item.subscription == "from" or outcome.item.subscription == "both") then
 			pending[contact] = nil
 		end
 	end
 
-	--- Takes changes out of a roster in memory again.
+	--- Undoes changes to a roster in memory.
 	local function revert(roster, applied)
 		local pending = (roster[false] or {}).pending
 		for i = #applied, 1, -1 do
 			local outcome = applied[i]
 			local contact = outcome.change.contact
-			-- Unless somebody else has changed it meanwhile.
+			-- Somebody else may have changed it meanwhile.
 			if roster[contact] == outcome.item then
 				roster[contact] = outcome.old
 				if pending then
@@ -3246,7 +3253,7 @@ local function create_write_queue(service)
 		return copied
 	end
 
-	--- What is saved of a roster: mod_groups puts contacts into rosters that are not.
+	--- The part of a roster that is saved, without contacts that mod_groups has added.
 	local function saved_part(roster)
 		local part
 		for contact, item in pairs(roster) do
@@ -3258,17 +3265,17 @@ local function create_write_queue(service)
 		return part or roster
 	end
 
-	--- Writes the items of a roster, or its changed ones where the storage has single items.
+	--- Writes a roster to the storage: the changed items if the storage has single items, else the whole.
 	local function write(username, roster, metadata, applied)
 		if not since_0_10 then
-			-- It counts the version up itself.
+			-- COMPAT: Prosody 0.9 has no `store-opened`. This function increments the version itself.
 			return rostermanager.save_roster(username, host, roster) == true
 		end
 		local store = storagemanager.open(host, "roster", "map")
 		if type(store.keyval_store) == "table" then
-			-- To save an item it would read all that the roster in memory has.
+			-- This store would read the whole roster to save one item, and the roster is in memory already.
 			local whole = saved_part(roster)
-			return service.change_watch.unheard(whole, function()
+			return service.change_watch.save_without_comparing(whole, function()
 				return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
 			end) == true
 		end
@@ -3278,18 +3285,18 @@ local function create_write_queue(service)
 			local contact = outcome.change.contact
 			keys[contact] = roster[contact] or store.remove
 		end
-		return service.change_watch.unheard(keys, function()
+		return service.change_watch.save_without_comparing(keys, function()
 			return (store:set_keys(username, keys))
 		end) == true
 	end
 
-	--- Saves a roster that has changes; where that fails, it is as it was before them.
+	--- Saves a changed roster. If that fails, the changes are undone.
 	local function save(username, roster, applied)
 		local metadata = roster[false] or {}
 		roster[false] = metadata
 		local version = metadata.version
 		if since_0_10 and version ~= true then
-			-- mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
+			-- mod_roster gives a roster that was never saved the version 1, so the first change must have a later one.
 			metadata.version = (version or 1) + #applied
 		end
 		if
@@ -3310,8 +3317,8 @@ local function create_write_queue(service)
 		end
 	end
 
-	--- Makes changes of one user's roster.
-	local function make(username, outcomes)
+	--- Makes and saves the changes of one roster.
+	local function change_roster(username, outcomes)
 		if not account_exists_now(username, host) then
 			return refuse_all(outcomes, refusals.no_such_user)
 		end
@@ -3333,13 +3340,13 @@ local function create_write_queue(service)
 		end
 		local version = (roster[false] or {}).version
 		for i, outcome in ipairs(applied) do
-			-- Each has a version of its own: who hears of the first ones only does not have the last.
+			-- Each change has a version of its own: nobody has the last version without the last change.
 			outcome.version = type(version) == "number" and version - #applied + i or version
 		end
 	end
 
-	--- Makes changes, those of one roster together, and answers them in their order.
-	local function make_all(changes)
+	--- Makes changes, those of the same roster together, and answers them in their order.
+	local function change_rosters(changes)
 		local outcomes = {}
 		local usernames = {}
 		local by_username = {}
@@ -3355,7 +3362,7 @@ local function create_write_queue(service)
 			end
 		end
 		for _, username in ipairs(usernames) do
-			make(username, by_username[username])
+			change_roster(username, by_username[username])
 		end
 		for _, outcome in ipairs(outcomes) do
 			if outcome.refusal then
@@ -3366,10 +3373,10 @@ local function create_write_queue(service)
 		end
 	end
 
-	--- Makes and answers all changes that wait.
+	--- Saves and answers all changes that wait.
 	local function flush()
 		for session, functions in pairs(replaced) do
-			-- Unless the stream has ended, or somebody else has put another in its place.
+			-- The stream may have ended, or another module may have replaced the function in turn.
 			if session.send == functions.in_order then
 				session.send = functions.send
 			end
@@ -3378,12 +3385,12 @@ local function create_write_queue(service)
 		local changes = waiting
 		if #changes > 0 then
 			waiting = {}
-			make_all(changes)
+			change_rosters(changes)
 		end
 		return nil
 	end
 
-	--- Has whatever is sent on a stream come after the answers to the changes that it asked for.
+	--- Sees to it that the changes of a stream are answered before anything else is sent on it.
 	local function keep_order(session)
 		if replaced[session] ~= nil then
 			return
@@ -3397,8 +3404,8 @@ local function create_write_queue(service)
 		session.send = in_order
 	end
 
-	--- Handles `presence/bare`, `message/bare`, `iq/bare` and those to full JIDs, before anything else does: what comes
-	-- behind a roster set, such as a presence of the contact that was set, finds the roster with it.
+	--- Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. A stanza
+	-- that follows a roster set, such as a presence of the new contact, has to find the roster changed.
 	local function before_stanza(event)
 		if #waiting > 0 then
 			local stanza = event.stanza
@@ -3410,12 +3417,12 @@ local function create_write_queue(service)
 		return nil
 	end
 
-	--- Adds a change, which is made and answered now or later.
+	--- Adds a change, which is saved and answered now or later.
 	local function add(change)
 		if change.session.type == "c2s" or not since_0_10 then
-			-- A client's handlers may wait for an asynchronous storage, what a timer runs may not;
-			-- COMPAT: the timers of Prosody 0.9 run once a second.
-			return make_all({ change })
+			-- The handlers of a client's stanzas may wait for an asynchronous storage, the callback of a timer may not.
+			-- COMPAT: in Prosody 0.9, timers go off only once a second.
+			return change_rosters({ change })
 		end
 		keep_order(change.session)
 		waiting[#waiting + 1] = change

@@ -6,14 +6,14 @@ type Result = LuaMultiReturn<[boolean | undefined, unknown]>;
 /** A roster as the storage has it; nil where there is none. */
 type StoredRoster = Roster | undefined;
 
-/** What is saved of a roster: items, or what stands for a removed one; metadata under `false`. */
+/** What is saved of a roster: items by contact, with a mark in place of a removed one, and metadata under `false`. */
 type Keys = LuaTable<string | false, RosterItem | Removal>;
 
 /** Prosody's storage of whole rosters ("keyval"). */
 interface KeyvalStore {
 	get(username: string): LuaMultiReturn<[StoredRoster, unknown]>;
 	set(username: string, roster: StoredRoster): Result;
-	/** Of our own: called with what was read, before it is changed. */
+	/** Our own: is called with each roster that is read, before it is changed. */
 	on_read: ((this: void, roster: StoredRoster) => void) | false;
 }
 
@@ -22,17 +22,17 @@ interface MapStore {
 	get(username: string, key: string): LuaMultiReturn<[RosterItem | undefined, unknown]>;
 	set(username: string, key: string | false, item: RosterItem | undefined): Result;
 	set_keys(username: string, keys: Keys): Result;
-	/** The items that users have under a key, by user. 0.12 and later. */
+	/** The items of all users under a key, by username. 0.12 and later. */
 	get_all?(key: string): LuaMultiReturn<[LuaTable<string, RosterItem> | undefined, unknown]>;
-	/** Removes what users have under a key. 0.12 and later. */
+	/** Removes the items of all users under a key. 0.12 and later. */
 	delete_all?(key: string): Result;
-	/** What stands for a removed item in `set_keys`. */
+	/** The mark for a removed item in `set_keys`. */
 	remove: Removal;
-	/** The store of whole rosters that it is built upon, where the driver has none of its own. */
+	/** The store of whole rosters beneath it, where the driver has no store of single items. */
 	keyval_store?: KeyvalStore;
 }
 
-/** Both in one ("keyval+"). Prosody 13 and later. */
+/** Prosody's storage with both interfaces ("keyval+"). Prosody 13 and later. */
 interface CombinedStore {
 	get(username: string): LuaMultiReturn<[StoredRoster, unknown]>;
 	set(username: string, roster: StoredRoster): Result;
@@ -44,7 +44,7 @@ interface CombinedStore {
 	remove: Removal;
 }
 
-/** Of the event `store-opened`. */
+/** The event `store-opened`. */
 export interface StoreEvent {
 	store_name: string;
 	store_type?: string;
@@ -52,8 +52,8 @@ export interface StoreEvent {
 }
 
 /**
- * Tells of an item that was saved, nil where it was removed; `version` is that of the roster,
- * `before` the item that was there, nil where there was none.
+ * Is called when an item was saved. `item` is nil if the contact was removed, and `before` is nil if it was added; `version`
+ * is that of the roster.
  */
 export type Changed = (
 	this: void,
@@ -64,27 +64,26 @@ export type Changed = (
 	before: RosterItem | undefined,
 ) => void;
 
-/** What hears of changes. */
+/** Gets the changes of rosters. */
 export interface RosterListener {
-	/** Whether it wants to now: as long as nobody does, nothing is compared. */
+	/** Whether it needs changes now. Nothing is compared while no listener does. */
 	is_watching: (this: void) => boolean;
 	roster_changed: Changed;
 }
 
 /**
- * Hears of changes of rosters by the storage that they are saved to.
+ * Watches rosters for changes, by wrapping the stores through which they are saved.
  *
- * All changes, whoever makes them, are saved through a store opened for it. What
- * they change is found by comparing with what the storage has, since that is the state
- * that was told last.
+ * All changes are saved through such a store, whoever makes them. The difference is found by comparing what is saved with what
+ * the storage had before, since that is the state of which listeners know.
  *
- * @param listeners gives those that are there now, nil for none: a store may outlive the module that wrapped it
+ * @param listeners gives the present listeners, nil for none: a store may outlive the module that wrapped it
  */
 export function create_change_watch(listeners: (this: void) => RosterListener[] | undefined) {
-	// What is being saved by those who tell of its changes themselves.
-	const own_data = new LuaTable<object, true>();
+	// Data that is being saved by `save_without_comparing`.
+	const not_compared = new LuaTable<object, true>();
 
-	/** Whether anything hears of changes. */
+	/** Whether any listener needs changes now. */
 	function is_watched(): boolean {
 		for (const [, listener] of ipairs(listeners() ?? [])) {
 			if (listener.is_watching()) {
@@ -94,7 +93,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return false;
 	}
 
-	/** Tells of an item that was saved. */
+	/** Tells the listeners that an item was saved. */
 	function changed(
 		username: string,
 		contact: string,
@@ -109,30 +108,30 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		}
 	}
 
-	/** Whether a change of what is saved has to be found by comparing. */
-	function is_heard(data: object | undefined): boolean {
-		return is_watched() && !(data !== undefined && own_data.has(data));
+	/** Whether changes in data that is being saved have to be found by comparing. */
+	function is_compared(data: object | undefined): boolean {
+		return is_watched() && !(data !== undefined && not_compared.has(data));
 	}
 
-	/** Saves data, a whole roster or a table of items, without hearing of it: who knows what it changes tells of that. */
-	function unheard<T>(data: object, save: (this: void) => T): T {
-		own_data.set(data, true);
+	/** Saves data, a whole roster or a table of items, for a caller who knows what it changes and calls `changed` himself. */
+	function save_without_comparing<T>(data: object, save: (this: void) => T): T {
+		not_compared.set(data, true);
 		const [ok, result] = pcall(save);
-		own_data.delete(data);
+		not_compared.delete(data);
 		if (!ok) {
 			error(result, 0);
 		}
 		return result;
 	}
 
-	/** The item that a roster has under a key, nil where there is none or it is no contact's. */
+	/** The item that is saved in a roster under a key; nil where there is none, or where it is not that of a contact. */
 	function item_of(roster: StoredRoster, key: string): RosterItem | undefined {
 		const item = roster && (roster.get(key) as RosterItem | undefined);
-		// mod_groups puts contacts into rosters that are not saved.
+		// mod_groups adds contacts to rosters in memory that are not saved.
 		return item && is_contact(key, item) && item.persist !== false ? item : undefined;
 	}
 
-	/** Tells what is different between two states of a roster. */
+	/** Tells the listeners the differences between two states of a roster. */
 	function compare(username: string, before: StoredRoster, after: StoredRoster): void {
 		const contacts: string[] = [];
 		if (before) {
@@ -153,13 +152,13 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		const metadata = after && after.get(false);
 		const version = metadata && metadata.version;
 		for (const [i, contact] of ipairs(contacts)) {
-			// Who has not heard of all of them yet does not have that version.
-			const earlier = i < contacts.length && type(version) === "number";
-			changed(username, contact, item_of(after, contact), earlier ? (version as number) - 1 : version, item_of(before, contact));
+			// All changes but the last one come with the version before: nobody has the new version without the last change.
+			const is_earlier = i < contacts.length && type(version) === "number";
+			changed(username, contact, item_of(after, contact), is_earlier ? (version as number) - 1 : version, item_of(before, contact));
 		}
 	}
 
-	/** A store of whole rosters: what is saved is compared with what is there. */
+	/** Wraps a store of whole rosters. */
 	function wrap_keyval(store: KeyvalStore): KeyvalStore {
 		const wrapper: KeyvalStore = {
 			on_read: false,
@@ -171,7 +170,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return $multi(roster, err);
 			},
 			set(username: string, roster: StoredRoster) {
-				if (this.on_read !== false || !is_heard(roster)) {
+				if (this.on_read !== false || !is_compared(roster)) {
 					return store.set(username, roster);
 				}
 				const [before] = store.get(username);
@@ -185,7 +184,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return setmetatable(wrapper, { __index: store });
 	}
 
-	/** Tells those of some saved items that are not what was there. */
+	/** Tells the listeners which of some items that were saved have changed. */
 	function compare_keys(username: string, before: Roster, keys: Keys, removed: Removal): void {
 		const after = new LuaTable() as unknown as Roster;
 		for (const [key, item] of pairs(keys)) {
@@ -196,7 +195,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		compare(username, before, after);
 	}
 
-	/** Tells that a contact was removed from all rosters that had it. */
+	/** Tells the listeners that a contact was removed from all rosters that had it. */
 	function tell_removals(contact: string, before: LuaTable<string, RosterItem> | undefined): void {
 		if (before) {
 			for (const [username, item] of pairs(before)) {
@@ -213,7 +212,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return keys;
 	}
 
-	/** A store of single items: those that are saved are compared with what is there. */
+	/** Wraps a store of single items. */
 	function wrap_map(store: MapStore): MapStore {
 		const keyval_store = type(store.keyval_store) === "table" ? store.keyval_store : undefined;
 		const wrapper = {
@@ -221,12 +220,12 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return this.set_keys(username, single_key(key, item, store.remove));
 			},
 			set_keys(username: string, keys: Keys) {
-				if (!is_heard(keys)) {
+				if (!is_compared(keys)) {
 					return store.set_keys(username, keys);
 				}
 				const before = new LuaTable() as unknown as Roster;
 				if (keyval_store) {
-					// It reads the roster anyway: look at that.
+					// The store reads the whole roster anyway, so this need not be done twice.
 					keyval_store.on_read = (roster) => {
 						for (const [key] of pairs(keys)) {
 							if (key !== false && roster) {
@@ -251,7 +250,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return $multi(ok, err);
 			},
 		} as MapStore;
-		// One that is built upon a store of whole rosters saves through that.
+		// A store of whole rosters beneath it is wrapped itself.
 		if (store.delete_all && !keyval_store) {
 			wrapper.delete_all = function (this: MapStore, key: string) {
 				let before: LuaTable<string, RosterItem> | undefined;
@@ -268,11 +267,11 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return setmetatable(wrapper, { __index: store });
 	}
 
-	/** A store of both. */
+	/** Wraps a store with both interfaces. */
 	function wrap_combined(store: CombinedStore): CombinedStore {
 		const wrapper = {
 			set(username: string, roster: StoredRoster) {
-				if (!is_heard(roster)) {
+				if (!is_compared(roster)) {
 					return store.set(username, roster);
 				}
 				const [before] = store.get(username);
@@ -286,7 +285,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return this.set_keys(username, single_key(key, item, store.remove));
 			},
 			set_keys(username: string, keys: Keys) {
-				if (!is_heard(keys)) {
+				if (!is_compared(keys)) {
 					return store.set_keys(username, keys);
 				}
 				const before = new LuaTable() as unknown as Roster;
@@ -316,7 +315,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return setmetatable(wrapper, { __index: store });
 	}
 
-	/** Handles `store-opened`: puts a store in its place that hears of what is saved. */
+	/** Handles `store-opened`: wraps the store if it is one of rosters. */
 	function opened(event: StoreEvent): Handled {
 		if (event.store_name === "roster") {
 			if (event.store_type === "map") {
@@ -330,6 +329,6 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return undefined;
 	}
 
-	return { opened, compare, is_watched, changed, unheard };
+	return { opened, compare, is_watched, changed, save_without_comparing };
 }
 export type ChangeWatch = ReturnType<typeof create_change_watch>;

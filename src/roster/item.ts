@@ -4,13 +4,13 @@ import { same_keys } from "../prosody/keys";
 import { attribute } from "../prosody/send";
 
 /**
- * Whether the server shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
- * COMPAT: since Prosody 13.0.7; what shows them has the attribute's name in it.
+ * Whether the server itself shows pre-approved contacts in roster answers and pushes (RFC 6121, 3.4).
+ * COMPAT: Prosody does since 13.0.7; its function for roster pushes then has the name of the attribute in its code.
  */
 const [is_lua, push_code] = pcall(string.dump, rostermanager.roster_push);
 export const shows_approved = is_lua && string.find(push_code, "approved", 1, true)[0] !== undefined;
 
-/** A contact as `<item/>` in XML text (RFC 6121, 2.1.2); a nil item as one that was removed. */
+/** The `<item/>` of a contact as XML text (RFC 6121, 2.1.2). A nil item stands for a contact that was removed. */
 export function item_text(contact: string, item: RosterItem | undefined): string {
 	const start = "<item" + attribute("jid", contact);
 	if (!item) {
@@ -33,9 +33,9 @@ export function item_text(contact: string, item: RosterItem | undefined): string
 }
 
 /**
- * A roster push of one item as XML text without its addresses: what follows `<iq` and the attributes of the address.
+ * A roster push of one item as XML text, without its beginning: `<iq` and the attributes 'from' and 'to' go before it.
  *
- * @param version of the roster; nil or true where its storage keeps none
+ * @param version the version of the roster; nil or true where its storage keeps none
  */
 export function push_text(id: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): string {
 	const ver = version !== undefined && version !== true ? tostring(version) : undefined;
@@ -47,12 +47,12 @@ export function push_text(id: string, contact: string, item: RosterItem | undefi
 	);
 }
 
-/** Whether what a roster has under a key is a contact: metadata is under `false`, that of old data under "pending". */
+/** Whether a roster has a contact under a key. Metadata is under the key `false`, and in old rosters under "pending". */
 export function is_contact(key: string | false, item: RosterItem | undefined): boolean {
 	return key !== false && item !== undefined && type(item.subscription) === "string";
 }
 
-/** The version of a roster as clients know it (RFC 6121, 2.6), nil where its storage keeps none. */
+/** The version of a roster as clients get it (RFC 6121, 2.6); nil where its storage keeps none. */
 export function roster_version(roster: Roster): string | undefined {
 	const metadata = roster.get(false);
 	const version = metadata && metadata.version;
@@ -60,8 +60,8 @@ export function roster_version(roster: Roster): string | undefined {
 		return undefined;
 	}
 	if (version === undefined) {
-		// Where there are contacts, mod_groups has taken the version away. An empty roster was never saved: it does not
-		// get the 1 that mod_roster gives clients for it, and that the server's own first change has.
+		// If there are contacts, mod_groups has removed the version. Otherwise the roster was never saved. mod_roster gives
+		// clients the version 1 then, but the first change that the server itself saves has that version, too.
 		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 			if (is_contact(contact, item)) {
 				return undefined;
@@ -72,7 +72,10 @@ export function roster_version(roster: Roster): string | undefined {
 	return tostring(version);
 }
 
-/** The item that a roster set makes of what was there: name and groups are replaced, the rest stays unless it is said. */
+/**
+ * The item of a contact after a roster set. Name and groups are replaced; the subscription and the rest stay as they were
+ * unless the set has them.
+ */
 export function updated_item(element: Stanza, old: RosterItem | undefined): RosterItem {
 	const asked = element.attr.subscription;
 	const item: RosterItem = { subscription: "none", groups: new LuaTable() };
@@ -85,7 +88,7 @@ export function updated_item(element: Stanza, old: RosterItem | undefined): Rost
 		item.subscription = asked;
 	}
 	if (item.subscription === "to" || item.subscription === "both") {
-		// What was asked for is there.
+		// The contact has granted what `ask` asks for.
 		item.ask = undefined;
 	}
 	if (element.attr.name !== "") {
@@ -100,7 +103,7 @@ export function updated_item(element: Stanza, old: RosterItem | undefined): Rost
 	return item;
 }
 
-/** Whether a contact's item is the same for a reader of the roster. */
+/** Whether two items look the same to a reader of the roster. */
 export function same_item(a: RosterItem | undefined, b: RosterItem | undefined): boolean {
 	if (!a || !b) {
 		return a === b;

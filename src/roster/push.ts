@@ -6,7 +6,7 @@ import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
 import { push_text } from "./item";
 
-/** Pushes roster changes to entities (XEP-0356, 4.4): a listener of `create_change_watch`. */
+/** Sends roster pushes to entities (XEP-0356, 4.4). This is a listener for `create_change_watch`. */
 export function create_roster_push(host: string, entities: Entities, users: Users, statistics: Statistics) {
 	function receivers(): Connection[] {
 		return entities.receivers("push");
@@ -17,8 +17,9 @@ export function create_roster_push(host: string, entities: Entities, users: User
 		return receivers().length > 0;
 	}
 
-	/** Pushes an item, nil for one that was removed, to all connected entities that receive pushes. */
+	/** Pushes an item to all connected entities that receive pushes of this user; nil for an item that was removed. */
 	function push(username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): void {
+		// The same for all of them but the 'to' in between
 		let start: string | undefined;
 		let rest = "";
 		for (const [, connection] of ipairs(receivers())) {

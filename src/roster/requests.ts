@@ -16,7 +16,7 @@ import type { ChangeWatch } from "./change_watch";
 import { is_contact, item_text, push_text, roster_version, same_item } from "./item";
 import type { WriteQueue } from "./write_queue";
 
-/** The contact that a roster set is about, or why it is refused. */
+/** The contact in a roster set, or the refusal of the set. */
 function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, undefined] | [undefined, Refusal]> {
 	const element = query.tags[0];
 	if (!element || query.tags.length !== 1 || element.name !== "item" || element.attr.xmlns !== xmlns_roster) {
@@ -36,7 +36,7 @@ function set_contact(query: Stanza, owner: string): LuaMultiReturn<[string, unde
 		return $multi(undefined, refusals.roster_own_jid);
 	}
 	if (contact === "pending") {
-		// Old rosters have their metadata under this name.
+		// Old rosters have metadata under this key.
 		return $multi(undefined, refusals.roster_reserved_jid);
 	}
 	return $multi(contact, undefined);
@@ -60,8 +60,8 @@ export function create_roster_requests(service: RosterService) {
 	const refuse = service.refuse;
 
 	/**
-	 * The entity that asks for somebody else's roster. Requests for one's own have no
-	 * 'to' here, and those of others are not this module's.
+	 * The entity that requests the roster of somebody else; nil for all other requests. A request for one's own roster has
+	 * no 'to' here.
 	 */
 	function requester(event: StanzaEvent): Entity | undefined {
 		return event.stanza.attr.to !== undefined ? service.entities.of(event.origin) : undefined;
@@ -83,7 +83,7 @@ export function create_roster_requests(service: RosterService) {
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
-		// The answer has what was set before it.
+		// The answer contains what was set before.
 		service.write_queue.flush();
 		const roster = read_roster(username!, host);
 		if (!roster) {
@@ -114,7 +114,7 @@ export function create_roster_requests(service: RosterService) {
 		return true;
 	}
 
-	/** Tells the contact of a removed item that the subscriptions have ended (RFC 6121, 2.5.2). */
+	/** Ends the subscriptions between a user and a removed contact (RFC 6121, 2.5.2). */
 	function end_subscriptions(username: string, contact: string, item: RosterItem): void {
 		const session = service.act_as(username, () => true);
 		if (since_0_10) {
@@ -136,7 +136,7 @@ export function create_roster_requests(service: RosterService) {
 		}
 	}
 
-	/** Tells the user's interested clients of an item (RFC 6121, 2.1.6). */
+	/** Pushes an item to the interested clients of the user (RFC 6121, 2.1.6). */
 	function push_to_clients(username: string, contact: string, item: RosterItem | undefined, version: number | true | undefined): void {
 		const user = prosody.hosts.get(host).sessions!.get(username) as User | undefined;
 		if (user) {
@@ -168,7 +168,7 @@ export function create_roster_requests(service: RosterService) {
 			return refuse(entity, origin, stanza, account_exists(username!, host) ? refusal : refusals.no_such_user);
 		}
 
-		/** Answers first. Then others are told, whose handlers may raise errors: each is told whatever happens to the rest. */
+		/** Answers the set, then tells the others. An error in one of them does not keep the rest from being told. */
 		function saved(old: RosterItem | undefined, item: RosterItem | undefined, version: number | true | undefined): void {
 			const what = item ? "%s set contact %s in the roster of %s" : "%s removed contact %s from the roster of %s";
 			service.statistics.record(entity!, "roster_sets", what, contact!, user, stanza.attr.id);

@@ -10,31 +10,31 @@ import type { Refusal } from "../entities/refusals";
 import type { ChangeWatch } from "./change_watch";
 import { updated_item } from "./item";
 
-/** A change of a roster that an entity asks for. */
+/** A change of a roster that an entity has requested. */
 export interface RosterChange {
-	/** The stream that it came over. */
+	/** The stream over which the request came. */
 	session: Session;
 	username: string;
-	/** The contact's bare JID. */
+	/** The bare JID of the contact. */
 	contact: string;
 	/** The `<item/>` of the roster set. */
 	element: Stanza;
-	/** Called when it is saved; the item before and after it, nil for none, and the roster's version since then. */
+	/** Is called when the change was saved, with the item before and after it (nil for none) and the roster's new version. */
 	saved: (this: void, old: RosterItem | undefined, item: RosterItem | undefined, version: number | true | undefined) => void;
-	/** Called when it is not made, and the roster is as it was. */
+	/** Is called when the change was refused, and the roster is as before. */
 	refused: (this: void, refusal: Refusal) => void;
 }
 
-/** What became of a change. */
+/** The outcome of a change. */
 interface Outcome {
 	change: RosterChange;
-	/** Why it is not made, nil where it is. */
+	/** Nil if the change was made. */
 	refusal?: Refusal;
 	item?: RosterItem | undefined;
 	old?: RosterItem | undefined;
-	/** The contact's request for a subscription that waited for the user's answer. */
+	/** The contact's request for a subscription that the user had not answered. */
 	request?: unknown;
-	/** The roster's version with it. */
+	/** The version of the roster with this change. */
 	version?: number | true | undefined;
 }
 
@@ -46,23 +46,23 @@ interface WriteQueueService {
 }
 
 /**
- * Saves changes of rosters that arrive together together: a storage of whole rosters writes all of one for
- * each change that is saved, and a gateway may set its whole contact list in one go.
+ * Saves roster changes that arrive together in one go. A gateway may set its whole contact list at once, and a storage of whole
+ * rosters would write the whole roster for each contact.
  *
- * Until it is saved, a change is nowhere but in the queue. It is saved, and answered, when the server has handled what it
- * has read, or before anything else is sent on the entity's stream: so the answers to an entity's requests come in their order.
+ * Until a change is saved, it is only in the queue. Changes are saved and answered when the server has handled everything that it
+ * has read from the connection, or before it sends anything else on the entity's stream. So answers come in the order of the requests.
  */
 export function create_write_queue(service: WriteQueueService) {
-	/** How many changes wait at most: what the server does in one go when they are saved is bounded by it. */
+	// So many changes are saved in one go at most, which bounds the time for which the server is busy.
 	const max_waiting = 100;
 
 	const host = service.host;
 	let waiting: RosterChange[] = [];
 	let timer_runs = false;
-	// What a stream's `send` was, and what stands in its place, while changes that it asked for wait.
+	// For each stream with changes that wait: its own `send`, and the function in its place.
 	const replaced = new LuaTable<Session, { send: Session["send"]; in_order: Session["send"] }>();
 
-	/** Puts a change into a roster in memory. */
+	/** Makes a change to a roster in memory. */
 	function apply(roster: Roster, outcome: Outcome): void {
 		const contact = outcome.change.contact;
 		const element = outcome.change.element;
@@ -71,19 +71,19 @@ export function create_write_queue(service: WriteQueueService) {
 		outcome.item = element.attr.subscription !== "remove" ? updated_item(element, outcome.old) : undefined;
 		outcome.request = pending && pending.get(contact);
 		roster.set(contact, outcome.item as RosterItem);
-		// A contact that is subscribed now asks for nothing more.
+		// A contact who is subscribed now has no request any more.
 		if (pending && outcome.item && (outcome.item.subscription === "from" || outcome.item.subscription === "both")) {
 			pending.set(contact, undefined);
 		}
 	}
 
-	/** Takes changes out of a roster in memory again. */
+	/** Undoes changes to a roster in memory. */
 	function revert(roster: Roster, applied: Outcome[]): void {
 		const pending = (roster.get(false) ?? {}).pending;
 		for (const i of $range(applied.length, 1, -1)) {
 			const outcome = applied[i - 1]!;
 			const contact = outcome.change.contact;
-			// Unless somebody else has changed it meanwhile.
+			// Somebody else may have changed it meanwhile.
 			if (roster.get(contact) === outcome.item) {
 				roster.set(contact, outcome.old as RosterItem);
 				if (pending) {
@@ -101,7 +101,7 @@ export function create_write_queue(service: WriteQueueService) {
 		return copied;
 	}
 
-	/** What is saved of a roster: mod_groups puts contacts into rosters that are not. */
+	/** The part of a roster that is saved, without contacts that mod_groups has added. */
 	function saved_part(roster: Roster): Roster {
 		let part: Roster | undefined;
 		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
@@ -113,17 +113,20 @@ export function create_write_queue(service: WriteQueueService) {
 		return part ?? roster;
 	}
 
-	/** Writes the items of a roster, or its changed ones where the storage has single items. */
+	/** Writes a roster to the storage: the changed items if the storage has single items, else the whole. */
 	function write(username: string, roster: Roster, metadata: RosterMetadata, applied: Outcome[]): boolean {
 		if (!since_0_10) {
-			// It counts the version up itself.
+			// COMPAT: Prosody 0.9 has no `store-opened`. This function increments the version itself.
 			return rostermanager.save_roster(username, host, roster) === true;
 		}
 		const store = storagemanager.open(host, "roster", "map");
 		if (type(store.keyval_store) === "table") {
-			// To save an item it would read all that the roster in memory has.
+			// This store would read the whole roster to save one item, and the roster is in memory already.
 			const whole = saved_part(roster);
-			return service.change_watch.unheard(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0]) === true;
+			return (
+				service.change_watch.save_without_comparing(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0])
+				=== true
+			);
 		}
 		const keys = new LuaTable<string | false, unknown>();
 		keys.set(false, metadata);
@@ -131,16 +134,16 @@ export function create_write_queue(service: WriteQueueService) {
 			const contact = outcome.change.contact;
 			keys.set(contact, roster.get(contact) ?? store.remove);
 		}
-		return service.change_watch.unheard(keys, () => store.set_keys(username, keys)[0]) === true;
+		return service.change_watch.save_without_comparing(keys, () => store.set_keys(username, keys)[0]) === true;
 	}
 
-	/** Saves a roster that has changes; where that fails, it is as it was before them. */
+	/** Saves a changed roster. If that fails, the changes are undone. */
 	function save(username: string, roster: Roster, applied: Outcome[]): boolean {
 		const metadata = roster.get(false) ?? {};
 		roster.set(false, metadata);
 		const version = metadata.version;
 		if (since_0_10 && version !== true) {
-			// mod_roster gives clients a roster that was never saved as version 1: the first change must be a later one.
+			// mod_roster gives a roster that was never saved the version 1, so the first change must have a later one.
 			metadata.version = (version ?? 1) + applied.length;
 		}
 		if (protect(service.log, "while the roster of %s was saved", username, () => write(username, roster, metadata, applied)) === true) {
@@ -157,8 +160,8 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
-	/** Makes changes of one user's roster. */
-	function make(username: string, outcomes: Outcome[]): void {
+	/** Makes and saves the changes of one roster. */
+	function change_roster(username: string, outcomes: Outcome[]): void {
 		if (!account_exists_now(username, host)) {
 			return refuse_all(outcomes, refusals.no_such_user);
 		}
@@ -180,13 +183,13 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 		const version = (roster.get(false) ?? {}).version;
 		for (const [i, outcome] of ipairs(applied)) {
-			// Each has a version of its own: who hears of the first ones only does not have the last.
+			// Each change has a version of its own: nobody has the last version without the last change.
 			outcome.version = type(version) === "number" ? (version as number) - applied.length + i : version;
 		}
 	}
 
-	/** Makes changes, those of one roster together, and answers them in their order. */
-	function make_all(changes: RosterChange[]): void {
+	/** Makes changes, those of the same roster together, and answers them in their order. */
+	function change_rosters(changes: RosterChange[]): void {
 		const outcomes: Outcome[] = [];
 		const usernames: string[] = [];
 		const by_username = new LuaTable<string, Outcome[]>();
@@ -202,7 +205,7 @@ export function create_write_queue(service: WriteQueueService) {
 			}
 		}
 		for (const [, username] of ipairs(usernames)) {
-			make(username, by_username.get(username));
+			change_roster(username, by_username.get(username));
 		}
 		for (const [, outcome] of ipairs(outcomes)) {
 			if (outcome.refusal) {
@@ -213,10 +216,10 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
-	/** Makes and answers all changes that wait. */
+	/** Saves and answers all changes that wait. */
 	function flush(): undefined {
 		for (const [session, functions] of pairs(replaced)) {
-			// Unless the stream has ended, or somebody else has put another in its place.
+			// The stream may have ended, or another module may have replaced the function in turn.
 			if (session.send === functions.in_order) {
 				session.send = functions.send;
 			}
@@ -225,12 +228,12 @@ export function create_write_queue(service: WriteQueueService) {
 		const changes = waiting;
 		if (changes.length > 0) {
 			waiting = [];
-			make_all(changes);
+			change_rosters(changes);
 		}
 		return undefined;
 	}
 
-	/** Has whatever is sent on a stream come after the answers to the changes that it asked for. */
+	/** Sees to it that the changes of a stream are answered before anything else is sent on it. */
 	function keep_order(session: Session): void {
 		if (replaced.has(session)) {
 			return;
@@ -245,8 +248,8 @@ export function create_write_queue(service: WriteQueueService) {
 	}
 
 	/**
-	 * Handles `presence/bare`, `message/bare`, `iq/bare` and those to full JIDs, before anything else does: what comes
-	 * behind a roster set, such as a presence of the contact that was set, finds the roster with it.
+	 * Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. A stanza
+	 * that follows a roster set, such as a presence of the new contact, has to find the roster changed.
 	 */
 	function before_stanza(event: StanzaEvent): Handled {
 		if (waiting.length > 0) {
@@ -259,12 +262,12 @@ export function create_write_queue(service: WriteQueueService) {
 		return undefined;
 	}
 
-	/** Adds a change, which is made and answered now or later. */
+	/** Adds a change, which is saved and answered now or later. */
 	function add(change: RosterChange): void {
 		if (change.session.type === "c2s" || !since_0_10) {
-			// A client's handlers may wait for an asynchronous storage, what a timer runs may not;
-			// COMPAT: the timers of Prosody 0.9 run once a second.
-			return make_all([change]);
+			// The handlers of a client's stanzas may wait for an asynchronous storage, the callback of a timer may not.
+			// COMPAT: in Prosody 0.9, timers go off only once a second.
+			return change_rosters([change]);
 		}
 		keep_order(change.session);
 		waiting.push(change);
