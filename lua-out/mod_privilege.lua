@@ -3522,7 +3522,12 @@ local function create_presence_forms()
 		return last.form
 	end
 
-	return { form = form, short_form = short_form }
+	--- Forgets the presence that was written last. To be called when the contact may be remembered no more.
+	local function forget()
+		last = nil
+	end
+
+	return { form = form, short_form = short_form, forget = forget }
 end
 
 -- ==== src/presence/contact_cache.ts ====
@@ -3665,6 +3670,7 @@ local function create_contact_cache()
 			if of(contact) then
 				crowded[contact] = true
 			end
+			forms.forget()
 			return true
 		end
 		local remembered = { form = form, heard_at = os.time(), seen_by = username }
@@ -3694,6 +3700,7 @@ local function create_contact_cache()
 	--- Forgets a resource of a contact.
 	local function drop(contact, resources, resource)
 		local names = resources[resource].seen_by
+		forms.forget()
 		resources[resource] = nil
 		if next(resources) == nil then
 			contacts[contact] = nil
@@ -3797,6 +3804,7 @@ local function create_contact_cache()
 	end
 
 	local function clear()
+		forms.forget()
 		contacts = {}
 		users = {}
 		crowded = {}

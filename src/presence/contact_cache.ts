@@ -175,6 +175,7 @@ export function create_contact_cache() {
 			if (of(contact)) {
 				crowded.set(contact, true);
 			}
+			forms.forget();
 			return true;
 		}
 		const remembered: Remembered = { form: form, heard_at: os.time(), seen_by: username };
@@ -204,6 +205,7 @@ export function create_contact_cache() {
 	/** Forgets a resource of a contact. */
 	function drop(contact: string, resources: Resources, resource: string): void {
 		const names = resources.get(resource).seen_by;
+		forms.forget();
 		resources.delete(resource);
 		if (next(resources)[0] === undefined) {
 			contacts.delete(contact);
@@ -314,6 +316,7 @@ export function create_contact_cache() {
 	}
 
 	function clear(): void {
+		forms.forget();
 		contacts = new LuaTable();
 		users = new LuaTable();
 		crowded = new LuaTable();

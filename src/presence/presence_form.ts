@@ -82,5 +82,10 @@ export function create_presence_forms() {
 		return last.form;
 	}
 
-	return { form, short_form };
+	/** Forgets the presence that was written last. To be called when the contact may be remembered no more. */
+	function forget(): void {
+		last = undefined;
+	}
+
+	return { form, short_form, forget };
 }

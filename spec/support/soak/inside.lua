@@ -158,7 +158,7 @@ function soak.tables(host)
 					break
 				end
 				-- What is kept for some seconds is bounded, and may be of the server's own (roles).
-				if name ~= "recent" and name ~= "earlier" then
+				if name ~= "newer" and name ~= "older" then
 					walk(upvalue, name)
 				end
 			end
