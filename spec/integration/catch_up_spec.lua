@@ -37,21 +37,6 @@ local start_watch = [[
 		return prosody.spec_watched and 0.001 or nil;
 	end);
 ]]
--- The same by the clock on the wall, for work that waits; on a busy machine single ones are long.
-local start_wall_watch = [[
-	local gettime, long, last = require "socket".gettime, 0, nil;
-	local began = gettime();
-	prosody.spec_longest = function () return long / (gettime() - began); end
-	prosody.spec_watched = true;
-	module:add_timer(0.001, function ()
-		local now = gettime();
-		if last and now - last > 0.05 then
-			long = long + now - last;
-		end
-		last = now;
-		return prosody.spec_watched and 0.001 or nil;
-	end);
-]]
 local end_watch = "prosody.spec_watched = false; return prosody.spec_longest()"
 
 -- Code that makes all accounts of the host online, as far as presence goes
@@ -306,25 +291,29 @@ describe("a catch-up of ten thousand users", function()
 		end)
 
 		it("B11 leaves time for others where storage is slow", function()
+			-- Counted, as it takes longer on a busy machine: the rosters that are read before anything else can be done
 			server:eval [[
 				prosody.hosts["small.lit"].roster_cache = nil;
-				prosody.spec_reads = 0;
+				local before = 0;
+				prosody.spec_reads, prosody.spec_most = 0, 0;
 				prosody.spec_fail = { roster_get = function ()
 					prosody.spec_reads = prosody.spec_reads + 1;
 					require "socket".sleep(0.01);
 				end };
+				module:add_timer(0.001, function ()
+					prosody.spec_most = math.max(prosody.spec_most, prosody.spec_reads - before);
+					before = prosody.spec_reads;
+					return prosody.spec_fail and 0.001 or nil;
+				end);
 			]]
-			server:eval(start_wall_watch)
 			local pubsub = server:component "pubsub.small.lit"
-			local times = ping_until(juliet, function()
+			local pings = #ping_until(juliet, function()
 				return server:eval "return prosody.spec_reads" >= 200
 			end)
-			-- what part of the time the server spent in stretches of more than 50 ms
-			local part = server:eval(end_watch)
-			server:eval "prosody.spec_fail = nil"
-			assert.is_true(part < 0.2, ("%.0f %% of the time nobody else was served"):format(part * 100))
-			local median = times[math.ceil(#times / 2)]
-			assert.is_true(median < 0.05, ("half of the pings took %.0f ms"):format(median * 1000))
+			local most = server:eval "prosody.spec_fail = nil; return prosody.spec_most"
+			-- which take 50 ms
+			assert.is_true(most <= 5, ("%d rosters were read in one go"):format(most))
+			assert.is_true(pings > 200 / 5, ("%d pings while 200 rosters were read"):format(pings))
 			pubsub:close()
 		end)
 

@@ -66,7 +66,7 @@ end
 -- @return what the console said
 function console.run(server, line)
 	local connection = assert(socket.connect(server.ip, server.options.console_port))
-	connection:settimeout(5)
+	connection:settimeout(60)
 	receive(connection)
 	assert(connection:send(line .. "\n"))
 	local output = receive(connection)
