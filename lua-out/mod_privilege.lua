@@ -706,7 +706,7 @@ local function describe_coverage(users)
 	return #names > 0 and table.concat(names, " ") or "nobody"
 end
 
---- Whether two grants cover the same users by the configuration; the lists of those who opted in are not compared.
+--- Whether two grants cover the same users by their configuration.
 local function same_coverage(a, b)
 	if type(a) == "string" or type(b) == "string" then
 		return a == b
@@ -735,7 +735,7 @@ local function describe_permissions(permissions)
 	return #parts > 0 and table.concat(parts, " ") or "nothing"
 end
 
---- Whether two permissions are the same but for the users whom they cover, of which an entity is not told.
+--- Whether two permissions are the same for the entity. It is not told which users they cover, so that may differ.
 local function same_permissions(a, b)
 	-- The description has everything else in it.
 	return describe_permissions(a) == describe_permissions(b)
@@ -1067,7 +1067,7 @@ end
 
 -- ==== src/entities/adoption.ts ====
 
---- Adopts the users of an entity when its grant is limited to those who opted in for the first time: users who have the entity
+--- Adopts the users of an entity the first time that its grant is limited to users who opted in: those who have the entity
 -- in their rosters are opted in. This happens once for each entity. Later changes of rosters, which other entities may make,
 -- opt nobody in.
 local function create_adoption(service)
@@ -1362,7 +1362,7 @@ end
 --
 -- When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
 local function create_advertisement(service)
-	--- Tells permissions in a namespace unless the entity knows them; returns those that it was told last.
+	--- Tells an entity its permissions in a namespace unless it knows them; returns the permissions that it was told before.
 	local function advertise_in(connection, xmlns, permissions)
 		local before = connection.advertised[xmlns] or no_permissions()
 		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
@@ -1604,7 +1604,7 @@ end
 
 -- ==== src/entities/covered_count.ts ====
 
---- Counts the users whom the grants cover that are limited to those who opted in.
+--- For each grant that is limited to users who opted in, counts the users whom it covers.
 local function create_covered_count(service)
 	local counts = {}
 
@@ -1634,7 +1634,7 @@ local function create_covered_count(service)
 		end
 	end
 
-	--- Removes a user whose account was deleted from all counts.
+	--- Removes a user from all counts, since the account was deleted.
 	local function forget(username)
 		for entity, count in pairs(counts) do
 			note(entity, count, username, false)
@@ -1682,7 +1682,7 @@ local function create_covered_count(service)
 		end, "the users who opted in were counted")
 	end
 
-	--- Begins counts for grants that are newly limited to those who opted in, and drops those of others. Has to be called after the configuration was read.
+	--- Begins the counts of grants that are limited to users who opted in, and drops the counts of others. Has to be called after the configuration was read.
 	local function configured()
 		local begun = {}
 		local granted = service.entities.all()
@@ -1805,7 +1805,7 @@ local function create_opting(service)
 		return entity_of(to)
 	end
 
-	--- Opts a user out whose request to unregister still waits.
+	--- Opts a user out if the request to unregister still waits.
 	local function finish_unregistering(entity, username)
 		local key = user_key(entity.jid, username)
 		if unregistering[key] ~= nil then
@@ -1814,7 +1814,7 @@ local function create_opting(service)
 		end
 	end
 
-	--- Opts users out whose requests to unregister have a deadline up to a time.
+	--- Carries out the requests to unregister whose deadlines have passed at a time.
 	local function finish_until(time)
 		for _, request in pairs(unregistering) do
 			if request.deadline <= time then
@@ -1823,7 +1823,7 @@ local function create_opting(service)
 		end
 	end
 
-	--- Opts all users out whose requests to unregister wait. For the unload of the module, which will not hear the answers.
+	--- Carries out all requests to unregister that wait. Has to be called when the module is unloaded, since it misses the answers.
 	local function finish_all()
 		finish_until(math.huge)
 	end
@@ -2128,7 +2128,7 @@ local function create_statistics(api, options)
 
 	local covered_family = api.metric and api:metric("gauge", "covered_users", "", covered_help, { "entity" })
 
-	--- Sets the gauge of the users whom a grant covers that is limited to those who opted in.
+	--- Sets the gauge of covered users, for an entity whose grant is limited to users who opted in.
 	local function covered(entity, number)
 		if covered_family then
 			covered_family:with_labels(entity):set(number)
@@ -2757,7 +2757,7 @@ local function create_change_watch(listeners)
 		return is_watched() and not (data ~= nil and not_compared[data] ~= nil)
 	end
 
-	--- Saves data, a whole roster or a table of items, for a caller who knows what it changes and calls `changed` himself.
+	--- Saves data, a whole roster or a table of items, for callers that know the changes and call `changed` themselves.
 	local function save_without_comparing(data, save)
 		not_compared[data] = true
 		local ok, result = pcall(save)
@@ -2796,7 +2796,7 @@ local function create_change_watch(listeners)
 		local metadata = after and after[false]
 		local version = metadata and metadata.version
 		for i, contact in ipairs(contacts) do
-			-- All changes but the last one come with the version before: nobody has the new version without the last change.
+			-- Only the last change comes with the new version: a reader who has missed it must not have that version.
 			local is_earlier = i < #contacts and type(version) == "number"
 			changed(username, contact, item_of(after, contact), is_earlier and version - 1 or version, item_of(before, contact))
 		end
@@ -3340,7 +3340,7 @@ local function create_write_queue(service)
 		end
 		local version = (roster[false] or {}).version
 		for i, outcome in ipairs(applied) do
-			-- Each change has a version of its own: nobody has the last version without the last change.
+			-- Each change has a version of its own: a reader who has missed the last change must not have the last version.
 			outcome.version = type(version) == "number" and version - #applied + i or version
 		end
 	end
@@ -5839,7 +5839,7 @@ local function create_check()
 		return sorted_keys(admins)
 	end
 
-	--- Whether a grant of a host covers an account, a bare JID. Users who opted in are not known here.
+	--- Whether a grant of a host covers an account, a bare JID, by its configuration.
 	local function covers_account(host, users, account)
 		local username, domain = jid.split(account)
 		return username ~= nil and domain == host and (users == "all" or users ~= "opted-in" and users[username] ~= nil)
@@ -5995,7 +5995,7 @@ local function create_check()
 		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections))
 	end
 
-	--- Checks what a configuration grants. From the running server, where there is one, come the admins by role.
+	--- Checks what a configuration grants. If a server is running, it knows which users are admins by their role.
 	local function check_configuration(sections, server)
 		local report = { rows = {}, problems = {}, warnings = {} }
 		local hosts_with_it = hosts_where(sections, function(section)

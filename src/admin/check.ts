@@ -141,7 +141,7 @@ export function create_check() {
 		return sorted_keys(admins);
 	}
 
-	/** Whether a grant of a host covers an account, a bare JID. Users who opted in are not known here. */
+	/** Whether a grant of a host covers an account, a bare JID, by its configuration. */
 	function covers_account(host: string, users: Coverage, account: string): boolean {
 		const [username, domain] = jid.split(account);
 		return username !== undefined && domain === host && (users === "all" || (users !== "opted-in" && users.has(username)));
@@ -289,7 +289,7 @@ export function create_check() {
 		return string.format('VirtualHost "%s": mod_privilege is enabled and grants nothing: %s', host, no_grants_reason(host, sections));
 	}
 
-	/** Checks what a configuration grants. From the running server, where there is one, come the admins by role. */
+	/** Checks what a configuration grants. If a server is running, it knows which users are admins by their role. */
 	function check_configuration(sections: Sections, server?: RunningServer): Report {
 		const report: Report = { rows: [], problems: [], warnings: [] };
 		const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));

@@ -18,7 +18,7 @@ interface AdoptionService {
 }
 
 /**
- * Adopts the users of an entity when its grant is limited to those who opted in for the first time: users who have the entity
+ * Adopts the users of an entity the first time that its grant is limited to users who opted in: those who have the entity
  * in their rosters are opted in. This happens once for each entity. Later changes of rosters, which other entities may make,
  * opt nobody in.
  */

@@ -74,7 +74,7 @@ interface AdvertisementService {
  * When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
  */
 export function create_advertisement(service: AdvertisementService) {
-	/** Tells permissions in a namespace unless the entity knows them; returns those that it was told last. */
+	/** Tells an entity its permissions in a namespace unless it knows them; returns the permissions that it was told before. */
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {
 		const before = connection.advertised.get(xmlns) ?? no_permissions();
 		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);

@@ -19,7 +19,7 @@ interface Count {
 	complete: boolean;
 }
 
-/** Counts the users whom the grants cover that are limited to those who opted in. */
+/** For each grant that is limited to users who opted in, counts the users whom it covers. */
 export function create_covered_count(service: CoveredCountService) {
 	const counts = new LuaTable<string, Count>();
 
@@ -49,7 +49,7 @@ export function create_covered_count(service: CoveredCountService) {
 		}
 	}
 
-	/** Removes a user whose account was deleted from all counts. */
+	/** Removes a user from all counts, since the account was deleted. */
 	function forget(username: string): void {
 		for (const [entity, count] of pairs(counts)) {
 			note(entity, count, username, false);
@@ -102,7 +102,7 @@ export function create_covered_count(service: CoveredCountService) {
 		);
 	}
 
-	/** Begins counts for grants that are newly limited to those who opted in, and drops those of others. Has to be called after the configuration was read. */
+	/** Begins the counts of grants that are limited to users who opted in, and drops the counts of others. Has to be called after the configuration was read. */
 	function configured(): void {
 		const begun = new LuaTable<string, Count>();
 		const granted = service.entities.all();

@@ -124,7 +124,7 @@ export function create_opting(service: OptingService) {
 		return entity_of(to);
 	}
 
-	/** Opts a user out whose request to unregister still waits. */
+	/** Opts a user out if the request to unregister still waits. */
 	function finish_unregistering(entity: Entity, username: string): void {
 		const key = user_key(entity.jid, username);
 		if (unregistering.has(key)) {
@@ -133,7 +133,7 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Opts users out whose requests to unregister have a deadline up to a time. */
+	/** Carries out the requests to unregister whose deadlines have passed at a time. */
 	function finish_until(time: number): void {
 		for (const [, request] of pairs(unregistering)) {
 			if (request.deadline <= time) {
@@ -142,7 +142,7 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Opts all users out whose requests to unregister wait. For the unload of the module, which will not hear the answers. */
+	/** Carries out all requests to unregister that wait. Has to be called when the module is unloaded, since it misses the answers. */
 	function finish_all(): void {
 		finish_until(math.huge);
 	}

@@ -32,7 +32,7 @@ export function create_statistics(api: Module, options: Options) {
 
 	const covered_family = api.metric && api.metric("gauge", "covered_users", "", covered_help, ["entity"]);
 
-	/** Sets the gauge of the users whom a grant covers that is limited to those who opted in. */
+	/** Sets the gauge of covered users, for an entity whose grant is limited to users who opted in. */
 	function covered(entity: string, number: number): void {
 		if (covered_family) {
 			covered_family.with_labels(entity).set(number);

@@ -57,7 +57,7 @@ export function describe_coverage(users: Coverage): string {
 	return names.length > 0 ? table.concat(names, " ") : "nobody";
 }
 
-/** Whether two grants cover the same users by the configuration; the lists of those who opted in are not compared. */
+/** Whether two grants cover the same users by their configuration. */
 export function same_coverage(a: Coverage, b: Coverage): boolean {
 	if (typeof a === "string" || typeof b === "string") {
 		return a === b;
@@ -86,7 +86,7 @@ export function describe_permissions(permissions: Permissions): string {
 	return parts.length > 0 ? table.concat(parts, " ") : "nothing";
 }
 
-/** Whether two permissions are the same but for the users whom they cover, of which an entity is not told. */
+/** Whether two permissions are the same for the entity. It is not told which users they cover, so that may differ. */
 export function same_permissions(a: Permissions, b: Permissions): boolean {
 	// The description has everything else in it.
 	return describe_permissions(a) === describe_permissions(b);

@@ -113,7 +113,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		return is_watched() && !(data !== undefined && not_compared.has(data));
 	}
 
-	/** Saves data, a whole roster or a table of items, for a caller who knows what it changes and calls `changed` himself. */
+	/** Saves data, a whole roster or a table of items, for callers that know the changes and call `changed` themselves. */
 	function save_without_comparing<T>(data: object, save: (this: void) => T): T {
 		not_compared.set(data, true);
 		const [ok, result] = pcall(save);
@@ -152,7 +152,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		const metadata = after && after.get(false);
 		const version = metadata && metadata.version;
 		for (const [i, contact] of ipairs(contacts)) {
-			// All changes but the last one come with the version before: nobody has the new version without the last change.
+			// Only the last change comes with the new version: a reader who has missed it must not have that version.
 			const is_earlier = i < contacts.length && type(version) === "number";
 			changed(username, contact, item_of(after, contact), is_earlier ? (version as number) - 1 : version, item_of(before, contact));
 		}

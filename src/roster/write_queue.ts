@@ -183,7 +183,7 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 		const version = (roster.get(false) ?? {}).version;
 		for (const [i, outcome] of ipairs(applied)) {
-			// Each change has a version of its own: nobody has the last version without the last change.
+			// Each change has a version of its own: a reader who has missed the last change must not have the last version.
 			outcome.version = type(version) === "number" ? (version as number) - applied.length + i : version;
 		}
 	}
