@@ -6031,11 +6031,8 @@ local function create_check()
 		return nil, ""
 	end
 
-	--- What is wrong with a host of the running server, and what helps; nil if nothing is.
+	--- What is wrong with the module on a host of the running server, and what helps; nil if nothing is.
 	local function host_warning(server, host, path)
-		if server.hosts[host] == nil then
-			return "does not have this host. Restart it."
-		end
 		local problem, command = check_loaded(server.hosts[host], path)
 		if problem == nil then
 			return nil
@@ -6046,10 +6043,10 @@ local function create_check()
 
 	--- Warns where the running server differs from the configuration.
 	--
-	-- @param hosts the hosts that grant something
+	-- @param rows the rows of the report
 	-- @param path the path of this file
 	-- @returns sentences
-	local function compare_running(server, hosts, path)
+	local function compare_running(server, sections, rows, path)
 		local warnings = {}
 		if server.finds == "" then
 			warnings[#warnings + 1] = string.format("The running server does not find %s. Restart it if plugin_paths has changed.", path)
@@ -6060,24 +6057,32 @@ local function create_check()
 				path
 			)
 		end
-		for _, host in ipairs(hosts) do
-			local warning = host_warning(server, host, path)
-			if warning ~= nil then
-				warnings[#warnings + 1] = string.format('VirtualHost "%s": the running server %s', host, warning)
+		local compared = {}
+		--- Warns of a host, or of the host of an entity, once.
+		local function compare(host, grants)
+			local section = own(sections, host)
+			if not section or compared[host] then
+				return
 			end
+			compared[host] = true
+			local warning
+			if server.hosts[host] == nil then
+				warning = "does not have it. Run: prosodyctl shell config reload && prosodyctl shell host activate " .. host
+			elseif grants then
+				warning = host_warning(server, host, path)
+			end
+			if warning ~= nil then
+				warnings[#warnings + 1] = string.format("%s: the running server %s", section_name(host, section), warning)
+			end
+		end
+		for _, row in ipairs(rows) do
+			compare(row[1], true)
+		end
+		for _, row in ipairs(rows) do
+			local _, domain = jid.split(row[2])
+			compare(domain, false)
 		end
 		return warnings
-	end
-
-	--- The hosts in the rows of a report, without repetitions.
-	local function hosts_of(report)
-		local hosts = {}
-		for _, row in ipairs(report.rows) do
-			if hosts[#hosts] ~= row[1] then
-				hosts[#hosts + 1] = row[1]
-			end
-		end
-		return hosts
 	end
 
 	--- Prints a report.
@@ -6137,7 +6142,7 @@ local function create_check()
 		local server = ask_server(sections["*"].admin_socket)
 		local report = check_configuration(sections, server)
 		if server then
-			for _, warning in ipairs(compare_running(server, hosts_of(report), path)) do
+			for _, warning in ipairs(compare_running(server, sections, report.rows, path)) do
 				table.insert(report.warnings, warning)
 			end
 		end

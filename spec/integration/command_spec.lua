@@ -513,6 +513,37 @@ describe("B10.3 prosodyctl mod_privilege check, where the server is running,", f
 		assert.is_same({}, (check()))
 	end)
 
+	since_0_12("B10.3 warns where it does not have the host or the component, and says how to activate them", function()
+		finally(function()
+			server:reload_config(three_grants)
+			server:restart()
+		end)
+		local function assert_activates(kind, name, section)
+			server:reload_config(good .. section)
+			assert.is_same({
+				('%s "%s": the running server does not have it. Run: prosodyctl shell config reload && prosodyctl shell host activate %s'):format(
+					kind,
+					name,
+					name
+				),
+			}, (check()))
+			server:prosodyctl("shell host activate " .. name)
+			assert.is_same({}, (check()))
+		end
+		assert_activates(
+			"VirtualHost",
+			"verona.lit",
+			'VirtualHost "verona.lit"\nprivileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }\n'
+		)
+		assert_activates(
+			"Component",
+			"late.capulet.lit",
+			'privileged_entities = { ["late.capulet.lit"] = { message = "outgoing" } }\n'
+				.. 'Component "late.capulet.lit"\ncomponent_secret = "secret"\n'
+		)
+		server:component("late.capulet.lit"):expect { name = "message", child = "privilege", from = "montague.lit" }
+	end)
+
 	since_0_12("B10.3 warns where it has loaded another version, and says how to change that", function()
 		server:eval 'local api = prosody.hosts["capulet.lit"].modules.privilege.module; api.status_message = "3 entities, version 0.9"'
 		assert.is_same({

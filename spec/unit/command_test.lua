@@ -234,12 +234,19 @@ end)
 
 test("B10.3 compares the running server with the configuration", function()
 	local this, other, version = "/local/mod_privilege.lua", "/other/mod_privilege.lua", parts.module_version
+	local configuration = sections { ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component() }
 	local function compare(loaded, finds)
-		return checks.compare_running({ finds = finds or this, hosts = { ["capulet.lit"] = loaded }, admins = {} }, { "capulet.lit" }, this)
+		local server = { finds = finds or this, hosts = { ["capulet.lit"] = loaded, ["pubsub.capulet.lit"] = {} }, admins = {} }
+		return checks.compare_running(server, configuration, { row }, this)
 	end
 	local host, run = 'VirtualHost "capulet.lit": the running server ', ". Run: prosodyctl shell module %s privilege capulet.lit"
 	equal(compare { path = this, version = version }, {})
-	equal(compare(nil), { host .. "does not have this host. Restart it." })
+	local missing = "does not have it. Run: prosodyctl shell config reload && prosodyctl shell host activate "
+	equal(compare(nil), { host .. missing .. "capulet.lit" })
+	equal(checks.compare_running({ finds = this, hosts = {}, admins = {} }, configuration, { row, row }, this), {
+		host .. missing .. "capulet.lit",
+		'Component "pubsub.capulet.lit": the running server ' .. missing .. "pubsub.capulet.lit",
+	})
 	equal(compare { path = "", version = "" }, {
 		host .. "has not loaded the module. Run: prosodyctl shell config reload && prosodyctl shell module load privilege capulet.lit",
 	})
@@ -302,7 +309,7 @@ test("B10.3 the exit status says whether anything is wrong", function()
 	equal(status, 0)
 	luaunit.assertStrContains(
 		text,
-		'\n\nOK: no problems in 1 grant, 1 warning\nWarning: VirtualHost "capulet.lit": the running server does not have this host. Restart it.'
+		'\n\nOK: no problems in 1 grant, 2 warnings\nWarning: VirtualHost "capulet.lit": the running server does not have it. Run: '
 	)
 end)
 

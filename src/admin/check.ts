@@ -320,11 +320,8 @@ export function create_check() {
 		return $multi(undefined, "");
 	}
 
-	/** What is wrong with a host of the running server, and what helps; nil if nothing is. */
+	/** What is wrong with the module on a host of the running server, and what helps; nil if nothing is. */
 	function host_warning(server: RunningServer, host: string, path: string): string | undefined {
-		if (!server.hosts.has(host)) {
-			return "does not have this host. Restart it.";
-		}
 		const [problem, command] = check_loaded(server.hosts.get(host), path);
 		if (problem === undefined) {
 			return undefined;
@@ -336,11 +333,11 @@ export function create_check() {
 	/**
 	 * Warns where the running server differs from the configuration.
 	 *
-	 * @param hosts the hosts that grant something
+	 * @param rows the rows of the report
 	 * @param path the path of this file
 	 * @returns sentences
 	 */
-	function compare_running(server: RunningServer, hosts: string[], path: string): string[] {
+	function compare_running(server: RunningServer, sections: Sections, rows: string[][], path: string): string[] {
 		const warnings: string[] = [];
 		if (server.finds === "") {
 			warnings.push(string.format("The running server does not find %s. Restart it if plugin_paths has changed.", path));
@@ -353,24 +350,32 @@ export function create_check() {
 				),
 			);
 		}
-		for (const [, host] of ipairs(hosts)) {
-			const warning = host_warning(server, host, path);
-			if (warning !== undefined) {
-				warnings.push(string.format('VirtualHost "%s": the running server %s', host, warning));
+		const compared: Record<string, true | undefined> = {};
+		/** Warns of a host, or of the host of an entity, once. */
+		function compare(host: string, grants: boolean): void {
+			const section = own(sections, host);
+			if (!section || compared[host]) {
+				return;
 			}
+			compared[host] = true;
+			let warning: string | undefined;
+			if (!server.hosts.has(host)) {
+				warning = "does not have it. Run: prosodyctl shell config reload && prosodyctl shell host activate " + host;
+			} else if (grants) {
+				warning = host_warning(server, host, path);
+			}
+			if (warning !== undefined) {
+				warnings.push(string.format("%s: the running server %s", section_name(host, section), warning));
+			}
+		}
+		for (const [, row] of ipairs(rows)) {
+			compare(row[0]!, true);
+		}
+		for (const [, row] of ipairs(rows)) {
+			const [, domain] = jid.split(row[1]);
+			compare(domain!, false);
 		}
 		return warnings;
-	}
-
-	/** The hosts in the rows of a report, without repetitions. */
-	function hosts_of(report: Report): string[] {
-		const hosts: string[] = [];
-		for (const [, row] of ipairs(report.rows)) {
-			if (hosts[hosts.length - 1] !== row[0]) {
-				hosts.push(row[0]!);
-			}
-		}
-		return hosts;
 	}
 
 	/** Prints a report. */
@@ -435,7 +440,7 @@ export function create_check() {
 		const server = ask_server(sections.get("*").get("admin_socket"));
 		const report = check_configuration(sections, server);
 		if (server) {
-			for (const [, warning] of ipairs(compare_running(server, hosts_of(report), path))) {
+			for (const [, warning] of ipairs(compare_running(server, sections, report.rows, path))) {
 				report.warnings.push(warning);
 			}
 		}
