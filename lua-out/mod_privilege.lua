@@ -825,7 +825,7 @@ local function read_configuration(option, prepare, host)
 		if type(value) == "string" and choices[value] then
 			return value
 		end
-		add_problem(name, value, allowed, type(value) == "string" and suggest(value, choices) or nil)
+		add_problem(name, value, "allowed is " .. allowed, type(value) == "string" and suggest(value, choices) or nil)
 		return "none"
 	end
 
@@ -836,7 +836,7 @@ local function read_configuration(option, prepare, host)
 			return granted
 		end
 		if type(value) ~= "table" then
-			add_problem("iq", value, 'a table of namespaces, { ["NAMESPACE"] = "set" }')
+			add_problem("iq", value, 'allowed is a table of namespaces, { ["NAMESPACE"] = "set" }')
 			return granted
 		end
 		local namespaces = value
@@ -850,7 +850,7 @@ local function read_configuration(option, prepare, host)
 					granted[namespace] = access
 				end
 			else
-				add_problem("iq", namespaces[key], 'a namespace as key, { ["NAMESPACE"] = "set" }')
+				add_problem("iq", namespaces[key], 'allowed is a namespace as key, { ["NAMESPACE"] = "set" }')
 			end
 		end
 		return granted
@@ -866,7 +866,7 @@ local function read_configuration(option, prepare, host)
 		end
 		local listed = {}
 		if type(value) ~= "table" then
-			add_problem("users", value, '"all", "opted-in" or a list of users', suggest(tostring(value), users_choices))
+			add_problem("users", value, 'allowed is "all", "opted-in" or a list of users', suggest(tostring(value), users_choices))
 			return listed
 		end
 		local list = value
@@ -878,7 +878,7 @@ local function read_configuration(option, prepare, host)
 			if username ~= nil and user_host == host then
 				listed[username] = true
 			else
-				add_problem("users", user, string.format('users of %s, { "NAME", "NAME@%s" }', host, host))
+				add_problem("users", user, string.format('allowed is users of %s, { "NAME", "NAME@%s" }', host, host))
 			end
 		end
 		return listed
@@ -896,7 +896,7 @@ local function read_configuration(option, prepare, host)
 		local readable = permissions.roster == "get" or permissions.roster == "both"
 		-- XEP-0356, 7.4: the server must reject this.
 		if permissions.presence == "roster" and not readable then
-			add_problem("presence", "roster", '"none" or "managed_entity"', nil, 'roster = "get" or "both"')
+			add_problem("presence", "roster", 'allowed is "none" or "managed_entity"', nil, 'roster = "get" or "both"')
 			permissions.presence = "none"
 		end
 
@@ -905,16 +905,21 @@ local function read_configuration(option, prepare, host)
 		if push ~= nil then
 			permissions.push = push == true and readable
 			if type(push) ~= "boolean" then
-				add_problem("roster_push", push, "true or false")
+				add_problem("roster_push", push, "allowed is true or false")
 			elseif push == true and not readable then
-				add_problem("roster_push", push, "false", nil, 'roster = "get" or "both"')
+				add_problem("roster_push", push, "allowed is false", nil, 'roster = "get" or "both"')
 			end
 		end
 
 		for _, key in ipairs(sorted_keys(entry)) do
 			local name = tostring(key)
 			if type(key) ~= "string" or known_options[name] == nil then
-				add_problem(name, entry[key], "roster, roster_push, message, presence, iq or users as option", suggest(name, known_options))
+				add_problem(
+					name,
+					entry[key],
+					"the options are roster, roster_push, message, presence, iq and users",
+					suggest(name, known_options)
+				)
 			end
 		end
 		return permissions
@@ -923,20 +928,35 @@ local function read_configuration(option, prepare, host)
 	local grants = {}
 	local problems = {}
 
+	--- The prepared JID of an entity, a domain or a bare JID; nil where a value is none.
+	local function entity_jid(value)
+		local prepared = type(value) == "string" and prepare(value) or nil
+		return prepared ~= nil and string.find(prepared, "/", 1, true) == nil and prepared or nil
+	end
+
 	--- Reads the entry of one entity.
 	local function read_entry(key, value)
 		local name = tostring(key)
-		local function add_problem(option_name, wrong, allowed, meant, needs)
+		local function add_problem(option_name, wrong, advice, meant, needs)
 			problems[#problems + 1] =
-				{ entity = name, option = option_name, value = show_value(wrong), allowed = allowed, meant = meant, needs = needs }
+				{ entity = name, option = option_name, value = show_value(wrong), advice = advice, meant = meant, needs = needs }
 		end
-		local entity = type(key) == "string" and prepare(name) or nil
-		if entity == nil or string.find(entity, "/", 1, true) ~= nil then
-			add_problem("privileged_entities", key, "a domain or a bare JID as key")
+		local entity = entity_jid(key)
+		if type(key) == "number" and entity_jid(value) ~= nil then
+			local shown = show_value(value)
+			problems[#problems + 1] = {
+				entity = nil,
+				option = "privileged_entities",
+				value = string.format("{ %s }", shown),
+				advice = string.format("write [%s] = { … }", shown),
+				meant = nil,
+			}
+		elseif entity == nil then
+			add_problem("privileged_entities", key, "allowed is a domain or a bare JID as key")
 		elseif grants[entity] ~= nil then
-			add_problem("privileged_entities", key, "each entity once; " .. entity .. " stands there in another spelling")
+			add_problem("privileged_entities", key, "allowed is each entity once; " .. entity .. " stands there in another spelling")
 		elseif type(value) ~= "table" then
-			add_problem("privileged_entities", value, "a table of permissions for the entity")
+			add_problem("privileged_entities", value, "allowed is a table of permissions for the entity")
 		else
 			grants[entity] = read_permissions(value, add_problem)
 		end
@@ -952,7 +972,7 @@ local function read_configuration(option, prepare, host)
 			entity = nil,
 			option = "privileged_entities",
 			value = show_value(option),
-			allowed = 'a table of entities, { ["JID"] = { … } }',
+			advice = 'allowed is a table of entities, { ["JID"] = { … } }',
 			meant = nil,
 		}
 	end
@@ -966,7 +986,7 @@ local function describe_problem(host, problem)
 	if problem.needs ~= nil then
 		return setting .. " needs " .. problem.needs
 	end
-	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, did_you_mean(problem.meant))
+	return string.format("%s grants nothing, %s%s", setting, problem.advice, did_you_mean(problem.meant))
 end
 
 -- ==== src/grants/users.ts ====

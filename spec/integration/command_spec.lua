@@ -204,11 +204,11 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 		},
 		["of an unknown option"] = {
 			'rosters = "get"',
-			{ "rosters", '"get"', "roster, roster_push, message, presence, iq or users", 'was "roster" meant?' },
+			{ "rosters", '"get"', "the options are roster, roster_push, message, presence, iq and users", 'was "roster" meant?' },
 			'msg = "outgoing"',
-			{ "msg", '"outgoing"', "roster, roster_push, message, presence, iq or users" },
+			{ "msg", '"outgoing"', "the options are roster, roster_push, message, presence, iq and users" },
 			'"both"',
-			{ "1", '"both"', "roster, roster_push, message, presence, iq or users" },
+			{ "1", '"both"', "the options are roster, roster_push, message, presence, iq and users" },
 		},
 	} do
 		it("B1.3 names host, entity, option, value, what is allowed and what may be meant for a value " .. what, function()
@@ -290,12 +290,16 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 	end)
 
 	it("B1.3 reports keys that are no JID or have a resource", function()
-		local entities, problems = { '"gateway.capulet.lit"', '[true] = { message = "outgoing" }' }, {}
+		local entities, problems = { '"gateway.capulet.lit"', "5", '[true] = { message = "outgoing" }' }, {}
 		for i, key in ipairs { "", "@capulet.lit", "juliet@", "juliet@capulet.lit/balcony", "gateway.capulet.lit/", "ju liet@capulet.lit" } do
 			table.insert(entities, ("[%q] = { message = 'outgoing' }"):format(key))
 			problems[i] = { 'VirtualHost "capulet.lit"', '"' .. key .. '"', "domain or a bare JID" }
 		end
-		table.insert(problems, { 'VirtualHost "capulet.lit"', "1", "domain or a bare JID" })
+		table.insert(
+			problems,
+			{ 'VirtualHost "capulet.lit": privileged_entities', '"gateway.capulet.lit"', 'write ["gateway.capulet.lit"] = { … }' }
+		)
+		table.insert(problems, { 'VirtualHost "capulet.lit"', "2", "domain or a bare JID" })
 		table.insert(problems, { 'VirtualHost "capulet.lit"', "true", "domain or a bare JID" })
 		local rows = assert_problems(problems, host_with(table.concat(entities, "; ")))
 		assert.is_same({}, rows)

@@ -9,7 +9,7 @@ local test = support.suite "config"
 
 local entity = "pubsub.capulet.lit"
 local access = '"none", "get", "set" or "both"'
-local options = "roster, roster_push, message, presence, iq or users as option"
+local options = "the options are roster, roster_push, message, presence, iq and users"
 local jid_key = "a domain or a bare JID as key"
 
 local function read(option)
@@ -17,7 +17,8 @@ local function read(option)
 end
 
 local function problem(option, value, allowed, meant, of)
-	return { entity = of or entity, option = option, value = value, allowed = allowed, meant = meant }
+	local advice = allowed == options and options or "allowed is " .. allowed
+	return { entity = of or entity, option = option, value = value, advice = advice, meant = meant }
 end
 
 --- A problem that comes of what is not granted besides.
@@ -104,7 +105,7 @@ test("B1.3 the option as a whole is of the wrong type", function()
 				{
 					option = "privileged_entities",
 					value = shown,
-					allowed = 'a table of entities, { ["JID"] = { … } }',
+					advice = 'allowed is a table of entities, { ["JID"] = { … } }',
 				},
 			},
 		})
@@ -130,7 +131,13 @@ test("B1.3 a key that is no JID, has a resource or is no text", function()
 	equal(read { [true] = good }.problems, { problem("privileged_entities", "true", jid_key, nil, "true") })
 	equal(read { [good] = good }.problems, { problem("privileged_entities", "a table", jid_key, nil, tostring(good)) })
 	-- A list of entities
-	equal(read { "pubsub.capulet.lit" }, { grants = {}, problems = { problem("privileged_entities", "1", jid_key, nil, "1") } })
+	equal(read { "pubsub.capulet.lit" }, {
+		grants = {},
+		problems = {
+			{ option = "privileged_entities", value = '{ "pubsub.capulet.lit" }', advice = 'write ["pubsub.capulet.lit"] = { … }' },
+		},
+	})
+	equal(read { "@" }, { grants = {}, problems = { problem("privileged_entities", "1", jid_key, nil, "1") } })
 end)
 
 test("B1.3 what an entity is granted is no table", function()
@@ -292,6 +299,15 @@ test("B1.3 a problem is a sentence that names host, entity, option, value and wh
 	equal(
 		parts.describe_problem("capulet.lit", problem("message", "5", '"none" or "outgoing"')),
 		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = 5 grants nothing, allowed is "none" or "outgoing"'
+	)
+	equal(
+		parts.describe_problem("capulet.lit", problem("rosters", '"get"', options, "roster")),
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": rosters = "get" grants nothing, '
+			.. 'the options are roster, roster_push, message, presence, iq and users (was "roster" meant?)'
+	)
+	equal(
+		parts.describe_problem("capulet.lit", read({ "a.lit" }).problems[1]),
+		'VirtualHost "capulet.lit": privileged_entities = { "a.lit" } grants nothing, write ["a.lit"] = { … }'
 	)
 	equal(
 		parts.describe_problem("capulet.lit", read("x").problems[1]),

@@ -11,8 +11,8 @@ export interface Problem {
 	option: string;
 	/** The value of the option, as Lua would write it. */
 	value: string;
-	/** The values that are allowed, in words. */
-	allowed: string;
+	/** What to write instead, as in `allowed is true or false`. */
+	advice: string;
 	/** The value that was probably meant; nil where that is not clear. */
 	meant: string | undefined;
 	/** For an allowed value: the other option that it needs. */
@@ -41,7 +41,7 @@ export interface Options {
 type Choices<T extends string> = Record<T, true>;
 
 /** Adds a problem of one entity. */
-type AddProblem = (this: void, option: string, value: unknown, allowed: string, meant?: string, needs?: string) => void;
+type AddProblem = (this: void, option: string, value: unknown, advice: string, meant?: string, needs?: string) => void;
 
 /** A value of the configuration in a form that the admin recognises. */
 export function show_value(value: unknown): string {
@@ -91,7 +91,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		if (type(value) === "string" && (choices[value as T] as true | undefined)) {
 			return value as T;
 		}
-		add_problem(name, value, allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
+		add_problem(name, value, "allowed is " + allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
 		return "none";
 	}
 
@@ -102,7 +102,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			return granted;
 		}
 		if (type(value) !== "table") {
-			add_problem("iq", value, 'a table of namespaces, { ["NAMESPACE"] = "set" }');
+			add_problem("iq", value, 'allowed is a table of namespaces, { ["NAMESPACE"] = "set" }');
 			return granted;
 		}
 		const namespaces = value as LuaTable<AnyNotNil, unknown>;
@@ -116,7 +116,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 					granted.set(namespace, access);
 				}
 			} else {
-				add_problem("iq", namespaces.get(key), 'a namespace as key, { ["NAMESPACE"] = "set" }');
+				add_problem("iq", namespaces.get(key), 'allowed is a namespace as key, { ["NAMESPACE"] = "set" }');
 			}
 		}
 		return granted;
@@ -132,7 +132,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		}
 		const listed = new LuaTable<string, true>();
 		if (type(value) !== "table") {
-			add_problem("users", value, '"all", "opted-in" or a list of users', suggest(tostring(value), users_choices));
+			add_problem("users", value, 'allowed is "all", "opted-in" or a list of users', suggest(tostring(value), users_choices));
 			return listed;
 		}
 		const list = value as LuaTable<AnyNotNil, unknown>;
@@ -144,7 +144,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			if (username !== undefined && user_host === host) {
 				listed.set(username, true);
 			} else {
-				add_problem("users", user, string.format('users of %s, { "NAME", "NAME@%s" }', host, host));
+				add_problem("users", user, string.format('allowed is users of %s, { "NAME", "NAME@%s" }', host, host));
 			}
 		}
 		return listed;
@@ -162,7 +162,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		const readable = permissions.roster === "get" || permissions.roster === "both";
 		// XEP-0356, 7.4: the server must reject this.
 		if (permissions.presence === "roster" && !readable) {
-			add_problem("presence", "roster", '"none" or "managed_entity"', undefined, 'roster = "get" or "both"');
+			add_problem("presence", "roster", 'allowed is "none" or "managed_entity"', undefined, 'roster = "get" or "both"');
 			permissions.presence = "none";
 		}
 
@@ -171,16 +171,21 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		if (push !== undefined) {
 			permissions.push = push === true && readable;
 			if (type(push) !== "boolean") {
-				add_problem("roster_push", push, "true or false");
+				add_problem("roster_push", push, "allowed is true or false");
 			} else if (push === true && !readable) {
-				add_problem("roster_push", push, "false", undefined, 'roster = "get" or "both"');
+				add_problem("roster_push", push, "allowed is false", undefined, 'roster = "get" or "both"');
 			}
 		}
 
 		for (const [, key] of ipairs(sorted_keys(entry))) {
 			const name = tostring(key);
 			if (type(key) !== "string" || known_options[name] === undefined) {
-				add_problem(name, entry.get(key), "roster, roster_push, message, presence, iq or users as option", suggest(name, known_options));
+				add_problem(
+					name,
+					entry.get(key),
+					"the options are roster, roster_push, message, presence, iq and users",
+					suggest(name, known_options),
+				);
 			}
 		}
 		return permissions;
@@ -189,19 +194,34 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 	const grants = new LuaTable<string, Permissions>();
 	const problems: Problem[] = [];
 
+	/** The prepared JID of an entity, a domain or a bare JID; nil where a value is none. */
+	function entity_jid(value: unknown): string | undefined {
+		const prepared = type(value) === "string" ? prepare(value as string) : undefined;
+		return prepared !== undefined && string.find(prepared, "/", 1, true)[0] === undefined ? prepared : undefined;
+	}
+
 	/** Reads the entry of one entity. */
 	function read_entry(key: AnyNotNil, value: unknown): void {
 		const name = tostring(key);
-		const add_problem: AddProblem = (option_name, wrong, allowed, meant, needs) => {
-			problems.push({ entity: name, option: option_name, value: show_value(wrong), allowed: allowed, meant: meant, needs: needs });
+		const add_problem: AddProblem = (option_name, wrong, advice, meant, needs) => {
+			problems.push({ entity: name, option: option_name, value: show_value(wrong), advice: advice, meant: meant, needs: needs });
 		};
-		const entity = type(key) === "string" ? prepare(name) : undefined;
-		if (entity === undefined || string.find(entity, "/", 1, true)[0] !== undefined) {
-			add_problem("privileged_entities", key, "a domain or a bare JID as key");
+		const entity = entity_jid(key);
+		if (type(key) === "number" && entity_jid(value) !== undefined) {
+			const shown = show_value(value);
+			problems.push({
+				entity: undefined,
+				option: "privileged_entities",
+				value: string.format("{ %s }", shown),
+				advice: string.format("write [%s] = { … }", shown),
+				meant: undefined,
+			});
+		} else if (entity === undefined) {
+			add_problem("privileged_entities", key, "allowed is a domain or a bare JID as key");
 		} else if (grants.has(entity)) {
-			add_problem("privileged_entities", key, "each entity once; " + entity + " stands there in another spelling");
+			add_problem("privileged_entities", key, "allowed is each entity once; " + entity + " stands there in another spelling");
 		} else if (type(value) !== "table") {
-			add_problem("privileged_entities", value, "a table of permissions for the entity");
+			add_problem("privileged_entities", value, "allowed is a table of permissions for the entity");
 		} else {
 			grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, add_problem));
 		}
@@ -217,7 +237,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			entity: undefined,
 			option: "privileged_entities",
 			value: show_value(option),
-			allowed: 'a table of entities, { ["JID"] = { … } }',
+			advice: 'allowed is a table of entities, { ["JID"] = { … } }',
 			meant: undefined,
 		});
 	}
@@ -231,5 +251,5 @@ export function describe_problem(host: string, problem: Problem): string {
 	if (problem.needs !== undefined) {
 		return setting + " needs " + problem.needs;
 	}
-	return string.format("%s grants nothing, allowed is %s%s", setting, problem.allowed, did_you_mean(problem.meant));
+	return string.format("%s grants nothing, %s%s", setting, problem.advice, did_you_mean(problem.meant));
 }
