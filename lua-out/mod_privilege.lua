@@ -5785,6 +5785,21 @@ local function create_check()
 		return enabled and not contains(section.modules_disabled, "privilege")
 	end
 
+	--- Says which name in the `modules_enabled` of sections was probably meant to be "privilege"; an empty text where none was.
+	local function instead(sections, names)
+		for _, name in ipairs(names) do
+			local enabled = own(own(sections, name), "modules_enabled")
+			local modules = type(enabled) == "table" and enabled or nil
+			for _, listed in pairs(modules or {}) do
+				local plain = string.gsub(tostring(listed), "^mod_", "")
+				if listed ~= "privilege" and suggest(plain, { privilege = true }) ~= nil then
+					return ", write it instead of " .. show_value(listed)
+				end
+			end
+		end
+		return ""
+	end
+
 	--- The hosts whose sections pass a test, as keys.
 	local function hosts_where(sections, test)
 		local found = {}
@@ -5953,7 +5968,12 @@ local function create_check()
 		end
 		if not is_enabled(sections, section) then
 			if own_option ~= nil then
-				table.insert(report.problems, name .. ': privileged_entities grants nothing, "privilege" is not in modules_enabled')
+				table.insert(
+					report.problems,
+					name
+						.. ': privileged_entities grants nothing, "privilege" is not in modules_enabled'
+						.. instead(sections, { host, "*" })
+				)
 			end
 			return
 		end
@@ -6025,6 +6045,7 @@ local function create_check()
 			table.insert(
 				report.problems,
 				'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost'
+					.. instead(sections, sorted_keys(sections))
 			)
 		end
 		for _, host in ipairs(sorted_keys(sections)) do

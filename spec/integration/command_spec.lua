@@ -379,6 +379,33 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 		assert.is_equal(1, #rows)
 	end)
 
+	it("B10.3 tells the name in modules_enabled that was probably meant to be privilege", function()
+		local config = host_with('["gateway.capulet.lit"] = { message = "outgoing" }', "modules_enabled = { %s }")
+		for _, name in ipairs { "priviledge", "mod_privilege", "Privilege", "privileges" } do
+			assert_problems(
+				{ { 'VirtualHost "capulet.lit"', ('"privilege" is not in modules_enabled, write it instead of %q'):format(name) } },
+				config:format(('"private", %q'):format(name)),
+				nil,
+				{}
+			)
+		end
+		local _, problems = check(config:format '"private", "delegation"', nil, {})
+		assert.is_equal(1, #problems)
+		assert.is_nil(problems[1]:find "instead")
+		assert_problems(
+			{ { "global section", 'write it instead of "mod_privilege"' } },
+			'VirtualHost "capulet.lit"\nmodules_enabled = { "mod_privilege" }\n' .. gateway,
+			'privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }',
+			{}
+		)
+		assert_problems(
+			{ { 'VirtualHost "capulet.lit"', 'write it instead of "mod_privilege"' } },
+			granting 'message = "outgoing"',
+			nil,
+			{ "mod_privilege" }
+		)
+	end)
+
 	it("B10.3 reports a global section that grants where no host has the module", function()
 		local global = 'privileged_entities = { ["gateway.capulet.lit"] = { message = "outgoing" } }'
 		local config = 'VirtualHost "capulet.lit"\n%s\n' .. gateway

@@ -101,7 +101,7 @@ test("B10.3 finds the module where the server does", function()
 	with({ modules_enabled = { "privilege" } }, { modules_enabled = { "disco" } }, { row })
 	with({}, { modules_enabled = "privilege" }, { row })
 	with({}, {}, {}, { missing })
-	with({ modules_enabled = { "disco" } }, { modules_enabled = { "privileges" } }, {}, { missing })
+	with({ modules_enabled = { "disco" } }, { modules_enabled = { "privileges" } }, {}, { missing .. ', write it instead of "privileges"' })
 	with({ modules_enabled = { "privilege" } }, { modules_disabled = { "privilege" } }, {}, { missing })
 end)
 

@@ -71,6 +71,21 @@ export function create_check() {
 		return enabled && !contains(section.get("modules_disabled"), "privilege");
 	}
 
+	/** Says which name in the `modules_enabled` of sections was probably meant to be "privilege"; an empty text where none was. */
+	function instead(sections: Sections, names: string[]): string {
+		for (const [, name] of ipairs(names)) {
+			const enabled = own(own(sections, name)!, "modules_enabled");
+			const modules = type(enabled) === "table" ? (enabled as LuaTable<AnyNotNil, unknown>) : undefined;
+			for (const [, listed] of pairs(modules ?? new LuaTable<AnyNotNil, unknown>())) {
+				const [plain] = string.gsub(tostring(listed), "^mod_", "");
+				if (listed !== "privilege" && suggest(plain, { privilege: true }) !== undefined) {
+					return ", write it instead of " + show_value(listed);
+				}
+			}
+		}
+		return "";
+	}
+
 	/** The hosts whose sections pass a test, as keys. */
 	function hosts_where(sections: Sections, test: (this: void, section: Section) => boolean): Record<string, true> {
 		const found: Record<string, true> = {};
@@ -229,7 +244,9 @@ export function create_check() {
 		}
 		if (!is_enabled(sections, section)) {
 			if (own_option !== undefined) {
-				report.problems.push(name + ': privileged_entities grants nothing, "privilege" is not in modules_enabled');
+				report.problems.push(
+					name + ': privileged_entities grants nothing, "privilege" is not in modules_enabled' + instead(sections, [host, "*"]),
+				);
 			}
 			return;
 		}
@@ -294,7 +311,10 @@ export function create_check() {
 		const report: Report = { rows: [], problems: [], warnings: [] };
 		const hosts_with_it = hosts_where(sections, (section) => !section.has("component_module") && is_enabled(sections, section));
 		if (own(sections.get("*"), "privileged_entities") !== undefined && next(hosts_with_it)[0] === undefined) {
-			report.problems.push('global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost');
+			report.problems.push(
+				'global section: privileged_entities grants nothing, "privilege" is in the modules_enabled of no VirtualHost'
+					+ instead(sections, sorted_keys(sections)),
+			);
 		}
 		for (const [, host] of ipairs(sorted_keys(sections))) {
 			check_options(host, sections.get(host), report.problems);
