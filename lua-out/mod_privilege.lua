@@ -1447,7 +1447,7 @@ local function bad_request(text)
 end
 
 local refusals = {
-	not_listed = forbidden("This is not listed in the host's privileged_entities"),
+	not_listed = forbidden("This entity is not listed in the host's privileged_entities"),
 	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user", about_recipient = true },
 	module_failed = { type = "wait", condition = "internal-server-error", text = "Another part of the server failed" },
 

@@ -26,7 +26,7 @@ function bad_request(text: string): Refusal {
 }
 
 export const refusals = {
-	not_listed: forbidden("This is not listed in the host's privileged_entities"),
+	not_listed: forbidden("This entity is not listed in the host's privileged_entities"),
 	no_such_user: { type: "cancel", condition: "item-not-found", text: "There is no such user", about_recipient: true } as Refusal,
 	module_failed: { type: "wait", condition: "internal-server-error", text: "Another part of the server failed" } as Refusal,
 
