@@ -116,18 +116,20 @@ install: ## copy the module to PLUGINS=DIR
 		echo "To install it in another folder: make install PLUGINS=DIR" >&2; \
 		exit 1; \
 	}
-	@echo 'mod_privilege.lua is in $(DESTDIR)$(PLUGINS). In the configuration of Prosody:'
+	@echo 'mod_privilege.lua is in $(DESTDIR)$(PLUGINS). An example of the configuration, as in README.md:'
 	@echo
-	@echo '    plugin_paths = { "$(PLUGINS)" }'
-	@echo
-	@echo '    VirtualHost "example.com"'
-	@echo '        modules_enabled = { "privilege" }'
-	@echo '        privileged_entities = {'
-	@echo '            ["pubsub.example.com"] = { roster = "get", message = "outgoing", presence = "roster" },'
-	@echo '        }'
+	@awk '/^```lua$$/ { inside = 1; next } inside && /^```$$/ { exit } inside { print ($$0 == "" ? "" : "    " $$0) }' README.md \
+		| sed 's,/usr/local/lib/prosody/modules,$(PLUGINS),'
 
 uninstall: ## remove the module from PLUGINS=DIR
-	@rm -f "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" && echo 'mod_privilege.lua is not in $(DESTDIR)$(PLUGINS) any more. Take "privilege" out of modules_enabled.'
+	@if [ ! -e "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" ]; then \
+		echo 'mod_privilege.lua was not in $(DESTDIR)$(PLUGINS).'; \
+	elif rm -f "$(DESTDIR)$(PLUGINS)/mod_privilege.lua"; then \
+		echo 'mod_privilege.lua is not in $(DESTDIR)$(PLUGINS) any more. Take "privilege" out of modules_enabled.'; \
+	else \
+		echo "Nothing was removed from $(DESTDIR)$(PLUGINS). Where only root may write: sudo make uninstall." >&2; \
+		exit 1; \
+	fi
 
 dist: $(if $(shell command -v node),check) debian-dist ## make a release of the files as they are, for prosodyctl install too, in DIST=DIR
 	@command -v node >/dev/null || echo "Without Node.js it is not checked that $(LUA_OUT) is what src/ makes." >&2

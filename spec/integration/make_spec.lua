@@ -97,11 +97,49 @@ describe("make", function()
 		end
 	end)
 
-	it("says what to do where it may not write", function()
-		-- Not even root may write there
-		local output, ok = run "make -s install PLUGINS=/proc/modules"
-		assert.is_false(ok)
-		assert.is_truthy(output:find("sudo make install", 1, true), output)
-		assert.is_truthy(output:find("make install PLUGINS=DIR", 1, true), output)
+	describe("install and uninstall", function()
+		local plugins
+
+		before_each(function()
+			plugins = folder .. "/plugins"
+		end)
+
+		after_each(function()
+			os.execute("rm -rf '" .. plugins .. "'")
+		end)
+
+		it("copy the module, print the configuration that README.md has, and remove the module", function()
+			local output, ok = run(("make -s install PLUGINS='%s'"):format(plugins))
+			assert.is_true(ok, output)
+			assert.is_equal(environment.read_file "lua-out/mod_privilege.lua", environment.read_file(plugins .. "/mod_privilege.lua"))
+			local example = environment.read_file("README.md"):match("```lua\n(.-)```"):gsub("/usr/local/lib/prosody/modules", plugins)
+			for line in example:gmatch "[^\n]+" do
+				assert.is_truthy(output:find("\n    " .. line .. "\n", 1, true), output)
+			end
+
+			output, ok = run(("make -s uninstall PLUGINS='%s'"):format(plugins))
+			assert.is_true(ok, output)
+			assert.is_truthy(output:find("mod_privilege.lua is not in " .. plugins .. " any more.", 1, true), output)
+			assert.is_nil(environment.read_file(plugins .. "/mod_privilege.lua"))
+
+			output, ok = run(("make -s uninstall PLUGINS='%s'"):format(plugins))
+			assert.is_true(ok, output)
+			assert.is_equal("mod_privilege.lua was not in " .. plugins .. ".\n", output)
+		end)
+
+		it("say what to do where they may not write", function()
+			-- Not even root may write there
+			local output, ok = run "make -s install PLUGINS=/proc/modules"
+			assert.is_false(ok)
+			assert.is_truthy(output:find("sudo make install", 1, true), output)
+			assert.is_truthy(output:find("make install PLUGINS=DIR", 1, true), output)
+
+			-- Not even root removes a folder like this
+			os.execute("mkdir -p '" .. plugins .. "/mod_privilege.lua'")
+			output, ok = run(("make -s uninstall PLUGINS='%s'"):format(plugins))
+			assert.is_false(ok)
+			assert.is_truthy(output:find("sudo make uninstall", 1, true), output)
+			assert.is_nil(output:find("any more", 1, true), output)
+		end)
 	end)
 end)
