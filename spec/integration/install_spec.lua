@@ -109,6 +109,25 @@ describe("make dist", function()
 			assert.is_truthy(target:find "^https://" or target:find "^#", target)
 		end
 		assert.is_nil(environment.read_file "README.md":find "^%-%-%-")
+		-- What only a clone has
+		for _, text in ipairs { "`make ", "    make ", "lua-out/", "clone", "#try-it", "example.org/mod_privilege" } do
+			assert.is_nil(readme:find(text, 1, true), text)
+		end
+		assert.is_truthy(readme:find("install -D -m 644 mod_privilege.lua ", 1, true))
+	end)
+
+	it("links to the files of a release where the project has a home page", function()
+		local copy = copy_tree()
+		change(copy .. "/package.json", '"homepage": "[^"]*"', '"homepage": "https://example.org/mod_privilege"')
+		local output = assert_run("make -s -C '%s' dist -o check DIST=dist", copy)
+		assert.is_truthy(output:find("package.json has no home page yet", 1, true), output)
+		change(copy .. "/package.json", '"homepage": "[^"]*"', '"homepage": "https://code.capulet.lit/mod_privilege"')
+		output = assert_run("make -s -C '%s' dist -o check DIST=dist", copy)
+		assert.is_nil(output:find("home page", 1, true), output)
+		local readme = environment.read_file(copy .. "/dist/mod_privilege/README.md")
+		assert.is_truthy(
+			readme:find(("](https://code.capulet.lit/mod_privilege/blob/v%s/doc/protocol.md#errors)"):format(version), 1, true)
+		)
 	end)
 
 	it("tells LuaRocks the home page and the maintainer", function()
@@ -142,6 +161,19 @@ describe("make dist", function()
 		local copy = copy_tree()
 		change(copy .. "/lua-out/mod_privilege.lua", "%d+%.%d+%.%d+", "0.0.1")
 		assert_refused(copy, "lua-out/mod_privilege.lua is not of version " .. version)
+	end)
+
+	it("warns of changes that are not released, since they would have the number of an older release", function()
+		local copy = copy_tree()
+		local changelog = environment.read_file(copy .. "/CHANGELOG.md")
+		local function dist_with(unreleased)
+			environment.write_file(copy .. "/CHANGELOG.md", (changelog:gsub("## %[.-(## %[%d)", unreleased .. "%1", 1)))
+			return assert_run("make -s -C '%s' dist -o check DIST=dist", copy)
+		end
+		local warning = ("dist: CHANGELOG.md has changes under [Unreleased], and the version is still %s"):format(version)
+		assert.is_truthy(dist_with("## [Unreleased]\n\n### Fixed\n\n- Something.\n\n"):find(warning, 1, true))
+		assert.is_nil(dist_with("## [Unreleased]\n\n"):find(warning, 1, true))
+		assert.is_nil(dist_with(""):find(warning, 1, true))
 	end)
 
 	local with_git = select(2, run "command -v git") and it or pending
