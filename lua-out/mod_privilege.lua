@@ -930,8 +930,8 @@ local function read_configuration(option, prepare, host)
 
 	--- The prepared JID of an entity, a domain or a bare JID; nil where a value is none.
 	local function entity_jid(value)
-		local prepared = type(value) == "string" and prepare(value) or nil
-		return prepared ~= nil and string.find(prepared, "/", 1, true) == nil and prepared or nil
+		local entity_name = type(value) == "string" and prepare(value) or nil
+		return entity_name ~= nil and string.find(entity_name, "/", 1, true) == nil and entity_name or nil
 	end
 
 	--- Reads the entry of one entity.

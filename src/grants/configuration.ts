@@ -196,8 +196,8 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 
 	/** The prepared JID of an entity, a domain or a bare JID; nil where a value is none. */
 	function entity_jid(value: unknown): string | undefined {
-		const prepared = type(value) === "string" ? prepare(value as string) : undefined;
-		return prepared !== undefined && string.find(prepared, "/", 1, true)[0] === undefined ? prepared : undefined;
+		const entity_name = type(value) === "string" ? prepare(value as string) : undefined;
+		return entity_name !== undefined && string.find(entity_name, "/", 1, true)[0] === undefined ? entity_name : undefined;
 	}
 
 	/** Reads the entry of one entity. */
