@@ -1,4 +1,4 @@
--- mod_privilege 1.0.0
+-- mod_privilege 1.1.0
 -- XEP-0356: Privileged Entity for Prosody
 --
 -- Copyright (c) 2026 the mod_privilege authors
@@ -6,7 +6,7 @@
 --
 -- Generated from src/ by `make build`; do not edit.
 
-local module_version = "1.0.0"
+local module_version = "1.1.0"
 
 local configmanager = require("core.configmanager")
 local rostermanager = require("core.rostermanager")
