@@ -581,9 +581,6 @@ end
 -- @param slice_end is called after each slice, with whether the work goes on
 -- @param task names the work for the log, as a clause in the past tense: "the users of capulet.lit were counted"
 local function in_slices(add_timer, step, slice_end, task)
-	if task == nil then
-		task = "a long task was done"
-	end
 	-- Seconds. Where there is one, a clock that also runs while the server waits for its storage; else processor time.
 	local clock = precise_time or os.clock
 	-- Seconds that a slice may take; its first step may take longer.
@@ -5112,7 +5109,7 @@ local function create_endings(add_timer, finish)
 		if is_idle and queue.count() > 0 then
 			in_slices(add_timer, step, function()
 				return nil
-			end)
+			end, "contacts were ended")
 		end
 	end
 

@@ -76,7 +76,7 @@ export function create_endings(add_timer: AddTimer, finish: (this: void, ending:
 			}
 		}
 		if (is_idle && queue.count() > 0) {
-			in_slices(add_timer, step, () => undefined);
+			in_slices(add_timer, step, () => undefined, "contacts were ended");
 		}
 	}
 

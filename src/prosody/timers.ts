@@ -17,7 +17,7 @@ export function in_slices(
 	add_timer: AddTimer,
 	step: (this: void) => boolean,
 	slice_end: (this: void, goes_on: boolean) => void,
-	task = "a long task was done",
+	task: string,
 ): void {
 	// Seconds. Where there is one, a clock that also runs while the server waits for its storage; else processor time.
 	const clock = precise_time ?? os.clock;
