@@ -192,15 +192,16 @@ local constants = {
 	"values.*",
 	"unanswered",
 	"unanswered.*",
+	-- by the presences of clients, weakly: as long as Prosody has these
+	"kept",
 }
 local may_hold = {}
 for _, path in ipairs(constants) do
 	may_hold[path] = true
 end
 
--- What is forgotten later: refusals are counted for a second, probes sent at some rate, and Prosody keeps the last presence of a
--- client (by whose `kept` text it is found here) for a moment after the stream has ended
-local fades = { suppressed = true, ["suppressed.*"] = true, queued = true, kept = true }
+-- What is forgotten later: refusals are counted for a second, probes sent at some rate
+local fades = { suppressed = true, ["suppressed.*"] = true, queued = true }
 
 --- The module has forgotten all who were there.
 -- @param waits whether to wait for what fades, too
@@ -209,9 +210,9 @@ function checks.emptiness(self, waits)
 		local fading
 		for host in pairs(self.users) do
 			for path, entries in pairs(self:inside("tables", host)) do
-				if entries > 0 and not may_hold[path] and not path:find "^refusals%." then
+				if entries > 0 and not may_hold[path:match "^kept" or path] and not path:find "^refusals%." then
 					fading = ("%s on %s has %d entries"):format(path, host, entries)
-					if not fades[path:match "^kept" or path] then
+					if not fades[path] then
 						error("When everybody has left, " .. fading, 0)
 					end
 				end
