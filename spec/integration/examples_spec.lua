@@ -85,6 +85,9 @@ for _, example in ipairs(examples) do
 				program:stop()
 				program = nil
 			end
+			if server then
+				server:reload_config(config)
+			end
 		end)
 
 		teardown(function()
@@ -194,7 +197,6 @@ for _, example in ipairs(examples) do
 		end)
 
 		it_does("tells when its permissions change", function()
-			server:reload_config(config)
 			program = run(example, {})
 			line_with "wrote over there"
 			server:reload_config((config:gsub('roster = "both"', 'roster = "get"')))
@@ -204,7 +206,6 @@ for _, example in ipairs(examples) do
 		end)
 
 		it_does(example.after_restart .. " when the server has been away", function()
-			server:reload_config(config)
 			program = run(example, {})
 			line_with "wrote over there"
 			server:kill()
