@@ -42,6 +42,13 @@ for _, storage in ipairs { "internal", "sql" } do
 			Component "other.capulet.lit" component_secret = "secret"
 		]]):format(permissions, permissions, permissions)
 
+		local function connect()
+			gateway = server:component "gateway.capulet.lit"
+			other = server:component "other.capulet.lit"
+			juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
+			nurse = server:client("nurse@capulet.lit/kitchen", { roster = true })
+		end
+
 		setup(function()
 			server = prosody.start {
 				storage = storage,
@@ -73,10 +80,7 @@ for _, storage in ipairs { "internal", "sql" } do
 					["tybalt@verona.lit"] = { ["nurse@capulet.lit"] = { subscription = "both" } },
 				},
 			}
-			gateway = server:component "gateway.capulet.lit"
-			other = server:component "other.capulet.lit"
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
-			nurse = server:client("nurse@capulet.lit/kitchen", { roster = true })
+			connect()
 		end)
 
 		teardown(function()
@@ -468,18 +472,12 @@ for _, storage in ipairs { "internal", "sql" } do
 			gateway:expect { name = "iq", id = "act" }
 			server:kill()
 			server:restart()
-			gateway = server:component "gateway.capulet.lit"
-			other = server:component "other.capulet.lit"
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
-			nurse = server:client("nurse@capulet.lit/kitchen", { roster = true })
+			connect()
 			assert.is_same(all, attempts(gateway, "juliet"))
 			assert.is_same(all, attempts(gateway, "nurse"))
 			act(juliet, opt_out["ending the subscription"])
 			server:restart()
-			gateway = server:component "gateway.capulet.lit"
-			other = server:component "other.capulet.lit"
-			juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
-			nurse = server:client("nurse@capulet.lit/kitchen", { roster = true })
+			connect()
 			assert.is_same(none, attempts(gateway, "juliet"))
 			assert.is_same(all, attempts(gateway, "nurse"))
 		end)

@@ -25,13 +25,7 @@ local function setup()
 			end,
 		},
 	}, {
-		["util.logger"] = {
-			init = function()
-				return function(level, text, ...)
-					table.insert(made.logged, level .. ": " .. text:format(...))
-				end
-			end,
-		},
+		["util.logger"] = support.logger(made.logged),
 	})
 	local timers = {}
 	local function add_timer(delay, callback)
@@ -72,9 +66,7 @@ test("B11 probes that were answered and have ended take no memory, though others
 			probes.answer(contact, "juliet", true)
 		end
 		made.sent, made.ended = {}, {}
-		collectgarbage()
-		collectgarbage()
-		return collectgarbage "count"
+		return support.memory()
 	end
 	local before = pass(500)
 	-- Lists of them would take more than a mebibyte.

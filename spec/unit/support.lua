@@ -236,4 +236,22 @@ function support.timers()
 	return add_timer, go_off, timers
 end
 
+--- A library util.logger that writes lines such as "warn: Refused a request" into a list.
+function support.logger(lines)
+	return {
+		init = function()
+			return function(level, text, ...)
+				table.insert(lines, level .. ": " .. text:format(...))
+			end
+		end,
+	}
+end
+
+--- The memory in use after all garbage is collected, in KiB.
+function support.memory()
+	collectgarbage()
+	collectgarbage()
+	return collectgarbage "count"
+end
+
 return support

@@ -22,13 +22,7 @@ local function setup(count, microseconds, failing)
 				return made.time / 1000000
 			end,
 		},
-		["util.logger"] = {
-			init = function()
-				return function(level, text, ...)
-					table.insert(made.logged, level .. ": " .. text:format(...))
-				end
-			end,
-		},
+		["util.logger"] = support.logger(made.logged),
 	})
 	local add_timer, go_off, timers = support.timers()
 	made.go_off, made.timers = go_off, timers
