@@ -179,6 +179,12 @@ local function forget_roster(username, host)
 	end
 end
 
+--- Whether the server has a roster in memory that it could not read when the user logged in.
+local function is_broken(roster)
+	local metadata = roster[false]
+	return metadata ~= nil and metadata.broken ~= nil
+end
+
 --- Reads a user's roster: from memory if the user is online, otherwise from the storage. An offline user's roster does not
 -- stay in the server's cache.
 --
@@ -190,8 +196,7 @@ local function read_roster(username, host)
 		return err == nil and loaded or nil
 	end)
 	forget_roster(username, host)
-	local metadata = roster and roster[false]
-	return not (metadata and metadata.broken ~= nil) and roster or nil
+	return roster and not is_broken(roster) and roster or nil
 end
 
 --- Looks at a user's roster as the server does for a probe: an offline user's roster comes from the server's cache and stays
@@ -203,8 +208,7 @@ end
 -- @returns the roster, which is empty if the user does not exist; nil if the storage failed, now or when the user logged in
 local function peek_roster(username, host)
 	local roster = rostermanager.load_roster(username, host)
-	local metadata = roster[false]
-	if metadata and metadata.broken ~= nil then
+	if is_broken(roster) then
 		-- The next one who asks has the storage read again.
 		forget_roster(username, host)
 		return nil
@@ -287,10 +291,7 @@ local function create_act_as(host, log)
 		entries[user.sessions] = nil
 		local owner = prosody.hosts[host]
 		local users = owner and owner.sessions
-		if not users or users[username] ~= user then
-			return
-		end
-		if next(user.sessions) == nil then
+		if users and users[username] == user and next(user.sessions) == nil then
 			users[username] = nil
 		end
 	end
@@ -1705,7 +1706,9 @@ local function create_covered_count(service)
 		local granted = service.entities.all()
 		for name, entity in pairs(granted) do
 			if entity.permissions.users == "opted-in" and counts[name] == nil then
-				begun[name] = { names = {}, number = 0, complete = false }
+				local count = { names = {}, number = 0, complete = false }
+				begun[name] = count
+				counts[name] = count
 			end
 		end
 		for name in pairs(counts) do
@@ -1716,9 +1719,6 @@ local function create_covered_count(service)
 			end
 		end
 		if next(begun) ~= nil then
-			for name, count in pairs(begun) do
-				counts[name] = count
-			end
 			count_all(begun)
 		end
 	end
@@ -3895,7 +3895,7 @@ local function create_presence_texts()
 		return is_well_formed(text) and text or nil
 	end
 
-	--- The text of an available presence. The server may add children to the stanza between two calls: mod_presence adds the time.
+	--- The text of a presence. The server may add children to the stanza between two calls: mod_presence adds the time.
 	local function rest_of(stanza)
 		local children = #stanza
 		local before = kept[stanza]
@@ -3995,7 +3995,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 		local rest
 		for _, connection in ipairs(entities.receivers("presence")) do
 			if may_tell_broadcast(connection, session) then
-				rest = rest or (stanza.attr.type == nil and texts.rest_of(stanza) or presence_rest(stanza))
+				rest = rest or texts.rest_of(stanza)
 				tell(connection, session.full_jid, rest)
 				-- The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
 				if directed then
@@ -4945,9 +4945,9 @@ local function create_covered_contacts(entities, cache, delivery)
 	--- Tells such entities of an available presence that a user got. To be called when the cache has it.
 	local function receive_available(contact, resource, username, stanza)
 		local connections = entities.receivers("covered_contacts")
-		if #connections > 0 then
-			local form = cache.form_of(contact, resource, username)
-			for _, connection in ipairs(form ~= nil and connections or {}) do
+		local form = #connections > 0 and cache.form_of(contact, resource, username) or nil
+		if form ~= nil then
+			for _, connection in ipairs(connections) do
 				tell_available(connection, contact, resource, form, username, stanza)
 			end
 		end

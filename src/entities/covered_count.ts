@@ -108,7 +108,9 @@ export function create_covered_count(service: CoveredCountService) {
 		const granted = service.entities.all();
 		for (const [name, entity] of pairs(granted)) {
 			if (entity.permissions.users === "opted-in" && !counts.has(name)) {
-				begun.set(name, { names: new LuaTable(), number: 0, complete: false });
+				const count: Count = { names: new LuaTable(), number: 0, complete: false };
+				begun.set(name, count);
+				counts.set(name, count);
 			}
 		}
 		for (const [name] of pairs(counts)) {
@@ -119,9 +121,6 @@ export function create_covered_count(service: CoveredCountService) {
 			}
 		}
 		if (next(begun)[0] !== undefined) {
-			for (const [name, count] of pairs(begun)) {
-				counts.set(name, count);
-			}
 			count_all(begun);
 		}
 	}

@@ -158,10 +158,10 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 	/** Tells such entities of an available presence that a user got. To be called when the cache has it. */
 	function receive_available(contact: string, resource: string, username: string, stanza: Stanza): void {
 		const connections = entities.receivers("covered_contacts");
-		if (connections.length > 0) {
-			const form = cache.form_of(contact, resource, username);
-			for (const [, connection] of ipairs(form !== undefined ? connections : [])) {
-				tell_available(connection, contact, resource, form!, username, stanza);
+		const form = connections.length > 0 ? cache.form_of(contact, resource, username) : undefined;
+		if (form !== undefined) {
+			for (const [, connection] of ipairs(connections)) {
+				tell_available(connection, contact, resource, form, username, stanza);
 			}
 		}
 	}

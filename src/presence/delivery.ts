@@ -53,7 +53,7 @@ export function create_presence_texts() {
 		return is_well_formed(text) ? text : undefined;
 	}
 
-	/** The text of an available presence. The server may add children to the stanza between two calls: mod_presence adds the time. */
+	/** The text of a presence. The server may add children to the stanza between two calls: mod_presence adds the time. */
 	function rest_of(stanza: Stanza): string {
 		const children = (stanza as unknown as unknown[]).length;
 		const before = kept.get(stanza) as { children: number; rest: string } | undefined;
@@ -157,7 +157,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
 			if (may_tell_broadcast(connection, session)) {
-				rest = rest ?? (stanza.attr.type === undefined ? texts.rest_of(stanza) : presence_rest(stanza));
+				rest = rest ?? texts.rest_of(stanza);
 				tell(connection, session.full_jid!, rest);
 				// The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
 				if (directed) {

@@ -62,6 +62,12 @@ export function forget_roster(username: string, host: string): void {
 	}
 }
 
+/** Whether the server has a roster in memory that it could not read when the user logged in. */
+function is_broken(roster: Roster): boolean {
+	const metadata = roster.get(false);
+	return metadata !== undefined && metadata.broken !== undefined;
+}
+
 /**
  * Reads a user's roster: from memory if the user is online, otherwise from the storage. An offline user's roster does not
  * stay in the server's cache.
@@ -75,8 +81,7 @@ export function read_roster(username: string, host: string): Roster | undefined 
 		return err === undefined ? loaded : undefined;
 	});
 	forget_roster(username, host);
-	const metadata = roster && roster.get(false);
-	return metadata && metadata.broken !== undefined ? undefined : roster;
+	return roster && !is_broken(roster) ? roster : undefined;
 }
 
 /**
@@ -90,8 +95,7 @@ export function read_roster(username: string, host: string): Roster | undefined 
  */
 export function peek_roster(username: string, host: string): Roster | undefined {
 	const [roster] = rostermanager.load_roster(username, host);
-	const metadata = roster.get(false);
-	if (metadata && metadata.broken !== undefined) {
+	if (is_broken(roster)) {
 		// The next one who asks has the storage read again.
 		forget_roster(username, host);
 		return undefined;

@@ -83,10 +83,7 @@ export function create_act_as(host: string, log: Log) {
 		entries.delete(user.sessions);
 		const owner = prosody.hosts.get(host) as Host | undefined;
 		const users = owner && owner.sessions;
-		if (!users || users.get(username) !== user) {
-			return;
-		}
-		if (next(user.sessions)[0] === undefined) {
+		if (users && users.get(username) === user && next(user.sessions)[0] === undefined) {
 			users.delete(username);
 		}
 	}
