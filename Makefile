@@ -7,17 +7,19 @@ DIST    ?= build/dist
 LUA_OUT := lua-out/mod_privilege.lua
 LUAS    := lua5.1 lua5.2 lua5.3 lua5.4 luajit
 BIN     := node_modules/.bin
-# What is formatted: `.` as soon as `make format` has been run on all of it.
-FORMATTED := .
 
-# Packages of Debian for each goal
-DIST_PACKAGES        := luarocks lua5.1 liblua5.1-0-dev zip unzip
-LINT_PACKAGES        := $(LUAS) lua-check pyflakes3
-UNIT_PACKAGES        := $(LUAS) lua-unit prosody
-INTEGRATION_PACKAGES := prosody prosody-modules lua-busted lua-socket lua-sec lua-expat lua-dbi-sqlite3 lua-unbound python3-slixmpp ruby-xmpp4r git \
-	patch $(DIST_PACKAGES)
-SLIDGE_PACKAGES := prosody lua-busted lua-filesystem lua-socket lua-sec lua-expat lua-unbound python3-venv
-LIBERVIA_PACKAGES := prosody prosody-modules lua-busted lua-filesystem lua-socket lua-sec lua-expat lua-unbound libervia-pubsub postgresql
+# Packages of Debian: debian-lint installs those of lint_packages.
+server_packages      := prosody lua-filesystem lua-socket lua-sec lua-expat lua-unbound
+demo_packages        := prosody
+bench_packages       := $(server_packages) prosody-modules
+dist_packages        := luarocks lua5.1 liblua5.1-0-dev zip unzip
+lint_packages        := $(LUAS) lua-check pyflakes3
+unit_packages        := $(LUAS) lua-unit prosody
+integration_packages := $(server_packages) prosody-modules lua-busted lua-dbi-sqlite3 python3-slixmpp ruby-xmpp4r git patch $(dist_packages)
+slidge_packages      := $(server_packages) lua-busted python3-venv
+libervia_packages    := $(server_packages) prosody-modules lua-busted libervia-pubsub postgresql
+test_packages        := $(lint_packages) $(unit_packages) $(integration_packages)
+DEBIAN := $(patsubst %_packages,debian-%,$(filter %_packages,$(.VARIABLES)))
 
 # busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
 lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
@@ -26,8 +28,7 @@ RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scrip
 PROGRESS = --output=spec/support/progress.lua
 
 .DEFAULT_GOAL := help
-.PHONY: help node build check format lint test test-unit test-integration test-docker test-slidge test-libervia soak fuzz demo serve bench install uninstall dist patch unpatch clean \
-	debian-lint debian-unit debian-integration debian-slidge debian-libervia debian-test debian-demo debian-bench debian-dist
+.PHONY: help node build check format lint test test-unit test-integration test-docker test-slidge test-libervia soak fuzz demo serve bench install uninstall dist patch unpatch clean $(DEBIAN)
 # What installs something comes first.
 .NOTPARALLEL:
 
@@ -36,24 +37,8 @@ help: ## this list
 
 node:
 	@scripts/setup node
-debian-lint:
-	@scripts/setup debian $(LINT_PACKAGES)
-debian-unit:
-	@scripts/setup debian $(UNIT_PACKAGES)
-debian-integration:
-	@scripts/setup debian $(INTEGRATION_PACKAGES)
-debian-slidge:
-	@scripts/setup debian $(SLIDGE_PACKAGES)
-debian-libervia:
-	@scripts/setup debian $(LIBERVIA_PACKAGES)
-debian-test:
-	@scripts/setup debian $(sort $(LINT_PACKAGES) $(UNIT_PACKAGES) $(INTEGRATION_PACKAGES))
-debian-demo:
-	@scripts/setup debian prosody
-debian-bench:
-	@scripts/setup debian prosody prosody-modules lua-filesystem lua-socket lua-sec lua-expat lua-unbound
-debian-dist:
-	@scripts/setup debian $(DIST_PACKAGES)
+$(DEBIAN): debian-%:
+	@scripts/setup debian $(sort $($*_packages))
 
 build: node ## make lua-out/mod_privilege.lua out of src/
 	@node scripts/build.mjs
@@ -66,7 +51,7 @@ format: node ## lay out what is written by hand in TypeScript, JavaScript and Lu
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@printf 'eslint: ' && $(BIN)/eslint . && echo "no problems"
-	@printf 'prettier: ' && $(BIN)/prettier --check --log-level warn $(FORMATTED) && echo "no problems"
+	@printf 'prettier: ' && $(BIN)/prettier --check --log-level warn . && echo "no problems"
 	@for folder in . demo examples/typescript spec/types; do \
 		printf 'tsc: %s: ' "$$folder" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
 	done
