@@ -2358,9 +2358,6 @@ end
 local function create_pending(add_timer, expired)
 	--- Seconds between two looks for overdue answers.
 	local sweep_interval = 1
-	--- How many are given up in one go, and the seconds until the next ones: the server has others to serve, too.
-	local max_given_up = 500
-	local sweep_pause = 0.01
 
 	local queries = {}
 	--- When to give up, by id, as `now` returns it.
@@ -2380,29 +2377,43 @@ local function create_pending(add_timer, expired)
 		counts[query.entity] = left > 0 and left or nil
 	end
 
-	--- Gives up the iqs whose deadline is not after a time, at most `most` of them. Returns whether there may be more.
-	local function give_up_until(time, most)
-		local found = 0
-		for id, deadline in pairs(deadlines) do
-			if deadline <= time then
-				if found == most then
-					return true
-				end
-				found = found + 1
-				local query = queries[id]
-				remove(query)
-				expired(query)
-			end
+	--- Gives up an iq that still waits.
+	local function expire(query)
+		if queries[query.id] == query then
+			remove(query)
+			expired(query)
 		end
-		return false
 	end
 
+	--- Gives up the overdue iqs. Many of them may be due at once, and the server has others to serve meanwhile.
 	local function sweep()
-		if give_up_until(now(), max_given_up) then
-			return sweep_pause
+		local time = now()
+		local overdue = {}
+		for id, deadline in pairs(deadlines) do
+			if deadline <= time then
+				overdue[#overdue + 1] = queries[id]
+			end
 		end
-		timer_runs = next(queries) ~= nil
-		return timer_runs and sweep_interval or nil
+
+		local function step()
+			local query = table.remove(overdue)
+			if query then
+				expire(query)
+			end
+			return query ~= nil
+		end
+
+		local function slice_end(goes_on)
+			if not goes_on then
+				timer_runs = next(queries) ~= nil
+				if timer_runs then
+					add_timer(sweep_interval, sweep)
+				end
+			end
+		end
+
+		in_slices(add_timer, step, slice_end, "iqs were given up")
+		return nil
 	end
 
 	--- Adds an iq, which is given up after `timeout` seconds or up to a second later.
@@ -2437,7 +2448,9 @@ local function create_pending(add_timer, expired)
 
 	--- Gives up all iqs.
 	local function give_up()
-		give_up_until(math.huge, math.huge)
+		for _, query in pairs(queries) do
+			expire(query)
+		end
 	end
 
 	return { count = count, add = add, take = take, forget = forget, give_up = give_up }

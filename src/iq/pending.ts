@@ -1,5 +1,6 @@
 import { precise_time } from "../prosody/compatibility";
 import { attribute } from "../prosody/send";
+import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import type { Entity } from "../entities/entities";
 
@@ -49,9 +50,6 @@ export function answer_start(query: Query, answer_type: string | undefined): str
 export function create_pending(add_timer: AddTimer, expired: (this: void, query: Query) => void) {
 	/** Seconds between two looks for overdue answers. */
 	const sweep_interval = 1;
-	/** How many are given up in one go, and the seconds until the next ones: the server has others to serve, too. */
-	const max_given_up = 500;
-	const sweep_pause = 0.01;
 
 	const queries = new LuaTable<string, Query>();
 	/** When to give up, by id, as `now` returns it. */
@@ -71,29 +69,43 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		counts.set(query.entity, left > 0 ? left : (undefined as never));
 	}
 
-	/** Gives up the iqs whose deadline is not after a time, at most `most` of them. Returns whether there may be more. */
-	function give_up_until(time: number, most: number): boolean {
-		let found = 0;
-		for (const [id, deadline] of pairs(deadlines)) {
-			if (deadline <= time) {
-				if (found === most) {
-					return true;
-				}
-				found = found + 1;
-				const query = queries.get(id);
-				remove(query);
-				expired(query);
-			}
+	/** Gives up an iq that still waits. */
+	function expire(query: Query): void {
+		if (queries.get(query.id) === query) {
+			remove(query);
+			expired(query);
 		}
-		return false;
 	}
 
-	function sweep(): number | undefined {
-		if (give_up_until(now(), max_given_up)) {
-			return sweep_pause;
+	/** Gives up the overdue iqs. Many of them may be due at once, and the server has others to serve meanwhile. */
+	function sweep(): undefined {
+		const time = now();
+		const overdue: Query[] = [];
+		for (const [id, deadline] of pairs(deadlines)) {
+			if (deadline <= time) {
+				overdue.push(queries.get(id));
+			}
 		}
-		timer_runs = next(queries)[0] !== undefined;
-		return timer_runs ? sweep_interval : undefined;
+
+		function step(): boolean {
+			const query = table.remove(overdue);
+			if (query) {
+				expire(query);
+			}
+			return query !== undefined;
+		}
+
+		function slice_end(goes_on: boolean): void {
+			if (!goes_on) {
+				timer_runs = next(queries)[0] !== undefined;
+				if (timer_runs) {
+					add_timer(sweep_interval, sweep);
+				}
+			}
+		}
+
+		in_slices(add_timer, step, slice_end, "iqs were given up");
+		return undefined;
 	}
 
 	/** Adds an iq, which is given up after `timeout` seconds or up to a second later. */
@@ -128,7 +140,9 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 
 	/** Gives up all iqs. */
 	function give_up(): void {
-		give_up_until(math.huge, math.huge);
+		for (const [, query] of pairs(queries)) {
+			expire(query);
+		}
 	}
 
 	return { count: count, add: add, take: take, forget: forget, give_up: give_up };
