@@ -126,6 +126,7 @@ end
 --- Seconds for which an account and its role are remembered at least; twice as long at most. An entity acts for the same
 -- user many times in a row, and each lookup may be a request to a directory or a database.
 local account_span = 2
+-- By bare JID: the commands of the console ask about accounts of all hosts.
 local existing = create_recent(account_span)
 local roles = create_recent(account_span)
 
@@ -135,9 +136,9 @@ local function account_exists_now(username, host)
 		return usermanager.user_exists(username, host)
 	end) == true
 	if exists then
-		existing.set(username, true)
+		existing.set(username .. "@" .. host, true)
 	else
-		existing.forget(username)
+		existing.forget(username .. "@" .. host)
 	end
 	return exists
 end
@@ -145,7 +146,7 @@ end
 --- Whether an account exists on a host. An account that another process deletes still exists here for less than five seconds.
 local function account_exists(username, host)
 	-- An account that has a client online exists.
-	if prosody.hosts[host].sessions[username] ~= nil or existing.get(username) then
+	if prosody.hosts[host].sessions[username] ~= nil or existing.get(username .. "@" .. host) then
 		return true
 	end
 	return account_exists_now(username, host)
@@ -153,20 +154,21 @@ end
 
 --- The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier).
 local function user_role(username, host)
-	local role = roles.get(username)
+	local user = username .. "@" .. host
+	local role = roles.get(user)
 	if not role and usermanager.get_user_role then
 		role = usermanager.get_user_role(username, host)
 		if role then
-			roles.set(username, role)
+			roles.set(user, role)
 		end
 	end
 	return role
 end
 
 --- Forgets what is remembered of an account. To be called when the account is created or deleted, or gets another role.
-local function forget_account(username)
-	existing.forget(username)
-	roles.forget(username)
+local function forget_account(username, host)
+	existing.forget(username .. "@" .. host)
+	roles.forget(username .. "@" .. host)
 end
 
 --- Drops an offline user's roster from the server's cache. The server never does so itself, not even when the account is
@@ -6328,7 +6330,7 @@ local function add_shell_commands(api, everywhere)
 			if not host or not host.sessions then
 				return "no such host"
 			end
-			return account_exists(username, domain) and "no" or "no such user"
+			return account_exists_now(username, domain) and "no" or "no such user"
 		end
 		if not host then
 			return "no such component"
@@ -6386,14 +6388,26 @@ local function add_shell_commands(api, everywhere)
 		end
 	end
 
-	--- Finds the host and the entity of a command; nil and an error where there is none.
-	local function find_subject(usage, host, name)
-		if type(host) ~= "string" or type(name) ~= "string" then
+	--- Prepares the name of a host of a command; nil and an error where the module is not loaded there.
+	local function find_host(usage, name)
+		if type(name) ~= "string" then
 			return nil, "Usage: privilege " .. usage
 		end
-		local host_name = jid.prep(host) or host
-		if everywhere[host_name] == nil then
-			return nil, "mod_privilege is not loaded on " .. host_name
+		local host = jid.prep(name) or name
+		if everywhere[host] == nil then
+			return nil, "mod_privilege is not loaded on " .. host
+		end
+		return host, ""
+	end
+
+	--- Finds the host and the entity of a command; nil and an error where there is none.
+	local function find_subject(usage, host, name)
+		local host_name, problem = find_host(usage, host)
+		if host_name == nil then
+			return nil, problem
+		end
+		if type(name) ~= "string" then
+			return nil, "Usage: privilege " .. usage
 		end
 		local served = everywhere[host_name]
 		local entity_name = jid.prep(name) or name
@@ -6421,7 +6435,7 @@ local function add_shell_commands(api, everywhere)
 		if username == nil or host ~= subject.host or resource ~= nil then
 			return nil, user .. " is no user of " .. subject.host
 		end
-		if not account_exists(username, subject.host) then
+		if not account_exists_now(username, subject.host) then
 			return nil, string.format("There is no user %s@%s", username, subject.host)
 		end
 		return username, ""
@@ -6462,7 +6476,7 @@ local function add_shell_commands(api, everywhere)
 		for _, username in ipairs(sorted_keys(listed)) do
 			rows[#rows + 1] = {
 				username .. "@" .. subject.host,
-				account_exists(username, subject.host) and "listed in the configuration" or "listed, but no such user",
+				account_exists_now(username, subject.host) and "listed in the configuration" or "listed, but no such user",
 			}
 		end
 		print_table(print_line, { "User", "How" }, rows, max_width)
@@ -6492,12 +6506,17 @@ local function add_shell_commands(api, everywhere)
 
 	local section = {
 		list = function(self, host)
-			if host ~= nil and everywhere[host] == nil then
-				return nil, "mod_privilege is not loaded on " .. host
+			local only
+			if host ~= nil then
+				local host_name, problem = find_host("list HOST", host)
+				if host_name == nil then
+					return nil, problem
+				end
+				only = host_name
 			end
 			local rows = {}
 			for _, host_name in ipairs(sorted_keys(everywhere)) do
-				if host == nil or host == host_name then
+				if only == nil or only == host_name then
 					local served = everywhere[host_name]
 					local granted = served.entities.all()
 					for _, name in ipairs(sorted_keys(granted)) do
@@ -6757,7 +6776,7 @@ local function serve_host()
 	--- Sees to it that a new account gets nothing of an earlier one of the same name.
 	local function account_changed(event)
 		if event.host == host then
-			forget_account(event.username)
+			forget_account(event.username, host)
 			forget_roster(event.username, host)
 			users.forget(event.username)
 		end

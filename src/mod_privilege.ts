@@ -214,7 +214,7 @@ function serve_host(): void {
 	/** Sees to it that a new account gets nothing of an earlier one of the same name. */
 	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
-			forget_account(event.username);
+			forget_account(event.username, host);
 			forget_roster(event.username, host);
 			users.forget(event.username);
 		}

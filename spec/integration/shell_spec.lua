@@ -119,14 +119,17 @@ describe("B10.3 the console's privilege:list()", function()
 	end)
 
 	it("B10.3 lists one host", function()
-		local rows, result = list(server, "montague.lit")
-		assert.is_same({ all[4] }, names(rows))
-		assert.is_truthy(result:find "^OK: 1")
+		for _, host in ipairs { "montague.lit", "Montague.lit" } do
+			local rows, result = list(server, host)
+			assert.is_same({ all[4] }, names(rows))
+			assert.is_truthy(result:find "^OK: 1")
+		end
 		for _, host in ipairs { "verona.lit", gateway } do
 			local none, _, output = list(server, host)
 			assert.is_same({}, names(none))
 			assert.is_truthy(output:find(host, 1, true) and output:find "not loaded", output)
 		end
+		assert.is_truthy(console.run(server, "privilege:list({})"):find("Usage: privilege list HOST", 1, true))
 	end)
 
 	it("B10.3 lists who is connected and since when", function()
@@ -635,6 +638,30 @@ describe("B12.6 the console's users, allow and revoke", function()
 		local most = server:eval "prosody.spec_end = true; return prosody.spec_most"
 		-- which take 50 ms, all of them a second
 		assert.is_true(most <= 25, most .. " users were read in one go")
+	end)
+end)
+
+describe("B12.6 the console's commands, where two hosts have users of the same name", function()
+	it("B12.6 allow those who exist, and nobody else", function()
+		local section = [[
+			VirtualHost "%s"
+				privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in"; message = "outgoing" } };
+		]]
+		local server = prosody.start(console.options({
+			users = { "juliet@capulet.lit", "romeo@montague.lit" },
+			config = section:format "capulet.lit" .. section:format "montague.lit",
+		}, prosody.free_port()))
+		local names = { ["capulet.lit"] = "juliet", ["montague.lit"] = "romeo" }
+		for _ = 1, 2 do
+			for host in pairs(names) do
+				for owner, name in pairs(names) do
+					local output = console.run(server, ("privilege:allow(%q, 'gateway.capulet.lit', %q)"):format(host, name))
+					local text = owner == host and "may act for " .. name .. "@" .. host or "There is no user " .. name .. "@" .. host
+					assert.is_truthy(output:find(text, 1, true), output)
+				end
+			end
+		end
+		server:stop()
 	end)
 end)
 

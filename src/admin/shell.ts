@@ -1,5 +1,5 @@
 import * as jid from "util.jid";
-import { account_exists } from "../prosody/accounts";
+import { account_exists_now } from "../prosody/accounts";
 import { optional_module } from "../prosody/compatibility";
 import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
@@ -85,7 +85,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 			if (!host || !host.sessions) {
 				return "no such host";
 			}
-			return account_exists(username, domain!) ? "no" : "no such user";
+			return account_exists_now(username, domain!) ? "no" : "no such user";
 		}
 		if (!host) {
 			return "no such component";
@@ -148,14 +148,26 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		}
 	}
 
-	/** Finds the host and the entity of a command; nil and an error where there is none. */
-	function find_subject(usage: string, host: string | undefined, name: string | undefined): LuaMultiReturn<[Subject | undefined, string]> {
-		if (type(host) !== "string" || type(name) !== "string") {
+	/** Prepares the name of a host of a command; nil and an error where the module is not loaded there. */
+	function find_host(usage: string, name: string | undefined): LuaMultiReturn<[string | undefined, string]> {
+		if (type(name) !== "string") {
 			return $multi(undefined, "Usage: privilege " + usage);
 		}
-		const host_name = jid.prep(host!) ?? host!;
-		if (!everywhere.has(host_name)) {
-			return $multi(undefined, "mod_privilege is not loaded on " + host_name);
+		const host = jid.prep(name!) ?? name!;
+		if (!everywhere.has(host)) {
+			return $multi(undefined, "mod_privilege is not loaded on " + host);
+		}
+		return $multi(host, "");
+	}
+
+	/** Finds the host and the entity of a command; nil and an error where there is none. */
+	function find_subject(usage: string, host: string | undefined, name: string | undefined): LuaMultiReturn<[Subject | undefined, string]> {
+		const [host_name, problem] = find_host(usage, host);
+		if (host_name === undefined) {
+			return $multi(undefined, problem);
+		}
+		if (type(name) !== "string") {
+			return $multi(undefined, "Usage: privilege " + usage);
 		}
 		const served = everywhere.get(host_name);
 		const entity_name = jid.prep(name!) ?? name!;
@@ -185,7 +197,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		if (username === undefined || host !== subject.host || resource !== undefined) {
 			return $multi(undefined, user + " is no user of " + subject.host);
 		}
-		if (!account_exists(username, subject.host)) {
+		if (!account_exists_now(username, subject.host)) {
 			return $multi(undefined, string.format("There is no user %s@%s", username, subject.host));
 		}
 		return $multi(username, "");
@@ -226,7 +238,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		for (const [, username] of ipairs(sorted_keys(listed))) {
 			rows.push([
 				username + "@" + subject.host,
-				account_exists(username, subject.host) ? "listed in the configuration" : "listed, but no such user",
+				account_exists_now(username, subject.host) ? "listed in the configuration" : "listed, but no such user",
 			]);
 		}
 		print_table(print_line, ["User", "How"], rows, max_width);
@@ -256,12 +268,17 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 
 	const section: ShellSection = {
 		list(host?: string) {
-			if (host !== undefined && !everywhere.has(host)) {
-				return $multi(undefined, "mod_privilege is not loaded on " + host);
+			let only: string | undefined;
+			if (host !== undefined) {
+				const [host_name, problem] = find_host("list HOST", host);
+				if (host_name === undefined) {
+					return $multi(undefined, problem);
+				}
+				only = host_name;
 			}
 			const rows: string[][] = [];
 			for (const [, host_name] of ipairs(sorted_keys(everywhere))) {
-				if (host === undefined || host === host_name) {
+				if (only === undefined || only === host_name) {
 					const served = everywhere.get(host_name);
 					const granted = served.entities.all();
 					for (const [, name] of ipairs(sorted_keys(granted))) {

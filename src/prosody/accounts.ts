@@ -8,6 +8,7 @@ import { create_recent } from "./recent";
  * user many times in a row, and each lookup may be a request to a directory or a database.
  */
 const account_span = 2;
+// By bare JID: the commands of the console ask about accounts of all hosts.
 const existing = create_recent<true>(account_span);
 const roles = create_recent<import("core.usermanager").Role>(account_span);
 
@@ -16,9 +17,9 @@ export function account_exists_now(username: string, host: string): boolean {
 	const exists =
 		protect(log_of_module, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
 	if (exists) {
-		existing.set(username, true);
+		existing.set(username + "@" + host, true);
 	} else {
-		existing.forget(username);
+		existing.forget(username + "@" + host);
 	}
 	return exists;
 }
@@ -26,7 +27,7 @@ export function account_exists_now(username: string, host: string): boolean {
 /** Whether an account exists on a host. An account that another process deletes still exists here for less than five seconds. */
 export function account_exists(username: string, host: string): boolean {
 	// An account that has a client online exists.
-	if (prosody.hosts.get(host).sessions!.has(username) || existing.get(username)) {
+	if (prosody.hosts.get(host).sessions!.has(username) || existing.get(username + "@" + host)) {
 		return true;
 	}
 	return account_exists_now(username, host);
@@ -34,20 +35,21 @@ export function account_exists(username: string, host: string): boolean {
 
 /** The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier). */
 export function user_role(username: string, host: string): import("core.usermanager").Role | undefined {
-	let role = roles.get(username);
+	const user = username + "@" + host;
+	let role = roles.get(user);
 	if (!role && usermanager.get_user_role) {
 		role = usermanager.get_user_role(username, host);
 		if (role) {
-			roles.set(username, role);
+			roles.set(user, role);
 		}
 	}
 	return role;
 }
 
 /** Forgets what is remembered of an account. To be called when the account is created or deleted, or gets another role. */
-export function forget_account(username: string): void {
-	existing.forget(username);
-	roles.forget(username);
+export function forget_account(username: string, host: string): void {
+	existing.forget(username + "@" + host);
+	roles.forget(username + "@" + host);
 }
 
 /**
