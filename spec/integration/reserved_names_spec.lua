@@ -58,4 +58,27 @@ describe("a presence with an element of a namespace that XML keeps to itself", f
 		assert.is_equal("error", answer.attr.type)
 		gateway:sync()
 	end)
+
+	it("B7.2 B8.1 is not one that merely names such a namespace", function()
+		server:drain()
+		for _, text in ipairs {
+			"about http://www.w3.org/XML/1998/namespace",
+			"about xmlns='http://www.w3.org/2000/xmlns/'",
+			"<a xmlns='urn:example' about='http://www.w3.org/2000/xmlns/'/>",
+			"<a xmlns='http://www.w3.org/XML/1998/namespaces'/>",
+		} do
+			nurse:send(("<presence><show>away</show><status>%s</status></presence>"):format(text))
+			local presence = gateway:expect { name = "presence", from = nurse.jid }
+			assert.is_equal("away", presence:get_child_text "show")
+			assert.is_truthy(presence:get_child "status")
+			gateway:send(
+				privileged.iq({ id = "q", from = gateway.jid, to = "friar@capulet.lit" }, { to = nurse.jid, "<query xmlns='urn:example'/>" })
+			)
+			local query = nurse:expect { name = "iq", type = "get" }
+			nurse:send(
+				("<iq type='result' id='%s' to='friar@capulet.lit'><query xmlns='urn:example'>%s</query></iq>"):format(query.attr.id, text)
+			)
+			assert.is_equal("result", gateway:expect({ name = "iq", id = "q" }).attr.type)
+		end
+	end)
 end)

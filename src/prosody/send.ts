@@ -20,15 +20,21 @@ export function send_stanza(session: Session, stanza: Stanza | string): void {
 	}
 }
 
+/** Whether a stanza that Prosody wrote as XML text declares a namespace. A text or another attribute may mention it. */
+function declares(text: string, namespace: string): boolean {
+	if (string.find(text, namespace, 1, true)[0] === undefined) {
+		return false;
+	}
+	const [literal] = string.gsub(namespace, "%.", "%%.");
+	return string.find(text, " xmlns[^ =]*='" + literal + "'")[0] !== undefined;
+}
+
 /**
  * Whether a stanza that Prosody wrote as XML text is well-formed. Prosody lets elements in the reserved namespaces of XML
  * through and declares these namespaces, and a receiver ends the stream at such a declaration.
  */
 export function is_well_formed(text: string): boolean {
-	return (
-		string.find(text, "http://www.w3.org/XML/1998/namespace", 1, true)[0] === undefined
-		&& string.find(text, "http://www.w3.org/2000/xmlns/", 1, true)[0] === undefined
-	);
+	return !declares(text, "http://www.w3.org/XML/1998/namespace") && !declares(text, "http://www.w3.org/2000/xmlns/");
 }
 
 /**
