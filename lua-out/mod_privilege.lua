@@ -1493,6 +1493,7 @@ local refusals = {
 	iq_sender = forbidden("The iq's sender must be the user it is addressed to"),
 	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
 	iq_no_id = bad_request("The iq has no id"),
+	iq_long_id = bad_request("An id is longer than 1024 bytes"),
 	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
 	iq_type = bad_request("The two iqs differ in type"),
 	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
@@ -2468,6 +2469,9 @@ end
 
 -- ==== src/iq/iq.ts ====
 
+--- In bytes. Both ids are kept until the answer comes, for up to 10,000 iqs of an entity.
+local max_id_length = 1024
+
 --- The iq inside of a privileged iq; or nil and why it is refused.
 local function encapsulated_iq(stanza, session)
 	local wrapper = stanza.tags[1]
@@ -2477,6 +2481,9 @@ local function encapsulated_iq(stanza, session)
 	end
 	if iq.attr.id == nil then
 		return nil, refusals.iq_no_id
+	end
+	if #iq.attr.id > max_id_length or #stanza.attr.id > max_id_length then
+		return nil, refusals.iq_long_id
 	end
 	local payload = iq.tags[1]
 	if not payload or #iq.tags ~= 1 or payload.attr.xmlns == nil or payload.attr.xmlns == "" or payload.attr.xmlns == xmlns_client then

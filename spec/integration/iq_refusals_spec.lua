@@ -164,6 +164,15 @@ describe("B7.4 iqs are refused:", function()
 		end)
 	end
 
+	it("takes for malformed: an id of more than 1024 bytes, inside or outside", function()
+		local long = ("x"):rep(1025)
+		ask(pubsub, to_nurse("get", { id = long }))
+		expect_refusal(pubsub, "bad-request", "modify")
+		ask(pubsub, to_nurse "get", { id = long })
+		local answer = pubsub:expect { name = "iq", type = "error", id = long }
+		assert.is_truthy(answer:get_child("error"):get_child("bad-request", "urn:ietf:params:xml:ns:xmpp-stanzas"))
+	end)
+
 	it("finds the recipient's address malformed", function()
 		ask(pubsub, to_nurse("both", { to = "nurse@@capulet.lit" }))
 		expect_refusal(pubsub, "jid-malformed", "modify")

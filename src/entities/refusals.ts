@@ -64,6 +64,7 @@ export const refusals = {
 	iq_sender: forbidden("The iq's sender must be the user it is addressed to"),
 	iq_not_one: bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
 	iq_no_id: bad_request("The iq has no id"),
+	iq_long_id: bad_request("An id is longer than 1024 bytes"),
 	iq_no_payload: bad_request("The iq has not exactly one payload with a namespace"),
 	iq_type: bad_request("The two iqs differ in type"),
 	iq_timeout: { type: "wait", condition: "remote-server-timeout", text: "There was no answer" } as Refusal,

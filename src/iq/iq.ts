@@ -17,6 +17,9 @@ import type { Statistics } from "../entities/statistics";
 import { answer_start, create_pending } from "./pending";
 import type { Query } from "./pending";
 
+/** In bytes. Both ids are kept until the answer comes, for up to 10,000 iqs of an entity. */
+const max_id_length = 1024;
+
 /** The iq inside of a privileged iq; or nil and why it is refused. */
 function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stanza, undefined] | [undefined, Refusal]> {
 	const wrapper = stanza.tags[0]!;
@@ -26,6 +29,9 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 	}
 	if (iq.attr.id === undefined) {
 		return $multi(undefined, refusals.iq_no_id);
+	}
+	if (iq.attr.id.length > max_id_length || stanza.attr.id!.length > max_id_length) {
+		return $multi(undefined, refusals.iq_long_id);
 	}
 	const payload = iq.tags[0];
 	if (
