@@ -241,11 +241,7 @@ describe("the configurations for admins", function()
 			table.insert(configurations, { name = ("block %d of %s"):format(number, name), text = block.text })
 		end
 	end
-	for name in lfs.dir "examples" do
-		if name:find "%.cfg%.lua$" then
-			table.insert(configurations, { name = "examples/" .. name, text = environment.read_file("examples/" .. name) })
-		end
-	end
+	table.insert(configurations, { name = "examples/prosody.cfg.lua", text = environment.read_file "examples/prosody.cfg.lua" })
 
 	local folder
 
