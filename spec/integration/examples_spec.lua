@@ -255,6 +255,14 @@ describe("the example for Docker", function()
 		}, mounted)
 	end)
 
+	it("publishes ports to the machine itself only, as its passwords are known", function()
+		local text = environment.read_file "examples/compose.yaml" .. environment.read_file "examples/README.md"
+		local _, published = text:gsub("%d+:%d+", "")
+		local _, to_itself = text:gsub("127%.0%.0%.1:%d+:%d+", "")
+		assert.equal(3, to_itself)
+		assert.equal(to_itself, published)
+	end)
+
 	it("lets components connect from other containers", function()
 		-- As the image has it, behind the virtual hosts
 		local include = ('Include "%s/examples/*.cfg.lua"\n'):format(lfs.currentdir())
