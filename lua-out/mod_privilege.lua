@@ -768,9 +768,9 @@ local function edit_distance(a, b)
 	return previous[#b + 1]
 end
 
---- The question whether a suggestion was meant, ` (was "…" meant?)`; an empty text where there is none.
+--- The question ` (did you mean "…"?)` with a suggestion; an empty text where there is none.
 local function did_you_mean(meant)
-	return meant ~= nil and string.format(' (was "%s" meant?)', meant) or ""
+	return meant ~= nil and string.format(' (did you mean "%s"?)', meant) or ""
 end
 
 --- The word that was probably meant by a misspelt one; nil where no word is similar.
@@ -833,7 +833,7 @@ local function read_configuration(option, prepare, host)
 		if type(value) == "string" and choices[value] then
 			return value
 		end
-		add_problem(name, value, "allowed is " .. allowed, type(value) == "string" and suggest(value, choices) or nil)
+		add_problem(name, value, "expected " .. allowed, type(value) == "string" and suggest(value, choices) or nil)
 		return "none"
 	end
 
@@ -844,7 +844,7 @@ local function read_configuration(option, prepare, host)
 			return granted
 		end
 		if type(value) ~= "table" then
-			add_problem("iq", value, 'allowed is a table of namespaces, { ["NAMESPACE"] = "set" }')
+			add_problem("iq", value, 'expected a table of namespaces, { ["NAMESPACE"] = "set" }')
 			return granted
 		end
 		local namespaces = value
@@ -858,7 +858,7 @@ local function read_configuration(option, prepare, host)
 					granted[namespace] = access
 				end
 			else
-				add_problem("iq", namespaces[key], 'allowed is a namespace as key, { ["NAMESPACE"] = "set" }')
+				add_problem("iq", namespaces[key], 'expected a namespace as key, { ["NAMESPACE"] = "set" }')
 			end
 		end
 		return granted
@@ -874,7 +874,7 @@ local function read_configuration(option, prepare, host)
 		end
 		local listed = {}
 		if type(value) ~= "table" then
-			add_problem("users", value, 'allowed is "all", "opted-in" or a list of users', suggest(tostring(value), users_choices))
+			add_problem("users", value, 'expected "all", "opted-in" or a list of users', suggest(tostring(value), users_choices))
 			return listed
 		end
 		local list = value
@@ -886,7 +886,7 @@ local function read_configuration(option, prepare, host)
 			if username ~= nil and user_host == host then
 				listed[username] = true
 			else
-				add_problem("users", user, string.format('allowed is users of %s, { "NAME", "NAME@%s" }', host, host))
+				add_problem("users", user, string.format('expected users of %s, { "NAME", "NAME@%s" }', host, host))
 			end
 		end
 		return listed
@@ -904,7 +904,7 @@ local function read_configuration(option, prepare, host)
 		local readable = permissions.roster == "get" or permissions.roster == "both"
 		-- XEP-0356, 7.4: the server must reject this.
 		if permissions.presence == "roster" and not readable then
-			add_problem("presence", "roster", 'allowed is "none" or "managed_entity"', nil, 'roster = "get" or "both"')
+			add_problem("presence", "roster", 'expected "none" or "managed_entity"', nil, 'roster = "get" or "both"')
 			permissions.presence = "none"
 		end
 
@@ -913,9 +913,9 @@ local function read_configuration(option, prepare, host)
 		if push ~= nil then
 			permissions.push = push == true and readable
 			if type(push) ~= "boolean" then
-				add_problem("roster_push", push, "allowed is true or false")
+				add_problem("roster_push", push, "expected true or false")
 			elseif push == true and not readable then
-				add_problem("roster_push", push, "allowed is false", nil, 'roster = "get" or "both"')
+				add_problem("roster_push", push, "expected false", nil, 'roster = "get" or "both"')
 			end
 		end
 
@@ -960,11 +960,11 @@ local function read_configuration(option, prepare, host)
 				meant = nil,
 			}
 		elseif entity == nil then
-			add_problem("privileged_entities", key, "allowed is a domain or a bare JID as key")
+			add_problem("privileged_entities", key, "expected a domain or a bare JID as key")
 		elseif grants[entity] ~= nil then
-			add_problem("privileged_entities", key, "allowed is each entity once; " .. entity .. " stands there in another spelling")
+			add_problem("privileged_entities", key, "expected each entity once; " .. entity .. " stands there in another spelling")
 		elseif type(value) ~= "table" then
-			add_problem("privileged_entities", value, "allowed is a table of permissions for the entity")
+			add_problem("privileged_entities", value, "expected a table of permissions for the entity")
 		else
 			grants[entity] = read_permissions(value, add_problem)
 		end
@@ -980,7 +980,7 @@ local function read_configuration(option, prepare, host)
 			entity = nil,
 			option = "privileged_entities",
 			value = show_value(option),
-			advice = 'allowed is a table of entities, { ["JID"] = { … } }',
+			advice = 'expected a table of entities, { ["JID"] = { … } }',
 			meant = nil,
 		}
 	end
@@ -1008,13 +1008,17 @@ local function create_users(service)
 
 	--- Reads the records of a user from the storage; nil where that fails.
 	local function stored_records(username)
-		local stored, err = service.store:get(username)
-		if err ~= nil then
-			service.log("error", "Cannot read which entities %s opted in to: %s", username, err)
-			return nil
+		local records = protect(service.log, "while the entities of %s were looked for", username, function()
+			local stored, err = service.store:get(username)
+			if err ~= nil then
+				service.log("error", "Cannot read which entities %s opted in to: %s", username, err)
+				return nil
+			end
+			return stored or {}
+		end)
+		if records then
+			cached.set(username, records)
 		end
-		local records = stored or {}
-		cached.set(username, records)
 		return records
 	end
 
@@ -1049,9 +1053,14 @@ local function create_users(service)
 		end
 		records[entity] = new_record
 		-- Prosody's storage removes an empty table.
-		local ok, err = service.store:set(username, records)
-		if not ok then
-			service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err)
+		local saved = protect(service.log, "while the entities of %s were saved", username, function()
+			local ok, err = service.store:set(username, records)
+			if not ok then
+				service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err)
+			end
+			return ok
+		end)
+		if not saved then
 			return false
 		end
 		cached.set(username, records)
@@ -1410,10 +1419,10 @@ local function create_advertisement(service)
 		if not same_permissions(permissions, before) or not same_coverage(permissions.users, before.users) then
 			service.log(
 				"info",
-				"%s is granted %s, users: %s",
+				"%s is granted %s%s",
 				connection.address,
 				describe_permissions(permissions),
-				describe_coverage(permissions.users)
+				grants_anything(permissions) and ", users: " .. describe_coverage(permissions.users) or ""
 			)
 			service.changed(connection, before)
 		end
@@ -1464,13 +1473,13 @@ local refusals = {
 	roster_get = {
 		type = "auth",
 		condition = "forbidden",
-		text = 'Reading rosters is not granted, roster = "get"',
+		text = 'Reading rosters needs roster = "get"',
 		about_recipient = true,
 	},
 	roster_set = {
 		type = "auth",
 		condition = "forbidden",
-		text = 'Changing rosters is not granted, roster = "set"',
+		text = 'Changing rosters needs roster = "set"',
 		about_recipient = true,
 	},
 	roster_not_loaded = { type = "wait", condition = "internal-server-error", text = "Unable to load roster" },
@@ -1483,7 +1492,7 @@ local refusals = {
 	roster_reserved_jid = { type = "cancel", condition = "not-allowed", text = "The server keeps this name to itself" },
 	roster_no_item = { type = "modify", condition = "item-not-found", text = "There is no such item in the roster" },
 
-	message = forbidden('Sending messages is not granted, message = "outgoing"'),
+	message = forbidden('Sending messages needs message = "outgoing"'),
 	message_not_one = bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender = forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient = { type = "modify", condition = "jid-malformed", text = "The recipient's address is malformed" },
@@ -1494,7 +1503,7 @@ local refusals = {
 	iq_not_one = bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
 	iq_no_id = bad_request("The iq has no id"),
 	iq_long_id = bad_request("An id is longer than 1024 bytes"),
-	iq_no_payload = bad_request("The iq has not exactly one payload with a namespace"),
+	iq_no_payload = bad_request("The iq must have exactly one payload, with a namespace"),
 	iq_type = bad_request("The two iqs differ in type"),
 	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
 	iq_bad_answer = { type = "cancel", condition = "undefined-condition", text = "The answer cannot be written as XML" },
@@ -1547,7 +1556,7 @@ local function create_refuse(log, add_timer, statistics)
 			before.text = text
 			return
 		end
-		log("warn", "Refused a request of %s: %s", who, text)
+		log("warn", "Refused a request from %s: %s", who, text)
 		local since = { count = 0, text = text }
 		suppressed[key] = since
 		reason_count = reason_count + 1
@@ -1557,7 +1566,7 @@ local function create_refuse(log, add_timer, statistics)
 				reason_count = reason_count - 1
 				return nil
 			end
-			log("warn", "Refused %d more requests of %s, the last one: %s", since.count, who, since.text)
+			log("warn", "Refused %d more from %s, the last one: %s", since.count, who, since.text)
 			since.count = 0
 			return 1
 		end)
@@ -5966,7 +5975,7 @@ local function create_check()
 				end
 			elseif wanted ~= "table" and not is_understood(value, wanted) then
 				problems[#problems + 1] = string.format(
-					"%s: %s = %s is not understood, allowed is a %s",
+					"%s: %s = %s is not understood, expected a %s",
 					section_name(host, section),
 					option,
 					show_value(value),

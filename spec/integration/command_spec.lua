@@ -176,15 +176,15 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 	for what, permissions in pairs {
 		["that is not in the list"] = {
 			'roster = "bth"',
-			{ "roster", '"bth"', '"none", "get", "set" or "both"', 'was "both" meant?' },
+			{ "roster", '"bth"', '"none", "get", "set" or "both"', 'did you mean "both"?' },
 			'roster = "GET"',
-			{ "roster", '"GET"', 'was "get" meant?' },
+			{ "roster", '"GET"', 'did you mean "get"?' },
 			'message = "outgoin"',
-			{ "message", '"outgoin"', '"none" or "outgoing"', 'was "outgoing" meant?' },
+			{ "message", '"outgoin"', '"none" or "outgoing"', 'did you mean "outgoing"?' },
 			'presence = "manged_entiy"',
-			{ "presence", '"manged_entiy"', '"none", "managed_entity" or "roster"', 'was "managed_entity" meant?' },
+			{ "presence", '"manged_entiy"', '"none", "managed_entity" or "roster"', 'did you mean "managed_entity"?' },
 			'iq = { ["urn:example"] = "sett" }',
-			{ "iq", "urn:example", '"sett"', '"none", "get", "set" or "both"', 'was "set" meant?' },
+			{ "iq", "urn:example", '"sett"', '"none", "get", "set" or "both"', 'did you mean "set"?' },
 		},
 		["of the wrong type"] = {
 			"roster = true",
@@ -204,7 +204,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 		},
 		["of an unknown option"] = {
 			'rosters = "get"',
-			{ "rosters", '"get"', "the options are roster, roster_push, message, presence, iq and users", 'was "roster" meant?' },
+			{ "rosters", '"get"', "the options are roster, roster_push, message, presence, iq and users", 'did you mean "roster"?' },
 			'msg = "outgoing"',
 			{ "msg", '"outgoing"', "the options are roster, roster_push, message, presence, iq and users" },
 			'"both"',
@@ -260,7 +260,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 
 	it("B12.1 reports users that are not understood, with what may be meant", function()
 		local rows = assert_problems(
-			{ { "gateway.capulet.lit", "users", '"opted_in"', '"all", "opted-in" or a list of users', 'was "opted-in" meant?' } },
+			{ { "gateway.capulet.lit", "users", '"opted_in"', '"all", "opted-in" or a list of users', 'did you mean "opted-in"?' } },
 			granting 'users = "opted_in"; message = "outgoing"'
 		)
 		assert.is_equal("listed: 0", rows[1].Users)
@@ -331,7 +331,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 
 	it("B1.1 reports an entity that is no component of this configuration, with what may be meant", function()
 		assert_problems(
-			{ { 'VirtualHost "capulet.lit"', '"gatway.capulet.lit"', "Component", 'was "gateway.capulet.lit" meant?' } },
+			{ { 'VirtualHost "capulet.lit"', '"gatway.capulet.lit"', "Component", 'did you mean "gateway.capulet.lit"?' } },
 			host_with '["gatway.capulet.lit"] = { message = "outgoing" }'
 		)
 		local _, problems = check(host_with '["elsewhere.example"] = { message = "outgoing" }')
@@ -341,7 +341,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 
 	it("B1.1 reports a user of a host that is no virtual host, with what may be meant", function()
 		assert_problems(
-			{ { 'VirtualHost "capulet.lit"', '"romeo@capulet.li"', "VirtualHost", 'was "capulet.lit" meant?' } },
+			{ { 'VirtualHost "capulet.lit"', '"romeo@capulet.li"', "VirtualHost", 'did you mean "capulet.lit"?' } },
 			host_with '["romeo@capulet.li"] = { message = "outgoing" }'
 		)
 		assert_problems(
@@ -416,10 +416,10 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 	it("B1.3 reports misspelt names of options in any section", function()
 		assert_problems(
 			{
-				{ "global section", "privilege_iq_timeuot", 'was "privilege_iq_timeout" meant?' },
-				{ 'VirtualHost "capulet.lit"', "privileged_entity", 'was "privileged_entities" meant?' },
-				{ 'VirtualHost "capulet.lit"', "privilege_log_act", 'was "privilege_log_acts" meant?' },
-				{ 'Component "gateway.capulet.lit"', "priviledged_entities", 'was "privileged_entities" meant?' },
+				{ "global section", "privilege_iq_timeuot", 'did you mean "privilege_iq_timeout"?' },
+				{ 'VirtualHost "capulet.lit"', "privileged_entity", 'did you mean "privileged_entities"?' },
+				{ 'VirtualHost "capulet.lit"', "privilege_log_act", 'did you mean "privilege_log_acts"?' },
+				{ 'Component "gateway.capulet.lit"', "priviledged_entities", 'did you mean "privileged_entities"?' },
 			},
 			'VirtualHost "capulet.lit"\nprivileged_entity = {}\nprivilege_log_act = true\n' .. gateway .. "priviledged_entities = {}\n",
 			"privilege_iq_timeuot = 5"

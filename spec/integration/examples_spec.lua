@@ -26,7 +26,7 @@ local examples = {
 		usable = programs.has_node,
 		needs = "Node.js with the project's packages",
 		after_restart = "connects again",
-		refusal = 'failed: forbidden - Changing rosters is not granted, roster = "set": juliet@capulet.lit',
+		refusal = 'failed: forbidden - Changing rosters needs roster = "set": juliet@capulet.lit',
 	},
 	{
 		name = "python",
@@ -201,7 +201,7 @@ for _, example in ipairs(examples) do
 			grant('["silent.capulet.lit"] = { roster = "both" };')
 			program = run(example, { GATEWAY_DOMAIN = "silent.capulet.lit" })
 			assert.matches(
-				'^capulet.lit refuses message %S+: forbidden %- Sending messages is not granted, message = "outgoing": juliet@capulet.lit$',
+				'^capulet.lit refuses message %S+: forbidden %- Sending messages needs message = "outgoing": juliet@capulet.lit$',
 				line_with "refuses"
 			)
 		end)

@@ -49,8 +49,8 @@ describe("B10.1 a host that has the module and grants nothing", function()
 		},
 		["entries that are wrong"] = { 'privileged_entities = { ["pubsub.capulet.lit"] = { roster = "all" } }', "", "no entry" },
 		["no table"] = { 'privileged_entities = "pubsub.capulet.lit"', "", "no entry" },
-		["a misspelt option"] = { "privileged_entites = " .. granted, "", '"privileged_entites"', 'was "privileged_entities" meant?' },
-		["its singular"] = { "privileged_entity = " .. granted, "", '"privileged_entity"', 'was "privileged_entities" meant?' },
+		["a misspelt option"] = { "privileged_entites = " .. granted, "", '"privileged_entites"', 'did you mean "privileged_entities"?' },
+		["its singular"] = { "privileged_entity = " .. granted, "", '"privileged_entity"', 'did you mean "privileged_entities"?' },
 		["entries in the component's section"] = { "", "privileged_entities = " .. granted, 'Component "pubsub.capulet.lit"' },
 	} do
 		it("is named in a warning at load and at reload, with the cause: " .. name, function()

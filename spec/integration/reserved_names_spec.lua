@@ -72,7 +72,10 @@ describe("a presence with an element of a namespace that XML keeps to itself", f
 			assert.is_equal("away", presence:get_child_text "show")
 			assert.is_truthy(presence:get_child "status")
 			gateway:send(
-				privileged.iq({ id = "q", from = gateway.jid, to = "friar@capulet.lit" }, { to = nurse.jid, "<query xmlns='urn:example'/>" })
+				privileged.iq(
+					{ id = "q", from = gateway.jid, to = "friar@capulet.lit" },
+					{ to = nurse.jid, "<query xmlns='urn:example'/>" }
+				)
 			)
 			local query = nurse:expect { name = "iq", type = "get" }
 			nurse:send(

@@ -540,7 +540,7 @@ describe("B12.6 the console's users, allow and revoke", function()
 				assert_refused("mod_privilege is not loaded on " .. host, command, host, entity, user)
 			end
 			assert_refused(
-				'capulet.lit grants nothing to gatewy.capulet.lit (was "gateway.capulet.lit" meant?)',
+				'capulet.lit grants nothing to gatewy.capulet.lit (did you mean "gateway.capulet.lit"?)',
 				command,
 				"capulet.lit",
 				"gatewy.capulet.lit",

@@ -70,11 +70,11 @@ test("B10.3 tells every problem of 1.3, and shows the rest", function()
 		["capulet.lit"] = granting { ["pubsub.capulet.lit"] = { roster = "get", message = "outgoin" }, [17] = {} },
 		["pubsub.capulet.lit"] = component(),
 	}, { row }, {
-		'VirtualHost "capulet.lit": entity "17": privileged_entities = 17 grants nothing, allowed is a domain or a bare JID as key',
-		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = "outgoin" grants nothing, allowed is "none" or "outgoing" (was "outgoing" meant?)',
+		'VirtualHost "capulet.lit": entity "17": privileged_entities = 17 grants nothing, expected a domain or a bare JID as key',
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = "outgoin" grants nothing, expected "none" or "outgoing" (did you mean "outgoing"?)',
 	})
 	check({ ["capulet.lit"] = granting "all" }, {}, {
-		'VirtualHost "capulet.lit": privileged_entities = "all" grants nothing, allowed is a table of entities, { ["JID"] = { … } }',
+		'VirtualHost "capulet.lit": privileged_entities = "all" grants nothing, expected a table of entities, { ["JID"] = { … } }',
 	})
 end)
 
@@ -136,11 +136,11 @@ test("B10.3 says where there is no such entity", function()
 	with("pubsub.capulet.lit", nil)
 	with("romeo@montaigu.lit", nil)
 	with("juliet@capulet.lit", nil)
-	with("pubsb.capulet.lit", 'there is no such Component in this configuration (was "pubsub.capulet.lit" meant?)')
+	with("pubsb.capulet.lit", 'there is no such Component in this configuration (did you mean "pubsub.capulet.lit"?)')
 	with("gateway.verona.lit", "there is no such Component in this configuration")
 	with("montaigu.lit", "it is a VirtualHost, an entity is a Component or a user")
 	with("muc.capulet.lit", "it is part of the server itself, an entity is an external Component")
-	with("romeo@montagu.lit", 'montagu.lit is no VirtualHost of this configuration (was "montaigu.lit" meant?)')
+	with("romeo@montagu.lit", 'montagu.lit is no VirtualHost of this configuration (did you mean "montaigu.lit"?)')
 	with("romeo@verona.org", "verona.org is no VirtualHost of this configuration")
 	with("romeo@pubsub.capulet.lit", "pubsub.capulet.lit is no VirtualHost of this configuration")
 end)
@@ -151,12 +151,12 @@ test("B10.3 looks at the further options, in every section", function()
 		["capulet.lit"] = { privileged_entitys = {}, privilege_probe_rate = {}, privilege_legacy_namespace = "maybe" },
 		["pubsub.capulet.lit"] = component { privilege_log_act = true },
 	}, {}, {
-		'global section: there is no option privilege_entities (was "privileged_entities" meant?)',
-		'global section: privilege_iq_timeout = "soon" is not understood, allowed is a number',
-		'VirtualHost "capulet.lit": privilege_legacy_namespace = "maybe" is not understood, allowed is a boolean',
-		'VirtualHost "capulet.lit": privilege_probe_rate = a table is not understood, allowed is a number',
-		'VirtualHost "capulet.lit": there is no option privileged_entitys (was "privileged_entities" meant?)',
-		'Component "pubsub.capulet.lit": there is no option privilege_log_act (was "privilege_log_acts" meant?)',
+		'global section: there is no option privilege_entities (did you mean "privileged_entities"?)',
+		'global section: privilege_iq_timeout = "soon" is not understood, expected a number',
+		'VirtualHost "capulet.lit": privilege_legacy_namespace = "maybe" is not understood, expected a boolean',
+		'VirtualHost "capulet.lit": privilege_probe_rate = a table is not understood, expected a number',
+		'VirtualHost "capulet.lit": there is no option privileged_entitys (did you mean "privileged_entities"?)',
+		'Component "pubsub.capulet.lit": there is no option privilege_log_act (did you mean "privilege_log_acts"?)',
 	})
 	for _, good in ipairs {
 		{ privilege_iq_timeout = 10, privilege_probe_rate = 0 },

@@ -17,7 +17,7 @@ local function read(option)
 end
 
 local function problem(option, value, allowed, meant, of)
-	local advice = allowed == options and options or "allowed is " .. allowed
+	local advice = allowed == options and options or "expected " .. allowed
 	return { entity = of or entity, option = option, value = value, advice = advice, meant = meant }
 end
 
@@ -105,7 +105,7 @@ test("B1.3 the option as a whole is of the wrong type", function()
 				{
 					option = "privileged_entities",
 					value = shown,
-					advice = 'allowed is a table of entities, { ["JID"] = { … } }',
+					advice = 'expected a table of entities, { ["JID"] = { … } }',
 				},
 			},
 		})
@@ -294,16 +294,16 @@ end)
 test("B1.3 a problem is a sentence that names host, entity, option, value and what is allowed", function()
 	equal(
 		parts.describe_problem("capulet.lit", problem("roster", '"gett"', access, "get")),
-		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": roster = "gett" grants nothing, allowed is "none", "get", "set" or "both" (was "get" meant?)'
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": roster = "gett" grants nothing, expected "none", "get", "set" or "both" (did you mean "get"?)'
 	)
 	equal(
 		parts.describe_problem("capulet.lit", problem("message", "5", '"none" or "outgoing"')),
-		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = 5 grants nothing, allowed is "none" or "outgoing"'
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = 5 grants nothing, expected "none" or "outgoing"'
 	)
 	equal(
 		parts.describe_problem("capulet.lit", problem("rosters", '"get"', options, "roster")),
 		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": rosters = "get" grants nothing, '
-			.. 'the options are roster, roster_push, message, presence, iq and users (was "roster" meant?)'
+			.. 'the options are roster, roster_push, message, presence, iq and users (did you mean "roster"?)'
 	)
 	equal(
 		parts.describe_problem("capulet.lit", read({ "a.lit" }).problems[1]),
@@ -311,6 +311,6 @@ test("B1.3 a problem is a sentence that names host, entity, option, value and wh
 	)
 	equal(
 		parts.describe_problem("capulet.lit", read("x").problems[1]),
-		'VirtualHost "capulet.lit": privileged_entities = "x" grants nothing, allowed is a table of entities, { ["JID"] = { … } }'
+		'VirtualHost "capulet.lit": privileged_entities = "x" grants nothing, expected a table of entities, { ["JID"] = { … } }'
 	)
 end)

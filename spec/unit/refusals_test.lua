@@ -53,7 +53,7 @@ end)
 test("B10.1 a refused request is a warning that says whose and why", function()
 	local made = setup()
 	made.refuse("a.lit", "roster_get")
-	equal(made.lines, { 'warn: Refused a request of a.lit: Reading rosters is not granted, roster = "get": juliet@capulet.lit' })
+	equal(made.lines, { 'warn: Refused a request from a.lit: Reading rosters needs roster = "get": juliet@capulet.lit' })
 	equal(#made.timers, 1)
 	equal(made.timers[1].delay, 1)
 end)
@@ -66,18 +66,12 @@ test("B10.1 there is one line a second, with the count of those left out", funct
 	equal(#made.lines, 1)
 	equal(#made.timers, 1)
 	equal(made.go_off(), 1)
-	equal(
-		made.lines[2],
-		'warn: Refused 3 more requests of a.lit, the last one: Reading rosters is not granted, roster = "get": juliet@capulet.lit'
-	)
+	equal(made.lines[2], 'warn: Refused 3 more from a.lit, the last one: Reading rosters needs roster = "get": juliet@capulet.lit')
 	-- In the second after that line it goes on.
 	made.refuse("a.lit", "roster_get")
 	equal(#made.lines, 2)
 	equal(made.go_off(), 1)
-	equal(
-		made.lines[3],
-		'warn: Refused 1 more requests of a.lit, the last one: Reading rosters is not granted, roster = "get": juliet@capulet.lit'
-	)
+	equal(made.lines[3], 'warn: Refused 1 more from a.lit, the last one: Reading rosters needs roster = "get": juliet@capulet.lit')
 	-- A second without: the next one has its own line again.
 	equal(made.go_off(), nil)
 	equal({ #made.lines, #made.timers }, { 3, 0 })
@@ -93,17 +87,14 @@ test("B10.1 each entity and each reason has its own line", function()
 		made.refuse("b.lit", "roster_get")
 	end
 	equal(made.lines, {
-		'warn: Refused a request of a.lit: Reading rosters is not granted, roster = "get": juliet@capulet.lit',
-		'warn: Refused a request of a.lit: Changing rosters is not granted, roster = "set": juliet@capulet.lit',
-		'warn: Refused a request of b.lit: Reading rosters is not granted, roster = "get": juliet@capulet.lit',
+		'warn: Refused a request from a.lit: Reading rosters needs roster = "get": juliet@capulet.lit',
+		'warn: Refused a request from a.lit: Changing rosters needs roster = "set": juliet@capulet.lit',
+		'warn: Refused a request from b.lit: Reading rosters needs roster = "get": juliet@capulet.lit',
 	})
 	made.go_off()
 	made.go_off()
 	made.go_off()
-	equal(
-		made.lines[6],
-		'warn: Refused 1 more requests of b.lit, the last one: Reading rosters is not granted, roster = "get": juliet@capulet.lit'
-	)
+	equal(made.lines[6], 'warn: Refused 1 more from b.lit, the last one: Reading rosters needs roster = "get": juliet@capulet.lit')
 	equal(#made.lines, 6)
 end)
 
@@ -131,15 +122,15 @@ test("B10.1 of too many entities and reasons the rest is told as one", function(
 		made.refuse("a" .. i .. ".lit", "roster_get")
 	end
 	equal({ #made.lines, #made.timers, #made.sent }, { 1001, 1001, 1500 })
-	equal(made.lines[1001]:match "^(.-:.-:)", "warn: Refused a request of others:")
+	equal(made.lines[1001]:match "^(.-:.-:)", "warn: Refused a request from others:")
 	for _ = 1, 1001 do
 		made.go_off()
 	end
-	equal(made.lines[1002]:match "^(.-:.-:)", "warn: Refused 499 more requests of others, the last one:")
+	equal(made.lines[1002]:match "^(.-:.-:)", "warn: Refused 499 more from others, the last one:")
 	equal({ #made.lines, #made.timers }, { 1002, 1 })
 	made.go_off()
 	made.refuse("b.lit", "roster_get")
-	equal(made.lines[1003]:match "^(.-:.-:)", "warn: Refused a request of b.lit:")
+	equal(made.lines[1003]:match "^(.-:.-:)", "warn: Refused a request from b.lit:")
 end)
 
 local function setup_acts(log_acts, has_metrics)

@@ -19,13 +19,13 @@ local function make()
 	function store:get(username)
 		self.reads = self.reads + 1
 		if self.fails then
-			return nil, "failure"
+			return self.fails()
 		end
 		return self.stored[username]
 	end
 	function store:set(username, records)
 		if self.fails then
-			return nil, "failure"
+			return self.fails()
 		end
 		self.stored[username] = next(records) and records or nil
 		return true
@@ -72,20 +72,32 @@ test("B12.4 records of entities do not touch each other, and an empty one is not
 	equal(users.candidates "opted-in", {})
 end)
 
+--- The ways in which a storage fails.
+local failures = {
+	function()
+		return nil, "failure"
+	end,
+	function()
+		error "failure"
+	end,
+}
+
 test("B12 where the storage fails nobody is covered, and nothing is lost", function()
-	local users, store, clock, logged = make()
-	users.keep(other, "juliet", record "revoked")
-	clock.now = clock.now + 100
-	store.fails = true
-	equal(users.covers(gateway, "opted-in", "juliet"), false)
-	equal(users.keep(gateway, "juliet", record "in"), false)
-	store.fails = false
-	equal(users.covers(gateway, "opted-in", "juliet"), false)
-	equal(users.record(other, "juliet"), record "revoked")
-	store.fails = true
-	equal(users.keep(gateway, "juliet", record "in"), false)
-	equal(users.record(gateway, "juliet"), nil)
-	luaunit.assertTrue(#logged >= 3)
+	for _, failure in ipairs(failures) do
+		local users, store, clock, logged = make()
+		users.keep(other, "juliet", record "revoked")
+		clock.now = clock.now + 100
+		store.fails = failure
+		equal(users.covers(gateway, "opted-in", "juliet"), false)
+		equal(users.keep(gateway, "juliet", record "in"), false)
+		store.fails = nil
+		equal(users.covers(gateway, "opted-in", "juliet"), false)
+		equal(users.record(other, "juliet"), record "revoked")
+		store.fails = failure
+		equal(users.keep(gateway, "juliet", record "in"), false)
+		equal(users.record(gateway, "juliet"), nil)
+		luaunit.assertTrue(#logged >= 3)
+	end
 end)
 
 test("B12.3 what changed from outside is seen within five seconds", function()

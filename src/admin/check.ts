@@ -219,7 +219,7 @@ export function create_check() {
 				}
 			} else if (wanted !== "table" && !is_understood(value, wanted)) {
 				problems.push(
-					string.format("%s: %s = %s is not understood, allowed is a %s", section_name(host, section), option, show_value(value), wanted),
+					string.format("%s: %s = %s is not understood, expected a %s", section_name(host, section), option, show_value(value), wanted),
 				);
 			}
 		}

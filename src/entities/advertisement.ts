@@ -94,10 +94,10 @@ export function create_advertisement(service: AdvertisementService) {
 		if (!same_permissions(permissions, before) || !same_coverage(permissions.users, before.users)) {
 			service.log(
 				"info",
-				"%s is granted %s, users: %s",
+				"%s is granted %s%s",
 				connection.address,
 				describe_permissions(permissions),
-				describe_coverage(permissions.users),
+				grants_anything(permissions) ? ", users: " + describe_coverage(permissions.users) : "",
 			);
 			service.changed(connection, before);
 		}

@@ -35,13 +35,13 @@ export const refusals = {
 	roster_get: {
 		type: "auth",
 		condition: "forbidden",
-		text: 'Reading rosters is not granted, roster = "get"',
+		text: 'Reading rosters needs roster = "get"',
 		about_recipient: true,
 	} as Refusal,
 	roster_set: {
 		type: "auth",
 		condition: "forbidden",
-		text: 'Changing rosters is not granted, roster = "set"',
+		text: 'Changing rosters needs roster = "set"',
 		about_recipient: true,
 	} as Refusal,
 	roster_not_loaded: { type: "wait", condition: "internal-server-error", text: "Unable to load roster" } as Refusal,
@@ -54,7 +54,7 @@ export const refusals = {
 	roster_reserved_jid: { type: "cancel", condition: "not-allowed", text: "The server keeps this name to itself" } as Refusal,
 	roster_no_item: { type: "modify", condition: "item-not-found", text: "There is no such item in the roster" } as Refusal,
 
-	message: forbidden('Sending messages is not granted, message = "outgoing"'),
+	message: forbidden('Sending messages needs message = "outgoing"'),
 	message_not_one: bad_request("A privilege has exactly one forwarded message of namespace jabber:client"),
 	message_sender: forbidden("The sender must be this host or the bare JID of one of its users"),
 	malformed_recipient: { type: "modify", condition: "jid-malformed", text: "The recipient's address is malformed" } as Refusal,
@@ -65,7 +65,7 @@ export const refusals = {
 	iq_not_one: bad_request("A privileged_iq has exactly one iq of namespace jabber:client"),
 	iq_no_id: bad_request("The iq has no id"),
 	iq_long_id: bad_request("An id is longer than 1024 bytes"),
-	iq_no_payload: bad_request("The iq has not exactly one payload with a namespace"),
+	iq_no_payload: bad_request("The iq must have exactly one payload, with a namespace"),
 	iq_type: bad_request("The two iqs differ in type"),
 	iq_timeout: { type: "wait", condition: "remote-server-timeout", text: "There was no answer" } as Refusal,
 	iq_bad_answer: { type: "cancel", condition: "undefined-condition", text: "The answer cannot be written as XML" } as Refusal,
@@ -127,7 +127,7 @@ export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statist
 			before.text = text;
 			return;
 		}
-		log("warn", "Refused a request of %s: %s", who, text);
+		log("warn", "Refused a request from %s: %s", who, text);
 		const since: Suppressed = { count: 0, text: text };
 		suppressed.set(key, since);
 		reason_count = reason_count + 1;
@@ -137,7 +137,7 @@ export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statist
 				reason_count = reason_count - 1;
 				return undefined;
 			}
-			log("warn", "Refused %d more requests of %s, the last one: %s", since.count, who, since.text);
+			log("warn", "Refused %d more from %s, the last one: %s", since.count, who, since.text);
 			since.count = 0;
 			return 1;
 		});

@@ -11,7 +11,7 @@ export interface Problem {
 	option: string;
 	/** The value of the option, as Lua would write it. */
 	value: string;
-	/** What to write instead, as in `allowed is true or false`. */
+	/** What to write instead, as in `expected true or false`. */
 	advice: string;
 	/** The value that was probably meant; nil where that is not clear. */
 	meant: string | undefined;
@@ -91,7 +91,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		if (type(value) === "string" && (choices[value as T] as true | undefined)) {
 			return value as T;
 		}
-		add_problem(name, value, "allowed is " + allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
+		add_problem(name, value, "expected " + allowed, type(value) === "string" ? suggest(value as string, choices) : undefined);
 		return "none";
 	}
 
@@ -102,7 +102,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			return granted;
 		}
 		if (type(value) !== "table") {
-			add_problem("iq", value, 'allowed is a table of namespaces, { ["NAMESPACE"] = "set" }');
+			add_problem("iq", value, 'expected a table of namespaces, { ["NAMESPACE"] = "set" }');
 			return granted;
 		}
 		const namespaces = value as LuaTable<AnyNotNil, unknown>;
@@ -116,7 +116,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 					granted.set(namespace, access);
 				}
 			} else {
-				add_problem("iq", namespaces.get(key), 'allowed is a namespace as key, { ["NAMESPACE"] = "set" }');
+				add_problem("iq", namespaces.get(key), 'expected a namespace as key, { ["NAMESPACE"] = "set" }');
 			}
 		}
 		return granted;
@@ -132,7 +132,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		}
 		const listed = new LuaTable<string, true>();
 		if (type(value) !== "table") {
-			add_problem("users", value, 'allowed is "all", "opted-in" or a list of users', suggest(tostring(value), users_choices));
+			add_problem("users", value, 'expected "all", "opted-in" or a list of users', suggest(tostring(value), users_choices));
 			return listed;
 		}
 		const list = value as LuaTable<AnyNotNil, unknown>;
@@ -144,7 +144,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			if (username !== undefined && user_host === host) {
 				listed.set(username, true);
 			} else {
-				add_problem("users", user, string.format('allowed is users of %s, { "NAME", "NAME@%s" }', host, host));
+				add_problem("users", user, string.format('expected users of %s, { "NAME", "NAME@%s" }', host, host));
 			}
 		}
 		return listed;
@@ -162,7 +162,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		const readable = permissions.roster === "get" || permissions.roster === "both";
 		// XEP-0356, 7.4: the server must reject this.
 		if (permissions.presence === "roster" && !readable) {
-			add_problem("presence", "roster", 'allowed is "none" or "managed_entity"', undefined, 'roster = "get" or "both"');
+			add_problem("presence", "roster", 'expected "none" or "managed_entity"', undefined, 'roster = "get" or "both"');
 			permissions.presence = "none";
 		}
 
@@ -171,9 +171,9 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		if (push !== undefined) {
 			permissions.push = push === true && readable;
 			if (type(push) !== "boolean") {
-				add_problem("roster_push", push, "allowed is true or false");
+				add_problem("roster_push", push, "expected true or false");
 			} else if (push === true && !readable) {
-				add_problem("roster_push", push, "allowed is false", undefined, 'roster = "get" or "both"');
+				add_problem("roster_push", push, "expected false", undefined, 'roster = "get" or "both"');
 			}
 		}
 
@@ -217,11 +217,11 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 				meant: undefined,
 			});
 		} else if (entity === undefined) {
-			add_problem("privileged_entities", key, "allowed is a domain or a bare JID as key");
+			add_problem("privileged_entities", key, "expected a domain or a bare JID as key");
 		} else if (grants.has(entity)) {
-			add_problem("privileged_entities", key, "allowed is each entity once; " + entity + " stands there in another spelling");
+			add_problem("privileged_entities", key, "expected each entity once; " + entity + " stands there in another spelling");
 		} else if (type(value) !== "table") {
-			add_problem("privileged_entities", value, "allowed is a table of permissions for the entity");
+			add_problem("privileged_entities", value, "expected a table of permissions for the entity");
 		} else {
 			grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, add_problem));
 		}
@@ -237,7 +237,7 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			entity: undefined,
 			option: "privileged_entities",
 			value: show_value(option),
-			advice: 'allowed is a table of entities, { ["JID"] = { … } }',
+			advice: 'expected a table of entities, { ["JID"] = { … } }',
 			meant: undefined,
 		});
 	}

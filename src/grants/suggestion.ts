@@ -15,9 +15,9 @@ function edit_distance(a: string, b: string): number {
 	return previous[b.length]!;
 }
 
-/** The question whether a suggestion was meant, ` (was "…" meant?)`; an empty text where there is none. */
+/** The question ` (did you mean "…"?)` with a suggestion; an empty text where there is none. */
 export function did_you_mean(meant: string | undefined): string {
-	return meant !== undefined ? string.format(' (was "%s" meant?)', meant) : "";
+	return meant !== undefined ? string.format(' (did you mean "%s"?)', meant) : "";
 }
 
 /**

@@ -1,4 +1,5 @@
 import { keys_of } from "../prosody/keys";
+import { protect } from "../prosody/protect";
 import { create_recent } from "../prosody/recent";
 import type { Coverage } from "./permissions";
 
@@ -32,13 +33,17 @@ export function create_users(service: UsersService) {
 
 	/** Reads the records of a user from the storage; nil where that fails. */
 	function stored_records(username: string): UserRecords | undefined {
-		const [stored, err] = service.store.get(username);
-		if (err !== undefined) {
-			service.log("error", "Cannot read which entities %s opted in to: %s", username, err);
-			return undefined;
+		const records = protect(service.log, "while the entities of %s were looked for", username, () => {
+			const [stored, err] = service.store.get(username);
+			if (err !== undefined) {
+				service.log("error", "Cannot read which entities %s opted in to: %s", username, err);
+				return undefined;
+			}
+			return stored ?? new LuaTable<string, UserRecord>();
+		});
+		if (records) {
+			cached.set(username, records);
 		}
-		const records = stored ?? new LuaTable<string, UserRecord>();
-		cached.set(username, records);
 		return records;
 	}
 
@@ -73,9 +78,14 @@ export function create_users(service: UsersService) {
 		}
 		records.set(entity, new_record as UserRecord);
 		// Prosody's storage removes an empty table.
-		const [ok, err] = service.store.set(username, records);
-		if (!ok) {
-			service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err);
+		const saved = protect(service.log, "while the entities of %s were saved", username, () => {
+			const [ok, err] = service.store.set(username, records);
+			if (!ok) {
+				service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err);
+			}
+			return ok;
+		});
+		if (!saved) {
 			return false;
 		}
 		cached.set(username, records);
