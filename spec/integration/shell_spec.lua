@@ -651,10 +651,10 @@ describe("B12.6 the console's commands, where two hosts have users of the same n
 			users = { "juliet@capulet.lit", "romeo@montague.lit" },
 			config = section:format "capulet.lit" .. section:format "montague.lit",
 		}, prosody.free_port()))
-		local names = { ["capulet.lit"] = "juliet", ["montague.lit"] = "romeo" }
+		local users = { ["capulet.lit"] = "juliet", ["montague.lit"] = "romeo" }
 		for _ = 1, 2 do
-			for host in pairs(names) do
-				for owner, name in pairs(names) do
+			for host in pairs(users) do
+				for owner, name in pairs(users) do
 					local output = console.run(server, ("privilege:allow(%q, 'gateway.capulet.lit', %q)"):format(host, name))
 					local text = owner == host and "may act for " .. name .. "@" .. host or "There is no user " .. name .. "@" .. host
 					assert.is_truthy(output:find(text, 1, true), output)
