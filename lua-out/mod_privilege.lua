@@ -488,13 +488,27 @@ local function attribute(name, value)
 	return value ~= nil and " " .. name .. "='" .. st.xml_escape(value) .. "'" or ""
 end
 
+--- The key that marks the stanzas that we send, in their `namespaces`: copies keep it there. No prefix has spaces.
+local own_mark = "sent by mod_privilege"
+
 --- Sends a stanza on a stream unless the stream has ended.
 --
 -- Any call may end it: Prosody 13 closes the connection of a client that does not read when too much waits to be sent.
 local function send_stanza(session, stanza)
 	if not session.destroyed then
+		if type(stanza) ~= "string" then
+			stanza.namespaces = stanza.namespaces or {}
+			stanza.namespaces[own_mark] = ""
+		end
 		session.send(stanza)
 	end
+end
+
+--- Handles `delivery/failure`, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that we sent
+-- goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
+local function drop_undelivered(event)
+	local namespaces = event.stanza.namespaces
+	return namespaces and namespaces[own_mark] ~= nil and true or nil
 end
 
 --- Whether a stanza that Prosody wrote as XML text declares a namespace. A text or another attribute may mention it.
@@ -2056,6 +2070,7 @@ local function create_sessions(service)
 	local handlers = {
 		["component-authenticated"] = component_authenticated,
 		["component-disconnected"] = stream_ended,
+		["delivery/failure"] = drop_undelivered,
 		["presence/initial"] = client_available,
 		["presence/bare"] = client_broadcast,
 		["resource-unbind"] = stream_ended,
@@ -2092,7 +2107,7 @@ local function create_sessions(service)
 			unwatch(name)
 			watched[name] = host.events
 			for event, handler in pairs(handlers) do
-				-- Before mod_presence, after which no other handler is called.
+				-- Before mod_presence and mod_smacks, after which no other handler is called.
 				api:hook_object_event(host.events, event, handler, 1)
 			end
 		end

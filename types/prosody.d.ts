@@ -113,6 +113,13 @@ interface SessionEvent {
 	session: Session;
 }
 
+/** Of `delivery/failure` (mod_smacks): a client is gone and has not acknowledged a stanza (XEP-0198). */
+interface DeliveryEvent {
+	session: Session;
+	/** A copy of what was sent. */
+	stanza: Stanza;
+}
+
 /** Of `user-deleted`: the account is gone, what it stored is still there. */
 interface UserEvent {
 	username: string;

@@ -21,6 +21,8 @@ declare module "util.stanza" {
 		name: string;
 		attr: Attributes;
 		tags: Stanza[];
+		/** The namespaces of prefixes in the XML that it was read from. Copies have them, XML text has not. */
+		namespaces?: LuaTable<string, string> | undefined;
 		[child: number]: Stanza | string | undefined;
 
 		/** Appends an element and goes into it. */

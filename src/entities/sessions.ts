@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
 import { since_0_10 } from "../prosody/compatibility";
+import { drop_undelivered } from "../prosody/send";
 import { grants_anything } from "../grants/permissions";
 import type { Entities, Entity } from "./entities";
 
@@ -98,6 +99,7 @@ export function create_sessions(service: SessionsService) {
 	const handlers: Record<string, (this: void, event: never) => Handled> = {
 		"component-authenticated": component_authenticated,
 		"component-disconnected": stream_ended,
+		"delivery/failure": drop_undelivered,
 		"presence/initial": client_available,
 		"presence/bare": client_broadcast,
 		"resource-unbind": stream_ended,
@@ -134,7 +136,7 @@ export function create_sessions(service: SessionsService) {
 			unwatch(name);
 			watched.set(name, host.events);
 			for (const [event, handler] of pairs(handlers)) {
-				// Before mod_presence, after which no other handler is called.
+				// Before mod_presence and mod_smacks, after which no other handler is called.
 				api.hook_object_event(host.events, event, handler, 1);
 			}
 		}

@@ -9,6 +9,9 @@ export function attribute(name: string, value: string | undefined): string {
 	return value !== undefined ? " " + name + "='" + st.xml_escape(value) + "'" : "";
 }
 
+/** The key that marks the stanzas that we send, in their `namespaces`: copies keep it there. No prefix has spaces. */
+const own_mark = "sent by mod_privilege";
+
 /**
  * Sends a stanza on a stream unless the stream has ended.
  *
@@ -16,8 +19,21 @@ export function attribute(name: string, value: string | undefined): string {
  */
 export function send_stanza(session: Session, stanza: Stanza | string): void {
 	if (!session.destroyed) {
+		if (typeof stanza !== "string") {
+			stanza.namespaces = stanza.namespaces ?? new LuaTable();
+			stanza.namespaces.set(own_mark, "");
+		}
 		session.send(stanza);
 	}
+}
+
+/**
+ * Handles `delivery/failure`, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that we sent
+ * goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
+ */
+export function drop_undelivered(event: DeliveryEvent): Handled {
+	const namespaces = event.stanza.namespaces;
+	return namespaces && namespaces.has(own_mark) ? true : undefined;
 }
 
 /** Whether a stanza that Prosody wrote as XML text declares a namespace. A text or another attribute may mention it. */
