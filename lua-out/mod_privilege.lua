@@ -1036,10 +1036,11 @@ local function create_users(service)
 		return records
 	end
 
-	--- The record of a user and an entity, nil where there is none.
+	--- The record of a user and an entity, nil where there is none or the user has opted out.
 	local function record(entity, username)
 		local records = cached.get(username) or stored_records(username)
-		return records and records[entity]
+		local found = records and records[entity]
+		return found and found.state ~= "out" and found or nil
 	end
 
 	--- Whether the grant of an entity covers a user. It does not matter whether that user exists.
@@ -1054,11 +1055,11 @@ local function create_users(service)
 		return found ~= nil and found.state ~= "revoked"
 	end
 
-	--- Saves the record of a user and an entity, or removes it where it is nil. False where that failed, and nothing has changed.
-	local function keep(entity, username, new_record)
+	--- Saves the record of a user and an entity. False where that failed or the record must not be replaced, and nothing has changed.
+	local function keep(entity, username, new_record, may_replace)
 		-- The records in memory may be those of an account that another process has deleted.
 		local before = stored_records(username)
-		if not before then
+		if not before or may_replace and not may_replace(before[entity]) then
 			return false
 		end
 		local records = {}
@@ -1066,7 +1067,6 @@ local function create_users(service)
 			records[other] = other_record
 		end
 		records[entity] = new_record
-		-- Prosody's storage removes an empty table.
 		local saved = protect(service.log, "while the entities of %s were saved", username, function()
 			local ok, err = service.store:set(username, records)
 			if not ok then
@@ -1124,7 +1124,9 @@ end
 local function create_adoption(service)
 	local host = service.host
 	local store = storagemanager.open(host, "privilege_entities", "keyval")
-	local under_way = {}
+	-- The adoptions since the module was loaded. One that is done has to be saved yet where the storage failed. An entity that
+	-- loses its grant and gets it back is a new one.
+	local progress = setmetatable({}, { __mode = "k" })
 
 	--- Whether a user has an entity in the roster, with a subscription or a request for one.
 	local function has_in_roster(username, entity)
@@ -1133,14 +1135,32 @@ local function create_adoption(service)
 		return item ~= nil and (item.subscription ~= "none" or item.ask ~= nil)
 	end
 
-	--- Saves that the users of an entity were adopted.
-	local function save_adopted(entity)
-		local adopted, err = store:get(nil)
-		if err == nil then
-			local entities = adopted or {}
-			entities[entity.jid] = os.time()
-			store:set(nil, entities)
+	--- Reads which entities' users were adopted; nil where that fails.
+	local function read_adopted()
+		return protect(service.log, "while the adoptions of %s were looked up", host, function()
+			local adopted, err = store:get(nil)
+			if err ~= nil then
+				service.log("error", "Cannot read whose users were adopted on %s: %s", host, err)
+				return nil
+			end
+			return adopted or {}
+		end)
+	end
+
+	--- Ends the adoption of an entity's users and saves that. Where saving fails, the next `configured` tries it again.
+	local function finish(entity)
+		progress[entity] = "done"
+		local adopted = read_adopted()
+		if not adopted then
+			return
 		end
+		adopted[entity.jid] = os.time()
+		protect(service.log, "while the adoptions of %s were saved", host, function()
+			local ok, err = store:set(nil, adopted)
+			if not ok then
+				service.log("error", "Cannot save that the users of %s were adopted: %s", entity.jid, err)
+			end
+		end)
 	end
 
 	--- Looks through all accounts of the host, in slices, for the users of an entity.
@@ -1153,9 +1173,9 @@ local function create_adoption(service)
 				host,
 				entity.jid
 			)
-			return save_adopted(entity)
+			return finish(entity)
 		end
-		under_way[entity.jid] = true
+		progress[entity] = "under way"
 		local may_go_on = true
 		in_slices(service.add_timer, function()
 			local is_wanted = service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
@@ -1166,28 +1186,32 @@ local function create_adoption(service)
 			may_go_on = false
 			local username = next_username()
 			if username == nil then
-				save_adopted(entity)
+				finish(entity)
 				return false
 			end
 			may_go_on = true
 			if has_in_roster(username, entity) then
-				service.opting.opt_in(entity, username, "having it in the roster")
+				service.opting.adopt(entity, username)
 			end
 			return true
 		end, function(goes_on)
-			if not goes_on then
-				under_way[entity.jid] = nil
+			if not goes_on and progress[entity] == "under way" then
+				progress[entity] = nil
 			end
 		end, string.format("the users of %s were looked for on %s", entity.jid, host))
 	end
 
 	--- Adopts the users of those entities that need it. Has to be called after the configuration was read.
 	local function configured()
-		local adopted, err = store:get(nil)
+		local adopted = read_adopted()
 		for _, entity in pairs(service.entities.all()) do
-			local was_adopted = adopted ~= nil and adopted[entity.jid] ~= nil
-			if err == nil and entity.permissions.users == "opted-in" and not was_adopted and under_way[entity.jid] == nil then
-				adopt(entity)
+			if adopted and entity.permissions.users == "opted-in" and adopted[entity.jid] == nil then
+				local before = progress[entity]
+				if before == "done" then
+					finish(entity)
+				elseif before == nil then
+					adopt(entity)
+				end
 			end
 		end
 	end
@@ -1793,19 +1817,40 @@ local function create_opting(service)
 		return count <= max_logged_changes and "info" or "debug"
 	end
 
-	--- Opts a user in, unless that has happened already or the admin has revoked it.
-	local function opt_in(entity, username, by)
-		unregistering[user_key(entity.jid, username)] = nil
-		if not users.record(entity.jid, username) and users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }) then
+	--- Saves that a user is in, unless there is a record that must not be replaced.
+	local function enter(entity, username, by, may_replace)
+		if users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }, may_replace) then
 			service.log(log_level(entity, username), "%s@%s opted in to %s by %s", username, host, entity.jid, by)
 			service.covered(entity, username)
 		end
 	end
 
-	--- Opts a user out; what the admin has revoked stays revoked.
+	--- Opts a user in, unless that has happened already or the admin has revoked it.
+	local function opt_in(entity, username, by)
+		unregistering[user_key(entity.jid, username)] = nil
+		if not users.record(entity.jid, username) then
+			enter(entity, username, by, function(before)
+				return before == nil or before.state == "out"
+			end)
+		end
+	end
+
+	--- Opts a user in who has the entity in the roster, unless the user or the admin has decided before.
+	local function adopt(entity, username)
+		if unregistering[user_key(entity.jid, username)] == nil then
+			enter(entity, username, "having it in the roster", function(before)
+				return before == nil
+			end)
+		end
+	end
+
+	--- Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted.
 	local function opt_out(entity, username, by)
-		local record = users.record(entity.jid, username)
-		if record and record.state ~= "revoked" and users.keep(entity.jid, username, nil) then
+		local was_covered = users.covers(entity.jid, "opted-in", username)
+		local function may_replace(before)
+			return before == nil or before.state ~= "revoked" and before.state ~= "out"
+		end
+		if users.keep(entity.jid, username, { state = "out", since = os.time() }, may_replace) and was_covered then
 			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by)
 			service.uncovered(entity, username)
 		end
@@ -1976,7 +2021,7 @@ local function create_opting(service)
 		client_message = client_message,
 		client_presence = client_presence,
 		roster_item_removed = roster_item_removed,
-		opt_in = opt_in,
+		adopt = adopt,
 		finish_all = finish_all,
 		allow = allow,
 		revoke = revoke,

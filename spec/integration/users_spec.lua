@@ -617,7 +617,7 @@ describe("users who have the entity in the roster, where storage raises errors",
 		local mark = server:mark()
 		server:reload_config(config)
 		wait_opted_in(mark, { "abram", "gregory", "nurse", "peter", "samson" })
-		server:wait_log("were looked for on capulet.lit: [^\n]*spec failure", nil, mark)
+		server:wait_log("the entities of juliet were looked for: [^\n]*spec failure", nil, mark)
 		assert.is_nil(server:log_since(mark):find("juliet@capulet.lit opted in", 1, true))
 	end)
 
@@ -643,5 +643,173 @@ describe("users who have the entity in the roster, where storage raises errors",
 		server:wait_log("were looked for on capulet.lit: [^\n]*spec failure", nil, mark)
 		server:reload_config(config)
 		wait_opted_in(mark, names)
+	end)
+end)
+
+describe("users who opt out while the accounts are looked through for those who have the entity in the roster", function()
+	local config = [[
+		VirtualHost "capulet.lit"
+			privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in", roster = "both", roster_push = false } }
+		Component "gateway.capulet.lit" component_secret = "secret"
+	]]
+	local everyone = (config:gsub('"opted%-in"', '"all"'))
+	local names = { "gregory", "juliet", "nurse", "peter", "samson" }
+	local unregister = "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>"
+	local adopted = "@capulet.lit opted in to gateway.capulet.lit by having it in the roster"
+	local server, gateway, clients, mark
+
+	before_each(function()
+		local options = { config = everyone, users = {}, rosters = {}, log_level = "info" }
+		for i, username in ipairs(names) do
+			options.users[i] = username .. "@capulet.lit"
+			if username ~= "peter" then
+				options.rosters[username .. "@capulet.lit"] = { ["gateway.capulet.lit"] = { subscription = "both" } }
+			end
+		end
+		server = prosody.start(options)
+		-- From now on, storage can fail, and the list of accounts does not end before it is told to
+		server:eval [[
+			prosody.spec_listed = false;
+			local provider = require "core.usermanager".get_provider(module.host);
+			function provider.users()
+				local names, i = { "gregory", "juliet", "nurse", "peter", "samson" }, 0;
+				return function ()
+					if not prosody.spec_listed then
+						return "nobody";
+					end
+					i = i + 1;
+					return names[i];
+				end
+			end
+		]]
+		server:reload_module "privilege"
+		gateway = server:component "gateway.capulet.lit"
+		clients = {}
+		for _, username in ipairs(names) do
+			clients[username] = server:client(username .. "@capulet.lit/x", { roster = true })
+		end
+		mark = server:mark()
+	end)
+
+	after_each(function()
+		server:stop()
+	end)
+
+	local function send(username, text)
+		clients[username]:send(text:format "gateway.capulet.lit")
+		clients[username]:sync()
+	end
+
+	local function finish()
+		server:eval "prosody.spec_listed = true"
+		server:wait_log("samson" .. adopted, nil, mark)
+		presences.settle(server)
+	end
+
+	local function answer(username)
+		gateway:send(("<iq type='result' id='out' from='gateway.capulet.lit' to='%s@capulet.lit/x'/>"):format(username))
+		gateway:sync()
+	end
+
+	local function covered()
+		local found = {}
+		for _, username in ipairs(names) do
+			local query = "<query xmlns='jabber:iq:roster'/>"
+			if gateway:iq({ type = "get", to = username .. "@capulet.lit", query }).attr.type == "result" then
+				found[#found + 1] = username
+			end
+		end
+		return found
+	end
+
+	it("B12.3 stay out, and can opt in", function()
+		server:reload_config(config)
+		send("gregory", opt_in["a registration"])
+		send("gregory", unregister)
+		send("juliet", unregister)
+		send("nurse", opt_out["ending the subscription"])
+		finish()
+		assert.is_same({ "gregory", "samson" }, covered())
+		answer "gregory"
+		answer "juliet"
+		assert.is_same({ "samson" }, covered())
+		send("nurse", opt_in["a message"])
+		assert.is_same({ "nurse", "samson" }, covered())
+	end)
+
+	it("B12.3 stay out when the module is reloaded meanwhile", function()
+		server:reload_config(config)
+		send("gregory", opt_in["a registration"])
+		send("gregory", opt_out["ending the entity's subscription"])
+		send("juliet", unregister)
+		assert.is_equal("result", rosters.set(clients.nurse, nil, "<item jid='gateway.capulet.lit' subscription='remove'/>"))
+		server:reload_module "privilege"
+		finish()
+		assert.is_same({ "samson" }, covered())
+	end)
+
+	it("B12.3 stay out, and nobody else comes in, where it cannot be saved that the accounts were looked through", function()
+		local failed = "Cannot save that the users of gateway.capulet.lit were adopted: spec failure"
+		server:allow_log "spec failure"
+		server:eval "prosody.spec_fail = { adopted_set = true }"
+		server:reload_config(config)
+		finish()
+		server:wait_log(failed, nil, mark)
+		send("juliet", opt_out["ending the entity's subscription"])
+		send("nurse", unregister)
+		answer "nurse"
+		mark = server:mark()
+		server:reload_module "privilege"
+		server:wait_log(failed, nil, mark)
+		assert.is_same({ "gregory", "samson" }, covered())
+		-- what is in rosters from now on, entities may have set
+		server:eval [[
+			local rostermanager = require "core.rostermanager";
+			local roster = rostermanager.load_roster("peter", module.host);
+			roster["gateway.capulet.lit"] = { subscription = "both", groups = {} };
+			assert(rostermanager.save_roster("peter", module.host, roster));
+			prosody.spec_fail = nil;
+		]]
+		server:reload_config(config)
+		presences.settle(server)
+		server:reload_module "privilege"
+		presences.settle(server)
+		assert.is_same({ "gregory", "samson" }, covered())
+	end)
+
+	it("B12.2 are not looked for where it cannot be read whether they were", function()
+		server:allow_log "spec failure"
+		server:eval "prosody.spec_fail, prosody.spec_listed = { adopted_get = true }, true"
+		server:reload_config(config)
+		server:wait_log("Cannot read whose users were adopted on capulet.lit: spec failure", nil, mark)
+		presences.settle(server)
+		assert.is_same({}, covered())
+		server:eval "prosody.spec_fail = nil"
+		server:reload_config(config)
+		finish()
+		assert.is_same({ "gregory", "juliet", "nurse", "samson" }, covered())
+	end)
+
+	it("B12.2 are looked for again where the entity loses its grant and gets it back between two slices of the search", function()
+		-- Work in slices begins after a millisecond, and waits then
+		server:eval [[
+			local timer = require "util.timer";
+			local add_task = timer.add_task;
+			prosody.spec_pause = true;
+			function timer.add_task(delay, callback, ...)
+				return add_task(delay, function (...)
+					if delay == 0.001 and prosody.spec_pause then
+						return delay;
+					end
+					return callback(...);
+				end, ...);
+			end
+		]]
+		server:reload_config(config)
+		server:reload_config((config:gsub("privileged_entities = %b{}", "")))
+		server:reload_config(config)
+		server:eval "prosody.spec_pause = false"
+		finish()
+		assert.is_same({ "gregory", "juliet", "nurse", "samson" }, covered())
 	end)
 end)

@@ -53,23 +53,42 @@ test("B12.1 a grant covers all, the listed or those who opted in", function()
 	equal(users.covers(gateway, { juliet = true }, "juliet"), true)
 	equal(users.covers(gateway, { juliet = true }, "nurse"), false)
 	equal(users.covers(gateway, "opted-in", "juliet"), false)
-	for state, covered in pairs { ["in"] = true, allowed = true, revoked = false } do
+	for state, covered in pairs { ["in"] = true, out = false, allowed = true, revoked = false } do
 		equal(users.keep(gateway, "juliet", record(state)), true)
 		equal(users.covers(gateway, "opted-in", "juliet"), covered)
 		equal(users.covers(other, "opted-in", "juliet"), false)
 	end
 end)
 
-test("B12.4 records of entities do not touch each other, and an empty one is not stored", function()
+test("B12.4 records of entities do not touch each other", function()
 	local users, store = make()
 	users.keep(gateway, "juliet", record "in")
 	users.keep(other, "juliet", record "revoked")
 	equal(store.stored.juliet, { [gateway] = record "in", [other] = record "revoked" })
 	equal(users.candidates "opted-in", { "juliet" })
-	users.keep(gateway, "juliet", nil)
-	users.keep(other, "juliet", nil)
-	equal(store.stored, {})
-	equal(users.candidates "opted-in", {})
+end)
+
+test("B12.3 that a user opted out is kept, and shown to nobody", function()
+	local users, store = make()
+	users.keep(gateway, "juliet", record "out")
+	equal(store.stored.juliet, { [gateway] = record "out" })
+	equal(users.record(gateway, "juliet"), nil)
+end)
+
+test("B12.3 a record is replaced if what the storage has may be replaced, whatever is in memory", function()
+	local users, store = make()
+	users.keep(gateway, "juliet", record "in")
+	store.stored.juliet = { [gateway] = record "revoked" }
+	local before
+	local function may_replace(found)
+		before = found
+		return found == nil
+	end
+	equal(users.keep(gateway, "juliet", record "out", may_replace), false)
+	equal(before, record "revoked")
+	equal(store.stored.juliet, { [gateway] = record "revoked" })
+	equal(users.keep(other, "juliet", record "out", may_replace), true)
+	equal(store.stored.juliet, { [gateway] = record "revoked", [other] = record "out" })
 end)
 
 --- The ways in which a storage fails.

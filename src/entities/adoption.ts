@@ -1,5 +1,6 @@
 import * as storagemanager from "core.storagemanager";
 import { read_roster } from "../prosody/accounts";
+import { protect } from "../prosody/protect";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { list_usernames } from "../prosody/usernames";
@@ -25,7 +26,9 @@ interface AdoptionService {
 export function create_adoption(service: AdoptionService) {
 	const host = service.host;
 	const store = storagemanager.open<Adopted>(host, "privilege_entities", "keyval");
-	const under_way = new LuaTable<string, true>();
+	// The adoptions since the module was loaded. One that is done has to be saved yet where the storage failed. An entity that
+	// loses its grant and gets it back is a new one.
+	const progress = setmetatable(new LuaTable<Entity, "under way" | "done">(), { __mode: "k" });
 
 	/** Whether a user has an entity in the roster, with a subscription or a request for one. */
 	function has_in_roster(username: string, entity: Entity): boolean {
@@ -34,14 +37,32 @@ export function create_adoption(service: AdoptionService) {
 		return item !== undefined && (item.subscription !== "none" || item.ask !== undefined);
 	}
 
-	/** Saves that the users of an entity were adopted. */
-	function save_adopted(entity: Entity): void {
-		const [adopted, err] = store.get(undefined);
-		if (err === undefined) {
-			const entities = adopted ?? new LuaTable<string, number>();
-			entities.set(entity.jid, os.time());
-			store.set(undefined, entities);
+	/** Reads which entities' users were adopted; nil where that fails. */
+	function read_adopted(): Adopted | undefined {
+		return protect(service.log, "while the adoptions of %s were looked up", host, () => {
+			const [adopted, err] = store.get(undefined);
+			if (err !== undefined) {
+				service.log("error", "Cannot read whose users were adopted on %s: %s", host, err);
+				return undefined;
+			}
+			return adopted ?? new LuaTable<string, number>();
+		});
+	}
+
+	/** Ends the adoption of an entity's users and saves that. Where saving fails, the next `configured` tries it again. */
+	function finish(entity: Entity): void {
+		progress.set(entity, "done");
+		const adopted = read_adopted();
+		if (!adopted) {
+			return;
 		}
+		adopted.set(entity.jid, os.time());
+		protect(service.log, "while the adoptions of %s were saved", host, () => {
+			const [ok, err] = store.set(undefined, adopted);
+			if (!ok) {
+				service.log("error", "Cannot save that the users of %s were adopted: %s", entity.jid, err);
+			}
+		});
 	}
 
 	/** Looks through all accounts of the host, in slices, for the users of an entity. */
@@ -49,9 +70,9 @@ export function create_adoption(service: AdoptionService) {
 		const next_username = list_usernames(host);
 		if (!next_username) {
 			service.log("warn", "The accounts of %s cannot be listed: users who have %s in the roster have to opt in to it", host, entity.jid);
-			return save_adopted(entity);
+			return finish(entity);
 		}
-		under_way.set(entity.jid, true);
+		progress.set(entity, "under way");
 		let may_go_on = true;
 		in_slices(
 			service.add_timer,
@@ -64,18 +85,18 @@ export function create_adoption(service: AdoptionService) {
 				may_go_on = false;
 				const username = next_username();
 				if (username === undefined) {
-					save_adopted(entity);
+					finish(entity);
 					return false;
 				}
 				may_go_on = true;
 				if (has_in_roster(username, entity)) {
-					service.opting.opt_in(entity, username, "having it in the roster");
+					service.opting.adopt(entity, username);
 				}
 				return true;
 			},
 			(goes_on) => {
-				if (!goes_on) {
-					under_way.delete(entity.jid);
+				if (!goes_on && progress.get(entity) === "under way") {
+					progress.delete(entity);
 				}
 			},
 			string.format("the users of %s were looked for on %s", entity.jid, host),
@@ -84,11 +105,15 @@ export function create_adoption(service: AdoptionService) {
 
 	/** Adopts the users of those entities that need it. Has to be called after the configuration was read. */
 	function configured(): void {
-		const [adopted, err] = store.get(undefined);
+		const adopted = read_adopted();
 		for (const [, entity] of pairs(service.entities.all())) {
-			const was_adopted = adopted !== undefined && adopted.has(entity.jid);
-			if (err === undefined && entity.permissions.users === "opted-in" && !was_adopted && !under_way.has(entity.jid)) {
-				adopt(entity);
+			if (adopted && entity.permissions.users === "opted-in" && !adopted.has(entity.jid)) {
+				const before = progress.get(entity) as "under way" | "done" | undefined;
+				if (before === "done") {
+					finish(entity);
+				} else if (before === undefined) {
+					adopt(entity);
+				}
 			}
 		}
 	}

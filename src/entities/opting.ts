@@ -1,7 +1,7 @@
 import * as jid from "util.jid";
 import { create_recent } from "../prosody/recent";
 import type { AddTimer } from "../prosody/timers";
-import type { Users } from "../grants/users";
+import type { MayReplace, Users } from "../grants/users";
 import type { Entities, Entity } from "./entities";
 
 /** A request of a user to unregister that the entity has not answered. */
@@ -59,19 +59,34 @@ export function create_opting(service: OptingService) {
 		return count <= max_logged_changes ? "info" : "debug";
 	}
 
-	/** Opts a user in, unless that has happened already or the admin has revoked it. */
-	function opt_in(entity: Entity, username: string, by: string): void {
-		unregistering.delete(user_key(entity.jid, username));
-		if (!users.record(entity.jid, username) && users.keep(entity.jid, username, { state: "in", since: os.time(), by: by })) {
+	/** Saves that a user is in, unless there is a record that must not be replaced. */
+	function enter(entity: Entity, username: string, by: string, may_replace: MayReplace): void {
+		if (users.keep(entity.jid, username, { state: "in", since: os.time(), by: by }, may_replace)) {
 			service.log(log_level(entity, username), "%s@%s opted in to %s by %s", username, host, entity.jid, by);
 			service.covered(entity, username);
 		}
 	}
 
-	/** Opts a user out; what the admin has revoked stays revoked. */
+	/** Opts a user in, unless that has happened already or the admin has revoked it. */
+	function opt_in(entity: Entity, username: string, by: string): void {
+		unregistering.delete(user_key(entity.jid, username));
+		if (!users.record(entity.jid, username)) {
+			enter(entity, username, by, (before) => before === undefined || before.state === "out");
+		}
+	}
+
+	/** Opts a user in who has the entity in the roster, unless the user or the admin has decided before. */
+	function adopt(entity: Entity, username: string): void {
+		if (!unregistering.has(user_key(entity.jid, username))) {
+			enter(entity, username, "having it in the roster", (before) => before === undefined);
+		}
+	}
+
+	/** Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted. */
 	function opt_out(entity: Entity, username: string, by: string): void {
-		const record = users.record(entity.jid, username);
-		if (record && record.state !== "revoked" && users.keep(entity.jid, username, undefined)) {
+		const was_covered = users.covers(entity.jid, "opted-in", username);
+		const may_replace: MayReplace = (before) => before === undefined || (before.state !== "revoked" && before.state !== "out");
+		if (users.keep(entity.jid, username, { state: "out", since: os.time() }, may_replace) && was_covered) {
 			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by);
 			service.uncovered(entity, username);
 		}
@@ -238,6 +253,6 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, opt_in, finish_all, allow, revoke };
+	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, adopt, finish_all, allow, revoke };
 }
 export type Opting = ReturnType<typeof create_opting>;

@@ -5,8 +5,8 @@ import type { Coverage } from "./permissions";
 
 /** What the storage has about a user and an entity. */
 export interface UserRecord {
-	/** "in": the user opted in; "allowed" and "revoked": the admin decided. */
-	state: "in" | "allowed" | "revoked";
+	/** "in": the user opted in; "out": the user opted out; "allowed" and "revoked": the admin decided. */
+	state: "in" | "out" | "allowed" | "revoked";
 	/** The time of the last change, as os.time() gives it. */
 	since: number;
 	/** For the shell: what the user did to opt in ("registration", "a command", "a message", …), or "the admin". */
@@ -15,6 +15,9 @@ export interface UserRecord {
 
 /** The records of a user, by the JID of the entity. */
 export type UserRecords = LuaTable<string, UserRecord>;
+
+/** Whether the record that the storage has, nil where there is none, may be replaced. */
+export type MayReplace = (this: void, before: UserRecord | undefined) => boolean;
 
 interface UsersService {
 	log: Log;
@@ -47,10 +50,11 @@ export function create_users(service: UsersService) {
 		return records;
 	}
 
-	/** The record of a user and an entity, nil where there is none. */
+	/** The record of a user and an entity, nil where there is none or the user has opted out. */
 	function record(entity: string, username: string): UserRecord | undefined {
 		const records = cached.get(username) ?? stored_records(username);
-		return records && records.get(entity);
+		const found = records && (records.get(entity) as UserRecord | undefined);
+		return found && found.state !== "out" ? found : undefined;
 	}
 
 	/** Whether the grant of an entity covers a user. It does not matter whether that user exists. */
@@ -65,19 +69,18 @@ export function create_users(service: UsersService) {
 		return found !== undefined && found.state !== "revoked";
 	}
 
-	/** Saves the record of a user and an entity, or removes it where it is nil. False where that failed, and nothing has changed. */
-	function keep(entity: string, username: string, new_record: UserRecord | undefined): boolean {
+	/** Saves the record of a user and an entity. False where that failed or the record must not be replaced, and nothing has changed. */
+	function keep(entity: string, username: string, new_record: UserRecord, may_replace?: MayReplace): boolean {
 		// The records in memory may be those of an account that another process has deleted.
 		const before = stored_records(username);
-		if (!before) {
+		if (!before || (may_replace && !may_replace(before.get(entity)))) {
 			return false;
 		}
 		const records: UserRecords = new LuaTable();
 		for (const [other, other_record] of pairs(before)) {
 			records.set(other, other_record);
 		}
-		records.set(entity, new_record as UserRecord);
-		// Prosody's storage removes an empty table.
+		records.set(entity, new_record);
 		const saved = protect(service.log, "while the entities of %s were saved", username, () => {
 			const [ok, err] = service.store.set(username, records);
 			if (!ok) {
