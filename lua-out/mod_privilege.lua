@@ -4489,7 +4489,7 @@ local function create_heard()
 
 	--- Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`.
 	local function begin(connection)
-		local heard = of(connection) or { jids = {}, runs = 0, users = {} }
+		local heard = of(connection) or { jids = {}, runs = 0 }
 		heard.runs = heard.runs + 1
 		by_connection[connection] = heard
 		return heard
@@ -4551,7 +4551,6 @@ local function create_heard()
 	end
 
 	return {
-		of = of,
 		begin = begin,
 		is_kept = is_kept,
 		release = release,
@@ -4572,6 +4571,7 @@ local function create_catch_up(service)
 	local heard = service.heard
 	local probes = service.probes
 	local delivery = service.delivery
+	local user_queues = setmetatable({}, { __mode = "k" })
 
 	--- Adds the presences of a contact that a user sees.
 	local function collect_contact(connection, collection, username, contact)
@@ -4768,7 +4768,7 @@ local function create_catch_up(service)
 		}
 	end
 
-	--- Runs steps one after the other, until the connection ends or its catch-ups are ended.
+	--- Runs steps one after the other, until the connection ends or its catch-ups are ended. Returns the token of this catch-up.
 	local function run(connection, collection, steps)
 		local token = heard.begin(connection)
 		local current = 0
@@ -4789,6 +4789,7 @@ local function create_catch_up(service)
 			end
 			return true
 		end, collection.flush, connection.address .. " was told presences")
+		return token
 	end
 
 	--- Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more.
@@ -4858,36 +4859,47 @@ local function create_catch_up(service)
 		return steps
 	end
 
-	--- Catches a connection up with a user who opted in or out. If such a catch-up is running it begins anew, so that a user
-	-- who opts in and out again and again never has two of them run at a time.
-	local function catch_up_user(connection, username)
-		local before = heard.of(connection)
-		local under_way = before and before.users[username]
-		if under_way then
-			under_way.is_stale = true
-			return
-		end
-		local user_run = { is_stale = true }
+	--- Begins to catch a connection up with users, one after the other, as long as some are in the queue that it returns.
+	local function begin_user_queue(connection)
+		local names = create_fifo()
+		local waiting = {}
 		local collection = delivery.create_collection(connection)
 		local steps = {}
-		run(connection, collection, {
+		local token = run(connection, collection, {
 			function()
-				if user_run.is_stale then
-					user_run.is_stale = false
-					steps = create_user_steps(connection, collection, username)
-				end
 				local step = steps[1]
-				if not step then
-					heard.of(connection).users[username] = nil
+				if step then
+					if not step() then
+						table.remove(steps, 1)
+					end
+					return true
+				end
+				local username = names.pop()
+				if username == nil then
+					user_queues[connection] = nil
 					return false
 				end
-				if not step() then
-					table.remove(steps, 1)
-				end
+				waiting[username] = nil
+				steps = create_user_steps(connection, collection, username)
 				return true
 			end,
 		})
-		heard.of(connection).users[username] = user_run
+		local queue = { token = token, names = names, waiting = waiting }
+		user_queues[connection] = queue
+		return queue
+	end
+
+	--- Catches a connection up with a user who opted in or out. However many do at the same time, and however often one of
+	-- them does, one catch-up at a time has its share of the server's time.
+	local function catch_up_user(connection, username)
+		local queue = user_queues[connection]
+		if not queue or not heard.is_kept(connection, queue.token) then
+			queue = begin_user_queue(connection)
+		end
+		if queue.waiting[username] == nil then
+			queue.waiting[username] = true
+			queue.names.push(username)
+		end
 	end
 
 	--- Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts.

@@ -813,3 +813,72 @@ describe("users who opt out while the accounts are looked through for those who 
 		assert.is_same({ "gregory", "juliet", "nurse", "samson" }, covered())
 	end)
 end)
+
+describe("users who opt in at the same time", function()
+	local count = 40
+	local server
+
+	setup(function()
+		local options = {
+			config = [[
+				VirtualHost "capulet.lit"
+					privilege_probe_rate = 0
+					privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in", roster = "get", roster_push = false, presence = "roster" } }
+				Component "gateway.capulet.lit" component_secret = "secret"
+			]],
+			users = {},
+			rosters = {},
+		}
+		for i = 1, count do
+			local user = ("user%d@capulet.lit"):format(i)
+			options.users[i] = user
+			options.rosters[user] = { [("contact%d@verona.lit"):format(i)] = { subscription = "both" } }
+		end
+		server = prosody.start(options)
+		server:eval ""
+		server:reload_module "privilege"
+	end)
+
+	teardown(function()
+		server:stop()
+	end)
+
+	it("B11 leave time for others where storage is slow, and each shows what they get", function()
+		local gateway = server:component "gateway.capulet.lit"
+		presences.settle(server)
+		-- Counted, as it takes longer on a busy machine: the rosters that are read before anything else can be done
+		server:eval(([[
+			local before = 0;
+			prosody.spec_reads, prosody.spec_most = 0, 0;
+			for i = 1, %d do
+				local stanza = require "util.stanza".presence({ from = ("contact%%d@verona.lit/x"):format(i), to = ("user%%d@capulet.lit"):format(i) });
+				prosody.core_post_stanza(prosody.hosts["capulet.lit"], stanza);
+			end
+			prosody.hosts[module.host].roster_cache = nil;
+			prosody.spec_fail = { roster_get = function ()
+				prosody.spec_reads = prosody.spec_reads + 1;
+				require "socket".sleep(0.01);
+			end };
+			module:add_timer(0.001, function ()
+				prosody.spec_most = math.max(prosody.spec_most, prosody.spec_reads - before);
+				before = prosody.spec_reads;
+				return prosody.spec_fail and 0.001 or nil;
+			end);
+			local served = module:shared "/*/privilege/served_hosts"[module.host];
+			for i = 1, %d do
+				assert(served.opting.allow(served.entities.get "gateway.capulet.lit", "user" .. i));
+			end
+		]]):format(count, count))
+		local told = {}
+		for _ = 1, count do
+			local stanza = gateway:expect { name = "presence" }
+			told[stanza.attr.from] = true
+		end
+		for i = 1, count do
+			assert.is_true(told[("contact%d@verona.lit/x"):format(i)])
+		end
+		local most = server:eval "prosody.spec_fail = nil; return prosody.spec_most"
+		-- which take 50 ms
+		assert.is_true(most <= 5, ("%d rosters were read in one go"):format(most))
+	end)
+end)

@@ -1,4 +1,5 @@
 import * as jid from "util.jid";
+import { create_fifo } from "../prosody/fifo";
 import { keys_of } from "../prosody/keys";
 import { attribute } from "../prosody/send";
 import { in_slices } from "../prosody/timers";
@@ -20,20 +21,21 @@ import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
 import { create_walk, online_usernames } from "./walk";
 
-/** A catch-up of a connection with one user. */
-interface UserRun {
-	/** Whether it has to begin anew because the user opted in or out meanwhile. */
-	is_stale: boolean;
-}
-
 /** What a connection was told since its catch-ups began. */
 interface HeardOf {
 	/** The JIDs whose presences it was told, as keys: full ones, and bare ones of contacts. */
 	jids: LuaTable<string, true>;
 	/** How many catch-ups are running. */
 	runs: number;
-	/** Those of them with one user, by name. */
-	users: LuaTable<string, UserRun>;
+}
+
+/** The users whom a connection is to be caught up with. */
+interface UserQueue {
+	/** Of the catch-up that goes through them. */
+	token: HeardOf;
+	names: ReturnType<typeof create_fifo<string>>;
+	/** The same names, as keys. */
+	waiting: LuaTable<string, true>;
 }
 
 /**
@@ -49,7 +51,7 @@ export function create_heard() {
 
 	/** Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`. */
 	function begin(connection: Connection): HeardOf {
-		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0, users: new LuaTable<string, UserRun>() };
+		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0 };
 		heard.runs = heard.runs + 1;
 		by_connection.set(connection, heard);
 		return heard;
@@ -110,7 +112,7 @@ export function create_heard() {
 		return of(connection) !== undefined && !has(connection, from);
 	}
 
-	return { of, begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
+	return { begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
 }
 
 /** Does a little of the work. Returns false when nothing is left. */
@@ -149,6 +151,7 @@ export function create_catch_up(service: CatchUpService) {
 	const heard = service.heard;
 	const probes = service.probes;
 	const delivery = service.delivery;
+	const user_queues = setmetatable(new LuaTable<Connection, UserQueue>(), { __mode: "k" });
 
 	/** Adds the presences of a contact that a user sees. */
 	function collect_contact(connection: Connection, collection: Collection, username: string, contact: string): void {
@@ -355,8 +358,8 @@ export function create_catch_up(service: CatchUpService) {
 		];
 	}
 
-	/** Runs steps one after the other, until the connection ends or its catch-ups are ended. */
-	function run(connection: Connection, collection: Collection, steps: Step[]): void {
+	/** Runs steps one after the other, until the connection ends or its catch-ups are ended. Returns the token of this catch-up. */
+	function run(connection: Connection, collection: Collection, steps: Step[]): HeardOf {
 		const token = heard.begin(connection);
 		let current = 0;
 		in_slices(
@@ -381,6 +384,7 @@ export function create_catch_up(service: CatchUpService) {
 			collection.flush,
 			connection.address + " was told presences",
 		);
+		return token;
 	}
 
 	/** Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more. */
@@ -437,38 +441,49 @@ export function create_catch_up(service: CatchUpService) {
 		return steps;
 	}
 
-	/**
-	 * Catches a connection up with a user who opted in or out. If such a catch-up is running it begins anew, so that a user
-	 * who opts in and out again and again never has two of them run at a time.
-	 */
-	function catch_up_user(connection: Connection, username: string): void {
-		const before = heard.of(connection);
-		const under_way = before && (before.users.get(username) as UserRun | undefined);
-		if (under_way) {
-			under_way.is_stale = true;
-			return;
-		}
-		const user_run: UserRun = { is_stale: true };
+	/** Begins to catch a connection up with users, one after the other, as long as some are in the queue that it returns. */
+	function begin_user_queue(connection: Connection): UserQueue {
+		const names = create_fifo<string>();
+		const waiting = new LuaTable<string, true>();
 		const collection = delivery.create_collection(connection);
 		let steps: Step[] = [];
-		run(connection, collection, [
+		const token = run(connection, collection, [
 			() => {
-				if (user_run.is_stale) {
-					user_run.is_stale = false;
-					steps = create_user_steps(connection, collection, username);
-				}
 				const step = steps[0];
-				if (!step) {
-					heard.of(connection)!.users.delete(username);
+				if (step) {
+					if (!step()) {
+						table.remove(steps, 1);
+					}
+					return true;
+				}
+				const username = names.pop();
+				if (username === undefined) {
+					user_queues.delete(connection);
 					return false;
 				}
-				if (!step()) {
-					table.remove(steps, 1);
-				}
+				waiting.delete(username);
+				steps = create_user_steps(connection, collection, username);
 				return true;
 			},
 		]);
-		heard.of(connection)!.users.set(username, user_run);
+		const queue: UserQueue = { token: token, names: names, waiting: waiting };
+		user_queues.set(connection, queue);
+		return queue;
+	}
+
+	/**
+	 * Catches a connection up with a user who opted in or out. However many do at the same time, and however often one of
+	 * them does, one catch-up at a time has its share of the server's time.
+	 */
+	function catch_up_user(connection: Connection, username: string): void {
+		let queue = user_queues.get(connection) as UserQueue | undefined;
+		if (!queue || !heard.is_kept(connection, queue.token)) {
+			queue = begin_user_queue(connection);
+		}
+		if (!queue.waiting.has(username)) {
+			queue.waiting.set(username, true);
+			queue.names.push(username);
+		}
 	}
 
 	/** Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts. */
