@@ -2566,8 +2566,7 @@ end
 
 --- Makes the handlers of privileged iqs, which are sent in users' names (XEP-0356, section 6).
 --
--- `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as. `service.settle`
--- is called before an iq is sent in a user's name: roster changes that wait are saved then.
+-- `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as.
 local function create_iq(service)
 	--- How many iqs of one entity may wait for their answers.
 	local max_pending = 10000
@@ -2677,7 +2676,6 @@ local function create_iq(service)
 		iq.attr.id = id
 		iq.attr.from = user
 		iq.attr.to = asked
-		service.settle(username)
 		if not service.acting.send_as(username, iq, answered_by_server) and pending.take(id, user, asked) then
 			return refuse(entity, origin, stanza, refusals.module_failed)
 		end
@@ -3187,8 +3185,6 @@ local function create_roster_requests(service)
 		if not account_exists(username, host) then
 			return refuse(entity, origin, stanza, refusals.no_such_user)
 		end
-		-- The answer contains what was set before.
-		service.write_queue.flush()
 		local roster = read_roster(username, host)
 		if not roster then
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded)
@@ -3520,8 +3516,8 @@ local function create_write_queue(service)
 		session.send = in_order
 	end
 
-	--- Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. A stanza
-	-- that follows a roster set, such as a presence of the new contact, has to find the roster changed.
+	--- Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. What
+	-- follows a roster set, such as a roster get, a privileged iq or a presence of the new contact, has to find the roster changed.
 	local function before_stanza(event)
 		if #waiting > 0 then
 			local stanza = event.stanza
@@ -6766,7 +6762,6 @@ local function serve_host()
 		is_listed = is_listed,
 		authorization = authorization,
 		acting = acting,
-		settle = write_queue.flush,
 		refusing = refusing,
 		add_timer = add_timer,
 		statistics = statistics,

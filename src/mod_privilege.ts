@@ -108,7 +108,6 @@ function serve_host(): void {
 		is_listed,
 		authorization,
 		acting,
-		settle: write_queue.flush,
 		refusing,
 		add_timer,
 		statistics,

@@ -57,7 +57,6 @@ interface IqService {
 	is_listed: (this: void, session: Session) => boolean;
 	authorization: Authorization;
 	acting: Acting;
-	settle: (this: void, username: string) => void;
 	refusing: Refusing;
 	add_timer: AddTimer;
 	statistics: Statistics;
@@ -66,8 +65,7 @@ interface IqService {
 /**
  * Makes the handlers of privileged iqs, which are sent in users' names (XEP-0356, section 6).
  *
- * `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as. `service.settle`
- * is called before an iq is sent in a user's name: roster changes that wait are saved then.
+ * `service.is_listed` tells whether any host of this server lists the JID that a stream authenticated as.
  */
 export function create_iq(service: IqService) {
 	/** How many iqs of one entity may wait for their answers. */
@@ -181,7 +179,6 @@ export function create_iq(service: IqService) {
 		iq.attr.id = id;
 		iq.attr.from = user;
 		iq.attr.to = asked;
-		service.settle(username!);
 		if (!service.acting.send_as(username!, iq, answered_by_server) && pending.take(id, user, asked)) {
 			return refuse(entity, origin, stanza, refusals.module_failed);
 		}

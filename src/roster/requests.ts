@@ -83,8 +83,6 @@ export function create_roster_requests(service: RosterService) {
 		if (!account_exists(username!, host)) {
 			return refuse(entity, origin, stanza, refusals.no_such_user);
 		}
-		// The answer contains what was set before.
-		service.write_queue.flush();
 		const roster = read_roster(username!, host);
 		if (!roster) {
 			return refuse(entity, origin, stanza, refusals.roster_not_loaded);
