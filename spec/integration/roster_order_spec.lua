@@ -7,7 +7,7 @@ local rosters = require "spec.support.rosters"
 local config = [[
 VirtualHost "capulet.lit"
 	privileged_entities = {
-		["gateway.capulet.lit"] = { roster = "both", message = "outgoing", iq = { ["urn:xmpp:ping"] = "get" } };
+		["gateway.capulet.lit"] = { roster = "both", message = "outgoing", iq = { ["urn:xmpp:ping"] = "get", ["jabber:iq:roster"] = "get" } };
 		["watcher.capulet.lit"] = { roster = "get" };
 		["setter.capulet.lit"] = { roster = "set" };
 	}
@@ -188,6 +188,21 @@ for _, storage in ipairs { "internal", "sql" } do
 					.. ("<presence type='probe' from='%s' to='juliet@capulet.lit'/>"):format(contact)
 			)
 			gateway:expect { name = "presence", from = juliet.jid, to = contact }
+		end)
+
+		it("B4.3 are there for what comes behind them: an iq in the user's name gets the contact that was set", function()
+			for _, user in ipairs { "juliet@capulet.lit", "samson@capulet.lit" } do
+				gateway:send(set(gateway, 1, user, "<item jid='behind@b'/>") .. privileged.iq({ id = "2", from = gateway.jid, to = user }, {
+					from = user,
+					"<query xmlns='jabber:iq:roster'/>",
+				}))
+				local answer = privileged.unwrap(
+					gateway:expect { id = "2" },
+					{ id = "2", from = user, to = gateway.jid },
+					{ type = "result", id = "inner", from = user, to = user }
+				)
+				assert.is_truthy(tostring(answer):find("behind@b", 1, true))
+			end
 		end)
 
 		it("B4.3 are refused once where the storage raises an error, and the roster is as before", function()
