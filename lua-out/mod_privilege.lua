@@ -4397,7 +4397,7 @@ end
 --- Visits users of a host and their contacts, step by step.
 --
 -- @param usernames the names of the users; nil for all users of the host, those who are online first
-local function create_walk(host, log, visitor, usernames)
+local function create_walk(host, visitor, usernames)
 	local online = usernames or online_usernames(host)
 	local was_online = {}
 	local next_online = 0
@@ -4413,9 +4413,7 @@ local function create_walk(host, log, visitor, usernames)
 		username = name
 		contacts = {}
 		next_contact = 0
-		local roster = protect(log, "while the roster of %s was read", name, function()
-			return read_roster(name, host)
-		end)
+		local roster = read_roster(name, host)
 		if roster then
 			for contact, item in pairs(roster) do
 				if sees_contact(item) then
@@ -4657,7 +4655,7 @@ local function create_catch_up(service)
 			end
 		end
 
-		local walk = create_walk(host, service.log, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
+		local walk = create_walk(host, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
 		return function()
 			if walk.step() then
 				return true
@@ -5647,7 +5645,7 @@ end
 -- ==== src/presence/presence.ts ====
 
 --- Puts together the parts that tell entities of presences (XEP-0356, section 7).
-local function create_presence(api, host, log, entities, coverage, options, add_timer, statistics)
+local function create_presence(api, host, entities, coverage, options, add_timer, statistics)
 	local heard = create_heard()
 	local delivery = create_delivery(host, entities, coverage, heard, statistics)
 	local users = create_user_presence(host, entities, add_timer, delivery)
@@ -5657,7 +5655,6 @@ local function create_presence(api, host, log, entities, coverage, options, add_
 	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts)
 	local catch_up = create_catch_up({
 		host = host,
-		log = log,
 		heard = heard,
 		delivery = delivery,
 		coverage = coverage,
@@ -6766,7 +6763,7 @@ local function serve_host()
 		add_timer = add_timer,
 		statistics = statistics,
 	})
-	local presence = create_presence(module, host, log, entities, users, options, add_timer, statistics)
+	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 	local opting = create_opting({

@@ -129,7 +129,6 @@ interface Scope {
 /** The parts that catch-ups need. */
 interface CatchUpService {
 	host: string;
-	log: Log;
 	heard: ReturnType<typeof create_heard>;
 	delivery: Delivery;
 	coverage: Users;
@@ -243,7 +242,7 @@ export function create_catch_up(service: CatchUpService) {
 			}
 		}
 
-		const walk = create_walk(host, service.log, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
+		const walk = create_walk(host, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
 		return () => {
 			if (walk.step()) {
 				return true;

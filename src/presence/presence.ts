@@ -26,7 +26,6 @@ export interface SavedPresence {
 export function create_presence(
 	api: Module,
 	host: string,
-	log: Log,
 	entities: Entities,
 	coverage: Users,
 	options: Options,
@@ -40,7 +39,7 @@ export function create_presence(
 	const probes = create_probes(host, options, add_timer, users.asks_contacts);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
 	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts);
-	const catch_up = create_catch_up({ host, log, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
+	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
 
 	probes.on_end(contacts.probe_ended);
 	watch_local_domains(api, contacts.domain_gone);

@@ -1,6 +1,5 @@
 import { read_roster } from "../prosody/accounts";
 import { keys_of } from "../prosody/keys";
-import { protect } from "../prosody/protect";
 import { list_usernames } from "../prosody/usernames";
 import type { NextName } from "../prosody/usernames";
 import { sees_contact } from "./delivery";
@@ -25,7 +24,7 @@ export function online_usernames(host: string): string[] {
  *
  * @param usernames the names of the users; nil for all users of the host, those who are online first
  */
-export function create_walk(host: string, log: Log, visitor: Visitor, usernames: string[] | undefined) {
+export function create_walk(host: string, visitor: Visitor, usernames: string[] | undefined) {
 	const online = usernames ?? online_usernames(host);
 	const was_online = new LuaTable<string, true>();
 	let next_online = 0;
@@ -41,7 +40,7 @@ export function create_walk(host: string, log: Log, visitor: Visitor, usernames:
 		username = name;
 		contacts = [];
 		next_contact = 0;
-		const roster = protect(log, "while the roster of %s was read", name, () => read_roster(name, host));
+		const roster = read_roster(name, host);
 		if (roster) {
 			for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 				if (sees_contact(item)) {
