@@ -6690,18 +6690,15 @@ local function serve_host()
 	end
 
 	local entities = create_entities()
-	-- The entities of each host that has the module, by host.
-	local everywhere = module:shared("/*/privilege/entities")
-	everywhere[host] = entities
-	-- The parts of each of these hosts that the console needs, by host.
+	-- The parts of each host with the module that other hosts and the console need, by host.
 	local served_hosts = module:shared("/*/privilege/served_hosts")
 	-- The listeners for roster changes, by host.
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
 	--- Whether any host of this server lists the JID that a stream authenticated as.
 	local function is_listed(session)
-		for _, others in pairs(everywhere) do
-			if others.of(session) then
+		for _, served in pairs(served_hosts) do
+			if served.entities.of(session) then
 				return true
 			end
 		end
@@ -6948,7 +6945,6 @@ local function serve_host()
 		write_queue.flush()
 		opting.finish_all()
 		iq.give_up()
-		everywhere[host] = nil
 		served_hosts[host] = nil
 		roster_listeners[host] = nil
 		if next(served_hosts) == nil then

@@ -15,7 +15,7 @@ import { create_advertisement, describe_entities } from "./entities/advertisemen
 import { create_authorization } from "./entities/authorization";
 import { create_covered_count } from "./entities/covered_count";
 import { create_entities } from "./entities/entities";
-import type { Entities, Entity } from "./entities/entities";
+import type { Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refuse } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
@@ -50,18 +50,15 @@ function serve_host(): void {
 	};
 
 	const entities = create_entities();
-	// The entities of each host that has the module, by host.
-	const everywhere = module.shared<LuaTable<string, Entities>>("/*/privilege/entities");
-	everywhere.set(host, entities);
-	// The parts of each of these hosts that the console needs, by host.
+	// The parts of each host with the module that other hosts and the console need, by host.
 	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
 	// The listeners for roster changes, by host.
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
 	/** Whether any host of this server lists the JID that a stream authenticated as. */
 	function is_listed(session: Session): boolean {
-		for (const [, others] of pairs(everywhere)) {
-			if (others.of(session)) {
+		for (const [, served] of pairs(served_hosts)) {
+			if (served.entities.of(session)) {
 				return true;
 			}
 		}
@@ -297,7 +294,6 @@ function serve_host(): void {
 		write_queue.flush();
 		opting.finish_all();
 		iq.give_up();
-		everywhere.delete(host);
 		served_hosts.delete(host);
 		roster_listeners.delete(host);
 		if (next(served_hosts)[0] === undefined) {

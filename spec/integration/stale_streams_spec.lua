@@ -116,8 +116,8 @@ describe("B2.1 the stream of a component", function()
 		assert_granted_nothing(old)
 		-- it is not shown as connected
 		local connected = server:eval [[
-			local entities = module:shared "/*/privilege/entities"["capulet.lit"];
-			return #entities.get("pubsub.capulet.lit").connections;
+			local served = module:shared "/*/privilege/served_hosts"["capulet.lit"];
+			return #served.entities.get("pubsub.capulet.lit").connections;
 		]]
 		assert.is_equal(0, connected)
 

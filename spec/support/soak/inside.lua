@@ -7,7 +7,6 @@ local modulemanager = require "core.modulemanager"
 local soak = {}
 prosody.spec_soak = soak
 
-local everywhere = module:shared "/*/privilege/entities"
 local roster_listeners = module:shared "/*/privilege/roster_listeners"
 local served_hosts = module:shared "/*/privilege/served_hosts"
 
@@ -15,8 +14,8 @@ local served_hosts = module:shared "/*/privilege/served_hosts"
 local counters = {}
 
 local function register()
-	for host, entities in pairs(everywhere) do
-		for jid, entity in pairs(entities.all()) do
+	for host, served in pairs(served_hosts) do
+		for jid, entity in pairs(served.entities.all()) do
 			counters[entity.counts] = host .. " " .. jid
 		end
 	end
@@ -58,7 +57,7 @@ function soak.connected()
 			table.insert(names, session.host)
 		end
 	end
-	for host in pairs(everywhere) do
+	for host in pairs(served_hosts) do
 		if soak.tables(host).by_connection > 0 then
 			return nil
 		end
@@ -84,7 +83,7 @@ function soak.pass(seconds)
 	os.time = function(...) -- luacheck: ignore 122
 		return real_time(...) + ((...) == nil and offset or 0)
 	end
-	for host in pairs(everywhere) do
+	for host in pairs(served_hosts) do
 		prosody.core_post_stanza(prosody.hosts[host], st.message({ type = "error", from = host, to = "u1@" .. host }))
 	end
 end
@@ -109,7 +108,7 @@ end
 -- What the module knows and does not own
 local function foreign_tables(env)
 	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true }
-	for _, shared in ipairs { everywhere, roster_listeners, served_hosts } do
+	for _, shared in ipairs { roster_listeners, served_hosts } do
 		foreign[shared] = true
 	end
 	for _, library in pairs(package.loaded) do
