@@ -4472,91 +4472,6 @@ end
 
 -- ==== src/presence/catch_up.ts ====
 
---- Keeps the JIDs whose presences connections are told while they are being caught up. A catch-up skips these: what the
--- connection was told is the same presence or a newer one.
-local function create_heard()
-	local by_connection = {}
-
-	local function of(connection)
-		return by_connection[connection]
-	end
-
-	--- Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`.
-	local function begin(connection)
-		local heard = of(connection) or { jids = {}, runs = 0 }
-		heard.runs = heard.runs + 1
-		by_connection[connection] = heard
-		return heard
-	end
-
-	--- Whether the catch-up that got a token may go on.
-	local function is_kept(connection, heard)
-		return of(connection) == heard
-	end
-
-	--- Ends a catch-up.
-	local function release(connection, heard)
-		heard.runs = heard.runs - 1
-		if heard.runs == 0 and is_kept(connection, heard) then
-			by_connection[connection] = nil
-		end
-	end
-
-	--- Forgets all that a connection was told, which ends its catch-ups.
-	local function forget(connection)
-		by_connection[connection] = nil
-	end
-
-	--- Forgets the JIDs of a connection that are not of a host.
-	local function forget_others(connection, host)
-		local heard = of(connection)
-		if heard then
-			for _, from in ipairs(keys_of(heard.jids)) do
-				local _, from_host = jid.split(from)
-				if from_host ~= host then
-					heard.jids[from] = nil
-				end
-			end
-		end
-	end
-
-	local function note(connection, from)
-		local heard = of(connection)
-		if heard then
-			heard.jids[from] = true
-		end
-	end
-
-	local function drop(connection, from)
-		local heard = of(connection)
-		if heard then
-			heard.jids[from] = nil
-		end
-	end
-
-	local function has(connection, from)
-		local heard = of(connection)
-		return heard ~= nil and heard.jids[from] ~= nil
-	end
-
-	--- Whether a connection is being caught up and was not told of a JID yet.
-	local function is_unaware(connection, from)
-		return of(connection) ~= nil and not has(connection, from)
-	end
-
-	return {
-		begin = begin,
-		is_kept = is_kept,
-		release = release,
-		forget = forget,
-		forget_others = forget_others,
-		note = note,
-		drop = drop,
-		has = has,
-		is_unaware = is_unaware,
-	}
-end
-
 --- Tells entities the presences that are there already, when they connect or when their grants change (XEP-0356, 7). The
 -- work is done in steps.
 local function create_catch_up(service)
@@ -5469,6 +5384,97 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		domain_gone = domain_gone,
 		probe_ended = probe_ended,
 		finish_endings = endings.finish_all,
+	}
+end
+
+-- ==== src/presence/heard.ts ====
+
+--- Keeps the JIDs whose presences connections are told while they are being caught up. A catch-up skips these: what the
+-- connection was told is the same presence or a newer one.
+local function create_heard()
+	local by_connection = {}
+
+	--- What a connection was told since its catch-ups began; nil if none is running.
+	local function of(connection)
+		return by_connection[connection]
+	end
+
+	--- Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`.
+	local function begin(connection)
+		local heard = of(connection) or { jids = {}, runs = 0 }
+		heard.runs = heard.runs + 1
+		by_connection[connection] = heard
+		return heard
+	end
+
+	--- Whether the catch-up that got a token may go on.
+	local function is_kept(connection, heard)
+		return of(connection) == heard
+	end
+
+	--- Ends a catch-up.
+	local function release(connection, heard)
+		heard.runs = heard.runs - 1
+		if heard.runs == 0 and is_kept(connection, heard) then
+			by_connection[connection] = nil
+		end
+	end
+
+	--- Forgets all that a connection was told, which ends its catch-ups.
+	local function forget(connection)
+		by_connection[connection] = nil
+	end
+
+	--- Forgets the JIDs of a connection that are not of a host.
+	local function forget_others(connection, host)
+		local heard = of(connection)
+		if heard then
+			for _, from in ipairs(keys_of(heard.jids)) do
+				local _, from_host = jid.split(from)
+				if from_host ~= host then
+					heard.jids[from] = nil
+				end
+			end
+		end
+	end
+
+	--- Notes that a connection was told of a JID, if it is being caught up.
+	local function note(connection, from)
+		local heard = of(connection)
+		if heard then
+			heard.jids[from] = true
+		end
+	end
+
+	--- Forgets that a connection was told of a JID.
+	local function drop(connection, from)
+		local heard = of(connection)
+		if heard then
+			heard.jids[from] = nil
+		end
+	end
+
+	--- Whether a connection is being caught up and was told of a JID meanwhile.
+	local function has(connection, from)
+		local heard = of(connection)
+		return heard ~= nil and heard.jids[from] ~= nil
+	end
+
+	--- Whether a connection is being caught up and was not told of a JID yet.
+	local function is_unaware(connection, from)
+		return of(connection) ~= nil and not has(connection, from)
+	end
+
+	return {
+		begin = begin,
+		is_kept = is_kept,
+		release = release,
+		forget = forget,
+		forget_others = forget_others,
+		note = note,
+		drop = drop,
+		has = has,
+		is_unaware = is_unaware,
 	}
 end
 

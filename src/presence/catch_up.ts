@@ -15,19 +15,12 @@ import type { ContactPresence } from "./contacts";
 import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
+import type { Heard, HeardOf } from "./heard";
 import { presence_of } from "./presence_form";
 import { answer_age } from "./probes";
 import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
 import { create_walk, online_usernames } from "./walk";
-
-/** What a connection was told since its catch-ups began. */
-interface HeardOf {
-	/** The JIDs whose presences it was told, as keys: full ones, and bare ones of contacts. */
-	jids: LuaTable<string, true>;
-	/** How many catch-ups are running. */
-	runs: number;
-}
 
 /** The users whom a connection is to be caught up with. */
 interface UserQueue {
@@ -36,83 +29,6 @@ interface UserQueue {
 	names: ReturnType<typeof create_fifo<string>>;
 	/** The same names, as keys. */
 	waiting: LuaTable<string, true>;
-}
-
-/**
- * Keeps the JIDs whose presences connections are told while they are being caught up. A catch-up skips these: what the
- * connection was told is the same presence or a newer one.
- */
-export function create_heard() {
-	const by_connection = new LuaTable<Connection, HeardOf>();
-
-	function of(connection: Connection): HeardOf | undefined {
-		return by_connection.get(connection);
-	}
-
-	/** Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`. */
-	function begin(connection: Connection): HeardOf {
-		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0 };
-		heard.runs = heard.runs + 1;
-		by_connection.set(connection, heard);
-		return heard;
-	}
-
-	/** Whether the catch-up that got a token may go on. */
-	function is_kept(connection: Connection, heard: HeardOf): boolean {
-		return of(connection) === heard;
-	}
-
-	/** Ends a catch-up. */
-	function release(connection: Connection, heard: HeardOf): void {
-		heard.runs = heard.runs - 1;
-		if (heard.runs === 0 && is_kept(connection, heard)) {
-			by_connection.delete(connection);
-		}
-	}
-
-	/** Forgets all that a connection was told, which ends its catch-ups. */
-	function forget(connection: Connection): void {
-		by_connection.delete(connection);
-	}
-
-	/** Forgets the JIDs of a connection that are not of a host. */
-	function forget_others(connection: Connection, host: string): void {
-		const heard = of(connection);
-		if (heard) {
-			for (const [, from] of ipairs(keys_of(heard.jids))) {
-				const [, from_host] = jid.split(from);
-				if (from_host !== host) {
-					heard.jids.delete(from);
-				}
-			}
-		}
-	}
-
-	function note(connection: Connection, from: string): void {
-		const heard = of(connection);
-		if (heard) {
-			heard.jids.set(from, true);
-		}
-	}
-
-	function drop(connection: Connection, from: string): void {
-		const heard = of(connection);
-		if (heard) {
-			heard.jids.delete(from);
-		}
-	}
-
-	function has(connection: Connection, from: string): boolean {
-		const heard = of(connection);
-		return heard !== undefined && heard.jids.has(from);
-	}
-
-	/** Whether a connection is being caught up and was not told of a JID yet. */
-	function is_unaware(connection: Connection, from: string): boolean {
-		return of(connection) !== undefined && !has(connection, from);
-	}
-
-	return { begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
 }
 
 /** Does a little of the work. Returns false when nothing is left. */
@@ -129,7 +45,7 @@ interface Scope {
 /** The parts that catch-ups need. */
 interface CatchUpService {
 	host: string;
-	heard: ReturnType<typeof create_heard>;
+	heard: Heard;
 	delivery: Delivery;
 	coverage: Users;
 	users: UserPresence;

@@ -5,17 +5,7 @@ import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
-
-/** Keeps the JIDs that each connection was told of while it is being caught up, see `create_heard`. */
-export interface Heard {
-	/** Notes that it was told of a JID. */
-	note: (this: void, connection: Connection, from: string) => void;
-	/** Forgets that. */
-	drop: (this: void, connection: Connection, from: string) => void;
-	has: (this: void, connection: Connection, from: string) => boolean;
-	/** Whether it is being caught up and was not told of a JID yet. */
-	is_unaware: (this: void, connection: Connection, from: string) => boolean;
-}
+import type { Heard } from "./heard";
 
 /** The XML text of a presence behind `<presence to='…'`, which goes to all receivers. */
 export function presence_rest(stanza: Stanza): string {
