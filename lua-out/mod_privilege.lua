@@ -576,6 +576,11 @@ end
 
 -- ==== src/prosody/streams.ts ====
 
+--- Whether a session is the stream of a client that has bound a resource, and not one that a module made up.
+local function is_client_stream(session)
+	return session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session
+end
+
 --- The JID that the server authenticated on a stream: the domain of an external component, or the bare JID of a client
 -- that has bound a resource. Nil for everything else: other servers, internal components (their session is the host
 -- itself) and sessions that modules make up. The addresses in stanzas play no part.
@@ -590,10 +595,7 @@ local function authenticated_jid(session)
 		local is_current = component and (component.session == session or component.session == nil and component.connected)
 		return is_current and session.host or nil
 	end
-	if session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session then
-		return session.username .. "@" .. session.host
-	end
-	return nil
+	return is_client_stream(session) and session.username .. "@" .. session.host or nil
 end
 
 -- ==== src/prosody/timers.ts ====
@@ -1880,11 +1882,6 @@ local function create_opting(service)
 		return true
 	end
 
-	--- Whether a session is a client's own stream, and not one that a module made up.
-	local function is_own_stream(session)
-		return session.type == "c2s" and session.full_jid ~= nil and prosody.full_sessions[session.full_jid] == session
-	end
-
 	--- The entity with an address, nil where there is none that users can opt in to.
 	local function entity_of(to)
 		local entity = service.entities.get(jid.bare(to))
@@ -1895,7 +1892,7 @@ local function create_opting(service)
 	-- client's own stream. Stanzas that the server repeats there, such as an unanswered request for a subscription, are from the bare JID.
 	local function opt_in_entity(session, stanza)
 		local to = stanza.attr.to
-		if not service.entities.takes_opt_ins() or to == nil or not is_own_stream(session) or stanza.attr.from ~= session.full_jid then
+		if not service.entities.takes_opt_ins() or to == nil or not is_client_stream(session) or stanza.attr.from ~= session.full_jid then
 			return nil
 		end
 		return entity_of(to)
@@ -2007,7 +2004,7 @@ local function create_opting(service)
 
 	--- Handles `roster-item-removed`: a client of the user removes the entity from the roster.
 	local function roster_item_removed(event)
-		local entity = event.origin and is_own_stream(event.origin) and entity_of(event.jid) or nil
+		local entity = event.origin and is_client_stream(event.origin) and entity_of(event.jid) or nil
 		if entity then
 			-- COMPAT: in Prosody 0.11, the username of the event is that of the contact.
 			opt_out(entity, event.origin.username, "removing it from the roster")

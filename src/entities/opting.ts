@@ -1,5 +1,6 @@
 import * as jid from "util.jid";
 import { create_recent } from "../prosody/recent";
+import { is_client_stream } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
 import type { MayReplace, Users } from "../grants/users";
 import type { Entities, Entity } from "./entities";
@@ -116,11 +117,6 @@ export function create_opting(service: OptingService) {
 		return true;
 	}
 
-	/** Whether a session is a client's own stream, and not one that a module made up. */
-	function is_own_stream(session: Session): boolean {
-		return session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session;
-	}
-
 	/** The entity with an address, nil where there is none that users can opt in to. */
 	function entity_of(to: string): Entity | undefined {
 		const entity = service.entities.get(jid.bare(to)!);
@@ -133,7 +129,7 @@ export function create_opting(service: OptingService) {
 	 */
 	function opt_in_entity(session: Session, stanza: Stanza): Entity | undefined {
 		const to = stanza.attr.to;
-		if (!service.entities.takes_opt_ins() || to === undefined || !is_own_stream(session) || stanza.attr.from !== session.full_jid) {
+		if (!service.entities.takes_opt_ins() || to === undefined || !is_client_stream(session) || stanza.attr.from !== session.full_jid) {
 			return undefined;
 		}
 		return entity_of(to);
@@ -245,7 +241,7 @@ export function create_opting(service: OptingService) {
 
 	/** Handles `roster-item-removed`: a client of the user removes the entity from the roster. */
 	function roster_item_removed(event: RosterItemEvent): Handled {
-		const entity = event.origin && is_own_stream(event.origin) ? entity_of(event.jid) : undefined;
+		const entity = event.origin && is_client_stream(event.origin) ? entity_of(event.jid) : undefined;
 		if (entity) {
 			// COMPAT: in Prosody 0.11, the username of the event is that of the contact.
 			opt_out(entity, event.origin!.username!, "removing it from the roster");

@@ -1,3 +1,8 @@
+/** Whether a session is the stream of a client that has bound a resource, and not one that a module made up. */
+export function is_client_stream(session: Session): boolean {
+	return session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session;
+}
+
 /**
  * The JID that the server authenticated on a stream: the domain of an external component, or the bare JID of a client
  * that has bound a resource. Nil for everything else: other servers, internal components (their session is the host
@@ -14,8 +19,5 @@ export function authenticated_jid(session: Session): string | undefined {
 		const is_current = component && (component.session === session || (component.session === undefined && component.connected));
 		return is_current ? session.host : undefined;
 	}
-	if (session.type === "c2s" && session.full_jid !== undefined && prosody.full_sessions.get(session.full_jid) === session) {
-		return session.username! + "@" + session.host;
-	}
-	return undefined;
+	return is_client_stream(session) ? session.username! + "@" + session.host : undefined;
 }
