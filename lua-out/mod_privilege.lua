@@ -4147,6 +4147,232 @@ local function create_delivery(host, entities, users, heard, statistics)
 	}
 end
 
+-- ==== src/presence/covered_contacts.ts ====
+
+--- The JID of a contact's resource, which is "" for the bare JID.
+local function full_jid(contact, resource)
+	return resource ~= "" and contact .. "/" .. resource or contact
+end
+
+--- Tells entities whose grant is limited to some users (option `users`) of these users' contacts. Such an entity gets the
+-- presences that a covered user gets, and none that a contact sends to others only.
+--
+-- A presence costs the same work however many users see the contact.
+local function create_covered_contacts(entities, cache, delivery)
+	local pictures = setmetatable({}, { __mode = "k" })
+
+	local function picture_of(connection)
+		local picture = pictures[connection]
+		if not picture then
+			picture = { contacts = {}, others = {} }
+			pictures[connection] = picture
+		end
+		return picture
+	end
+
+	--- The resources of a contact that a connection was told of.
+	local function told_of(connection, contact)
+		return picture_of(connection).contacts[contact]
+	end
+
+	--- Makes a function that sends presences to a connection at once.
+	local function direct(connection)
+		return function(from, rest)
+			delivery.tell(connection, from, rest)
+		end
+	end
+
+	--- Notes that a connection was told the presence of a resource that a user got.
+	local function note_told(connection, contact, resource, form, username)
+		local contacts = picture_of(connection).contacts
+		local resources = contacts[contact] or {}
+		local told = resources[resource] or { form = form, through = username, viewers = {} }
+		told.form = form
+		told.through = username
+		told.viewers[username] = true
+		resources[resource] = told
+		contacts[contact] = resources
+	end
+
+	--- Tells a connection that a resource is not available any more.
+	local function tell_gone(connection, contact, resource, tell)
+		local contacts = picture_of(connection).contacts
+		local resources = contacts[contact]
+		resources[resource] = nil
+		if next(resources) == nil then
+			contacts[contact] = nil
+		end
+		if delivery.may_tell_contact(connection, contact) then
+			local from = full_jid(contact, resource)
+			tell(from, unavailable_rest(from))
+		end
+	end
+
+	--- A viewer whom the grant covers, nil if there is none. Those who are not covered any more are taken off the viewers on the way.
+	local function covered_viewer(connection, told)
+		for username in pairs(told.viewers) do
+			if delivery.covers(connection, username) then
+				return username
+			end
+			told.viewers[username] = nil
+		end
+		return nil
+	end
+
+	--- Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none.
+	local function remove_viewer(connection, contact, resource, told, username, tell)
+		told.viewers[username] = nil
+		if told.through ~= username and next(told.viewers) ~= nil then
+			return
+		end
+		local other = covered_viewer(connection, told)
+		local form = other ~= nil and cache.form_of(contact, resource, other) or nil
+		if other == nil or form == nil then
+			tell_gone(connection, contact, resource, tell)
+			return
+		end
+		if form ~= told.form and delivery.may_tell_contact(connection, contact) then
+			local from = full_jid(contact, resource)
+			tell(from, attribute("from", from) .. presence_of(form))
+		end
+		note_told(connection, contact, resource, form, other)
+	end
+
+	--- Tells a connection an available presence that a user got, unless it was told the same one before.
+	local function tell_available(connection, contact, resource, form, username, stanza)
+		if not delivery.covers(connection, username) or not delivery.may_tell_contact(connection, contact) then
+			return
+		end
+		local resources = told_of(connection, contact)
+		local told = resources and resources[resource]
+		if told and told.form == form then
+			told.viewers[username] = true
+		else
+			note_told(connection, contact, resource, form, username)
+			delivery.tell(connection, stanza.attr.from, presence_rest(stanza))
+		end
+	end
+
+	--- Tells a connection which resources of a contact ended, for all users or for one.
+	local function tell_ended(connection, contact, ended, username)
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(resources)) do
+			local told = resources[resource]
+			local available = cache.of(contact)
+			if not available or available[resource] == nil then
+				tell_gone(connection, contact, resource, direct(connection))
+			elseif username ~= nil and told.viewers[username] ~= nil and cache.form_of(contact, resource, username) == nil then
+				remove_viewer(connection, contact, resource, told, username, direct(connection))
+			end
+		end
+		if picture_of(connection).others[contact] ~= nil and delivery.may_tell_contact(connection, contact) then
+			for _, resource in ipairs(ended) do
+				if not resources or resources[resource] == nil then
+					local from = full_jid(contact, resource)
+					delivery.tell(connection, from, unavailable_rest(from))
+				end
+			end
+		end
+	end
+
+	--- Tells such entities of an available presence that a user got. To be called when the cache has it.
+	local function receive_available(contact, resource, username, stanza)
+		local connections = entities.receivers("covered_contacts")
+		local form = #connections > 0 and cache.form_of(contact, resource, username) or nil
+		if form ~= nil then
+			for _, connection in ipairs(connections) do
+				tell_available(connection, contact, resource, form, username, stanza)
+			end
+		end
+	end
+
+	--- Tells such entities that resources of a contact ended for a user, or for all. To be called when the cache has forgotten them.
+	--
+	-- @param ended the resources that nobody sees any more
+	-- @param username nil if they ended for all users
+	local function receive_end(contact, ended, username)
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			tell_ended(connection, contact, ended, username)
+		end
+	end
+
+	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of.
+	local function show(connection, username, contact, tell)
+		for _, resource in ipairs(keys_of(cache.of(contact))) do
+			local form = cache.form_of(contact, resource, username)
+			local resources = told_of(connection, contact)
+			local told = resources and resources[resource]
+			if form ~= nil and told then
+				told.viewers[username] = true
+			elseif form ~= nil then
+				local from = full_jid(contact, resource)
+				note_told(connection, contact, resource, form, username)
+				tell(from, attribute("from", from) .. presence_of(form))
+			end
+		end
+	end
+
+	--- Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more.
+	local function hide(connection, username, contact, tell)
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(resources)) do
+			local told = resources[resource]
+			if told.viewers[username] ~= nil then
+				remove_viewer(connection, contact, resource, told, username, tell)
+			end
+		end
+	end
+
+	--- Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`.
+	local function narrow(connection)
+		local others = picture_of(connection).others
+		for _, contact in ipairs(cache.all_contacts()) do
+			others[contact] = true
+		end
+	end
+
+	--- Keeps for a connection what it was told of a contact that a covered user sees, and tells it the presences that this user got, where they differ.
+	local function keep(connection, username, contact, tell)
+		local available = cache.of(contact)
+		for _, resource in ipairs(picture_of(connection).others[contact] ~= nil and keys_of(available) or {}) do
+			local form = available[resource].form
+			local resources = told_of(connection, contact)
+			if form == cache.form_of(contact, resource, username) and not (resources and resources[resource] ~= nil) then
+				note_told(connection, contact, resource, form, username)
+			end
+		end
+		show(connection, username, contact, tell)
+	end
+
+	--- Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees.
+	local function end_others(connection, contact, tell)
+		picture_of(connection).others[contact] = nil
+		local resources = told_of(connection, contact)
+		for _, resource in ipairs(keys_of(cache.of(contact))) do
+			if not (resources and resources[resource] ~= nil) then
+				local from = full_jid(contact, resource)
+				tell(from, unavailable_rest(from))
+			end
+		end
+	end
+
+	--- Forgets all that a connection was told.
+	local function forget(connection)
+		pictures[connection] = nil
+	end
+
+	return {
+		receive_available = receive_available,
+		receive_end = receive_end,
+		show = show,
+		hide = hide,
+		narrow = narrow,
+		keep = keep,
+		end_others = end_others,
+		forget = forget,
+	}
+end
+
 -- ==== src/presence/probes.ts ====
 
 --- Seconds between two batches of probes.
@@ -4489,7 +4715,7 @@ local function create_catch_up(service)
 		if resources then
 			for resource, remembered in pairs(resources) do
 				if is_seen_by(remembered, username) then
-					local from = resource ~= "" and contact .. "/" .. resource or contact
+					local from = full_jid(contact, resource)
 					collection.add(from, attribute("from", from) .. presence_of(remembered.form))
 				end
 			end
@@ -4829,232 +5055,6 @@ local function create_catch_up(service)
 	end
 
 	return { start = start, user_covered = user_covered, user_uncovered = user_uncovered }
-end
-
--- ==== src/presence/covered_contacts.ts ====
-
---- The JID of a contact's resource, which is "" for the bare JID.
-local function full_jid(contact, resource)
-	return resource ~= "" and contact .. "/" .. resource or contact
-end
-
---- Tells entities whose grant is limited to some users (option `users`) of these users' contacts. Such an entity gets the
--- presences that a covered user gets, and none that a contact sends to others only.
---
--- A presence costs the same work however many users see the contact.
-local function create_covered_contacts(entities, cache, delivery)
-	local pictures = setmetatable({}, { __mode = "k" })
-
-	local function picture_of(connection)
-		local picture = pictures[connection]
-		if not picture then
-			picture = { contacts = {}, others = {} }
-			pictures[connection] = picture
-		end
-		return picture
-	end
-
-	--- The resources of a contact that a connection was told of.
-	local function told_of(connection, contact)
-		return picture_of(connection).contacts[contact]
-	end
-
-	--- Makes a function that sends presences to a connection at once.
-	local function direct(connection)
-		return function(from, rest)
-			delivery.tell(connection, from, rest)
-		end
-	end
-
-	--- Notes that a connection was told the presence of a resource that a user got.
-	local function note_told(connection, contact, resource, form, username)
-		local contacts = picture_of(connection).contacts
-		local resources = contacts[contact] or {}
-		local told = resources[resource] or { form = form, through = username, viewers = {} }
-		told.form = form
-		told.through = username
-		told.viewers[username] = true
-		resources[resource] = told
-		contacts[contact] = resources
-	end
-
-	--- Tells a connection that a resource is not available any more.
-	local function tell_gone(connection, contact, resource, tell)
-		local contacts = picture_of(connection).contacts
-		local resources = contacts[contact]
-		resources[resource] = nil
-		if next(resources) == nil then
-			contacts[contact] = nil
-		end
-		if delivery.may_tell_contact(connection, contact) then
-			local from = full_jid(contact, resource)
-			tell(from, unavailable_rest(from))
-		end
-	end
-
-	--- A viewer whom the grant covers, nil if there is none. Those who are not covered any more are taken off the viewers on the way.
-	local function covered_viewer(connection, told)
-		for username in pairs(told.viewers) do
-			if delivery.covers(connection, username) then
-				return username
-			end
-			told.viewers[username] = nil
-		end
-		return nil
-	end
-
-	--- Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none.
-	local function remove_viewer(connection, contact, resource, told, username, tell)
-		told.viewers[username] = nil
-		if told.through ~= username and next(told.viewers) ~= nil then
-			return
-		end
-		local other = covered_viewer(connection, told)
-		local form = other ~= nil and cache.form_of(contact, resource, other) or nil
-		if other == nil or form == nil then
-			tell_gone(connection, contact, resource, tell)
-			return
-		end
-		if form ~= told.form and delivery.may_tell_contact(connection, contact) then
-			local from = full_jid(contact, resource)
-			tell(from, attribute("from", from) .. presence_of(form))
-		end
-		note_told(connection, contact, resource, form, other)
-	end
-
-	--- Tells a connection an available presence that a user got, unless it was told the same one before.
-	local function tell_available(connection, contact, resource, form, username, stanza)
-		if not delivery.covers(connection, username) or not delivery.may_tell_contact(connection, contact) then
-			return
-		end
-		local resources = told_of(connection, contact)
-		local told = resources and resources[resource]
-		if told and told.form == form then
-			told.viewers[username] = true
-		else
-			note_told(connection, contact, resource, form, username)
-			delivery.tell(connection, stanza.attr.from, presence_rest(stanza))
-		end
-	end
-
-	--- Tells a connection which resources of a contact ended, for all users or for one.
-	local function tell_ended(connection, contact, ended, username)
-		local resources = told_of(connection, contact)
-		for _, resource in ipairs(keys_of(resources)) do
-			local told = resources[resource]
-			local available = cache.of(contact)
-			if not available or available[resource] == nil then
-				tell_gone(connection, contact, resource, direct(connection))
-			elseif username ~= nil and told.viewers[username] ~= nil and cache.form_of(contact, resource, username) == nil then
-				remove_viewer(connection, contact, resource, told, username, direct(connection))
-			end
-		end
-		if picture_of(connection).others[contact] ~= nil and delivery.may_tell_contact(connection, contact) then
-			for _, resource in ipairs(ended) do
-				if not resources or resources[resource] == nil then
-					local from = full_jid(contact, resource)
-					delivery.tell(connection, from, unavailable_rest(from))
-				end
-			end
-		end
-	end
-
-	--- Tells such entities of an available presence that a user got. To be called when the cache has it.
-	local function receive_available(contact, resource, username, stanza)
-		local connections = entities.receivers("covered_contacts")
-		local form = #connections > 0 and cache.form_of(contact, resource, username) or nil
-		if form ~= nil then
-			for _, connection in ipairs(connections) do
-				tell_available(connection, contact, resource, form, username, stanza)
-			end
-		end
-	end
-
-	--- Tells such entities that resources of a contact ended for a user, or for all. To be called when the cache has forgotten them.
-	--
-	-- @param ended the resources that nobody sees any more
-	-- @param username nil if they ended for all users
-	local function receive_end(contact, ended, username)
-		for _, connection in ipairs(entities.receivers("covered_contacts")) do
-			tell_ended(connection, contact, ended, username)
-		end
-	end
-
-	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of.
-	local function show(connection, username, contact, tell)
-		for _, resource in ipairs(keys_of(cache.of(contact))) do
-			local form = cache.form_of(contact, resource, username)
-			local resources = told_of(connection, contact)
-			local told = resources and resources[resource]
-			if form ~= nil and told then
-				told.viewers[username] = true
-			elseif form ~= nil then
-				local from = full_jid(contact, resource)
-				note_told(connection, contact, resource, form, username)
-				tell(from, attribute("from", from) .. presence_of(form))
-			end
-		end
-	end
-
-	--- Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more.
-	local function hide(connection, username, contact, tell)
-		local resources = told_of(connection, contact)
-		for _, resource in ipairs(keys_of(resources)) do
-			local told = resources[resource]
-			if told.viewers[username] ~= nil then
-				remove_viewer(connection, contact, resource, told, username, tell)
-			end
-		end
-	end
-
-	--- Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`.
-	local function narrow(connection)
-		local others = picture_of(connection).others
-		for _, contact in ipairs(cache.all_contacts()) do
-			others[contact] = true
-		end
-	end
-
-	--- Keeps for a connection what it was told of a contact that a covered user sees, and tells it the presences that this user got, where they differ.
-	local function keep(connection, username, contact, tell)
-		local available = cache.of(contact)
-		for _, resource in ipairs(picture_of(connection).others[contact] ~= nil and keys_of(available) or {}) do
-			local form = available[resource].form
-			local resources = told_of(connection, contact)
-			if form == cache.form_of(contact, resource, username) and not (resources and resources[resource] ~= nil) then
-				note_told(connection, contact, resource, form, username)
-			end
-		end
-		show(connection, username, contact, tell)
-	end
-
-	--- Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees.
-	local function end_others(connection, contact, tell)
-		picture_of(connection).others[contact] = nil
-		local resources = told_of(connection, contact)
-		for _, resource in ipairs(keys_of(cache.of(contact))) do
-			if not (resources and resources[resource] ~= nil) then
-				local from = full_jid(contact, resource)
-				tell(from, unavailable_rest(from))
-			end
-		end
-	end
-
-	--- Forgets all that a connection was told.
-	local function forget(connection)
-		pictures[connection] = nil
-	end
-
-	return {
-		receive_available = receive_available,
-		receive_end = receive_end,
-		show = show,
-		hide = hide,
-		narrow = narrow,
-		keep = keep,
-		end_others = end_others,
-		forget = forget,
-	}
 end
 
 -- ==== src/presence/endings.ts ====

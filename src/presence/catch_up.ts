@@ -12,6 +12,7 @@ import type { Connection, Entity } from "../entities/entities";
 import { is_seen_by } from "./contact_cache";
 import type { ContactCache } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
+import { full_jid } from "./covered_contacts";
 import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
@@ -78,7 +79,7 @@ export function create_catch_up(service: CatchUpService) {
 		if (resources) {
 			for (const [resource, remembered] of pairs(resources)) {
 				if (is_seen_by(remembered, username)) {
-					const from = resource !== "" ? contact + "/" + resource : contact;
+					const from = full_jid(contact, resource);
 					collection.add(from, attribute("from", from) + presence_of(remembered.form));
 				}
 			}
