@@ -2913,6 +2913,19 @@ local function create_change_watch(listeners)
 		end
 	end
 
+	--- Saves a whole roster in a store, and tells the listeners what has changed.
+	local function save_whole(store, username, roster)
+		if not is_compared(roster) then
+			return store:set(username, roster)
+		end
+		local before = store:get(username)
+		local ok, err = store:set(username, roster)
+		if ok then
+			compare(username, before, roster)
+		end
+		return ok, err
+	end
+
 	--- Wraps a store of whole rosters.
 	local function wrap_keyval(store)
 		local wrapper = {
@@ -2925,18 +2938,24 @@ local function create_change_watch(listeners)
 				return roster, err
 			end,
 			set = function(self, username, roster)
-				if self.on_read ~= false or not is_compared(roster) then
+				if self.on_read ~= false then
 					return store:set(username, roster)
 				end
-				local before = store:get(username)
-				local ok, err = store:set(username, roster)
-				if ok then
-					compare(username, before, roster)
-				end
-				return ok, err
+				return save_whole(store, username, roster)
 			end,
 		}
 		return setmetatable(wrapper, { __index = store })
+	end
+
+	--- The items under the keys of what is to be saved, as `get` gives them.
+	local function items_under(keys, get)
+		local items = {}
+		for key in pairs(keys) do
+			if key ~= false then
+				items[key] = get(key)
+			end
+		end
+		return items
 	end
 
 	--- Tells the listeners which of some items that were saved have changed.
@@ -2950,15 +2969,18 @@ local function create_change_watch(listeners)
 		compare(username, before, after)
 	end
 
-	--- Tells the listeners that a contact was removed from all rosters that had it.
-	local function tell_removals(contact, before)
-		if before then
+	--- Removes a contact from all rosters, and tells the listeners. `get_all` gives the items of the contact, by username.
+	local function remove_from_all(contact, get_all, remove)
+		local before = is_watched() and get_all() or nil
+		local ok, err = remove()
+		if ok and before then
 			for username, item in pairs(before) do
 				if is_contact(contact, item) then
 					changed(username, contact, nil, nil, item)
 				end
 			end
 		end
+		return ok, err
 	end
 
 	local function single_key(key, item, removed)
@@ -2982,18 +3004,14 @@ local function create_change_watch(listeners)
 				if keyval_store then
 					-- The store reads the whole roster anyway, so this need not be done twice.
 					keyval_store.on_read = function(roster)
-						for key in pairs(keys) do
-							if key ~= false and roster then
-								before[key] = roster[key]
-							end
-						end
+						before = items_under(keys, function(key)
+							return roster and roster[key]
+						end)
 					end
 				else
-					for key in pairs(keys) do
-						if key ~= false then
-							before[key] = (store:get(username, key))
-						end
-					end
+					before = items_under(keys, function(key)
+						return (store:get(username, key))
+					end)
 				end
 				local ok, err = store:set_keys(username, keys)
 				if keyval_store then
@@ -3008,15 +3026,11 @@ local function create_change_watch(listeners)
 		-- A store of whole rosters beneath it is wrapped itself.
 		if store.delete_all and not keyval_store then
 			wrapper.delete_all = function(self, key)
-				local before
-				if is_watched() then
-					before = store:get_all(key)
-				end
-				local ok, err = store:delete_all(key)
-				if ok then
-					tell_removals(key, before)
-				end
-				return ok, err
+				return remove_from_all(key, function()
+					return (store:get_all(key))
+				end, function()
+					return store:delete_all(key)
+				end)
 			end
 		end
 		return setmetatable(wrapper, { __index = store })
@@ -3026,15 +3040,7 @@ local function create_change_watch(listeners)
 	local function wrap_combined(store)
 		local wrapper = {
 			set = function(self, username, roster)
-				if not is_compared(roster) then
-					return store:set(username, roster)
-				end
-				local before = store:get(username)
-				local ok, err = store:set(username, roster)
-				if ok then
-					compare(username, before, roster)
-				end
-				return ok, err
+				return save_whole(store, username, roster)
 			end,
 			set_key = function(self, username, key, item)
 				return self:set_keys(username, single_key(key, item, store.remove))
@@ -3043,12 +3049,9 @@ local function create_change_watch(listeners)
 				if not is_compared(keys) then
 					return store:set_keys(username, keys)
 				end
-				local before = {}
-				for key in pairs(keys) do
-					if key ~= false then
-						before[key] = (store:get_key(username, key))
-					end
-				end
+				local before = items_under(keys, function(key)
+					return (store:get_key(username, key))
+				end)
 				local ok, err = store:set_keys(username, keys)
 				if ok then
 					compare_keys(username, before, keys, store.remove)
@@ -3056,15 +3059,11 @@ local function create_change_watch(listeners)
 				return ok, err
 			end,
 			delete_key_from_all = function(self, key)
-				local before
-				if is_watched() then
-					before = store:get_key_from_all(key)
-				end
-				local ok, err = store:delete_key_from_all(key)
-				if ok then
-					tell_removals(key, before)
-				end
-				return ok, err
+				return remove_from_all(key, function()
+					return (store:get_key_from_all(key))
+				end, function()
+					return store:delete_key_from_all(key)
+				end)
 			end,
 		}
 		return setmetatable(wrapper, { __index = store })

@@ -158,6 +158,19 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		}
 	}
 
+	/** Saves a whole roster in a store, and tells the listeners what has changed. */
+	function save_whole(store: KeyvalStore | CombinedStore, username: string, roster: StoredRoster): Result {
+		if (!is_compared(roster)) {
+			return store.set(username, roster);
+		}
+		const [before] = store.get(username);
+		const [ok, err] = store.set(username, roster);
+		if (ok) {
+			compare(username, before, roster);
+		}
+		return $multi(ok, err);
+	}
+
 	/** Wraps a store of whole rosters. */
 	function wrap_keyval(store: KeyvalStore): KeyvalStore {
 		const wrapper: KeyvalStore = {
@@ -170,18 +183,24 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return $multi(roster, err);
 			},
 			set(username: string, roster: StoredRoster) {
-				if (this.on_read !== false || !is_compared(roster)) {
+				if (this.on_read !== false) {
 					return store.set(username, roster);
 				}
-				const [before] = store.get(username);
-				const [ok, err] = store.set(username, roster);
-				if (ok) {
-					compare(username, before, roster);
-				}
-				return $multi(ok, err);
+				return save_whole(store, username, roster);
 			},
 		};
 		return setmetatable(wrapper, { __index: store });
+	}
+
+	/** The items under the keys of what is to be saved, as `get` gives them. */
+	function items_under(keys: Keys, get: (this: void, key: string) => RosterItem | undefined): Roster {
+		const items = new LuaTable() as unknown as Roster;
+		for (const [key] of pairs(keys)) {
+			if (key !== false) {
+				items.set(key, get(key) as RosterItem);
+			}
+		}
+		return items;
 	}
 
 	/** Tells the listeners which of some items that were saved have changed. */
@@ -195,15 +214,22 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		compare(username, before, after);
 	}
 
-	/** Tells the listeners that a contact was removed from all rosters that had it. */
-	function tell_removals(contact: string, before: LuaTable<string, RosterItem> | undefined): void {
-		if (before) {
+	/** Removes a contact from all rosters, and tells the listeners. `get_all` gives the items of the contact, by username. */
+	function remove_from_all(
+		contact: string,
+		get_all: (this: void) => LuaTable<string, RosterItem> | undefined,
+		remove: (this: void) => Result,
+	): Result {
+		const before = is_watched() ? get_all() : undefined;
+		const [ok, err] = remove();
+		if (ok && before) {
 			for (const [username, item] of pairs(before)) {
 				if (is_contact(contact, item)) {
 					changed(username, contact, undefined, undefined, item);
 				}
 			}
 		}
+		return $multi(ok, err);
 	}
 
 	function single_key(key: string | false, item: RosterItem | undefined, removed: Removal): Keys {
@@ -223,22 +249,14 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				if (!is_compared(keys)) {
 					return store.set_keys(username, keys);
 				}
-				const before = new LuaTable() as unknown as Roster;
+				let before = new LuaTable() as unknown as Roster;
 				if (keyval_store) {
 					// The store reads the whole roster anyway, so this need not be done twice.
 					keyval_store.on_read = (roster) => {
-						for (const [key] of pairs(keys)) {
-							if (key !== false && roster) {
-								before.set(key, roster.get(key));
-							}
-						}
+						before = items_under(keys, (key) => roster && roster.get(key));
 					};
 				} else {
-					for (const [key] of pairs(keys)) {
-						if (key !== false) {
-							before.set(key, store.get(username, key)[0] as RosterItem);
-						}
-					}
+					before = items_under(keys, (key) => store.get(username, key)[0]);
 				}
 				const [ok, err] = store.set_keys(username, keys);
 				if (keyval_store) {
@@ -253,15 +271,11 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 		// A store of whole rosters beneath it is wrapped itself.
 		if (store.delete_all && !keyval_store) {
 			wrapper.delete_all = function (this: MapStore, key: string) {
-				let before: LuaTable<string, RosterItem> | undefined;
-				if (is_watched()) {
-					before = store.get_all!(key)[0];
-				}
-				const [ok, err] = store.delete_all!(key);
-				if (ok) {
-					tell_removals(key, before);
-				}
-				return $multi(ok, err);
+				return remove_from_all(
+					key,
+					() => store.get_all!(key)[0],
+					() => store.delete_all!(key),
+				);
 			};
 		}
 		return setmetatable(wrapper, { __index: store });
@@ -271,15 +285,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 	function wrap_combined(store: CombinedStore): CombinedStore {
 		const wrapper = {
 			set(username: string, roster: StoredRoster) {
-				if (!is_compared(roster)) {
-					return store.set(username, roster);
-				}
-				const [before] = store.get(username);
-				const [ok, err] = store.set(username, roster);
-				if (ok) {
-					compare(username, before, roster);
-				}
-				return $multi(ok, err);
+				return save_whole(store, username, roster);
 			},
 			set_key(username: string, key: string | false, item: RosterItem | undefined) {
 				return this.set_keys(username, single_key(key, item, store.remove));
@@ -288,12 +294,7 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				if (!is_compared(keys)) {
 					return store.set_keys(username, keys);
 				}
-				const before = new LuaTable() as unknown as Roster;
-				for (const [key] of pairs(keys)) {
-					if (key !== false) {
-						before.set(key, store.get_key(username, key)[0] as RosterItem);
-					}
-				}
+				const before = items_under(keys, (key) => store.get_key(username, key)[0]);
 				const [ok, err] = store.set_keys(username, keys);
 				if (ok) {
 					compare_keys(username, before, keys, store.remove);
@@ -301,15 +302,11 @@ export function create_change_watch(listeners: (this: void) => RosterListener[] 
 				return $multi(ok, err);
 			},
 			delete_key_from_all(key: string) {
-				let before: LuaTable<string, RosterItem> | undefined;
-				if (is_watched()) {
-					before = store.get_key_from_all(key)[0];
-				}
-				const [ok, err] = store.delete_key_from_all(key);
-				if (ok) {
-					tell_removals(key, before);
-				}
-				return $multi(ok, err);
+				return remove_from_all(
+					key,
+					() => store.get_key_from_all(key)[0],
+					() => store.delete_key_from_all(key),
+				);
 			},
 		} as CombinedStore;
 		return setmetatable(wrapper, { __index: store });
