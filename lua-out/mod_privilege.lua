@@ -5145,10 +5145,16 @@ local unreachable = {
 }
 
 --- Hears the presences of users' contacts and tells entities (XEP-0356, 7.4).
-local function create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered)
+local function create_contact_presence(service)
+	local host = service.host
+	local cache = service.cache
+	local probes = service.probes
+	local delivery = service.delivery
+	local covered = service.covered_contacts
+
 	--- Whether any entity is granted to see contacts.
 	local function is_wanted()
-		for _, entity in pairs(entities.all()) do
+		for _, entity in pairs(service.entities.all()) do
 			if entity.permissions.presence == "roster" then
 				return true
 			end
@@ -5230,7 +5236,7 @@ local function create_contact_presence(host, entities, cache, probes, add_timer,
 		end
 	end
 
-	local endings = create_endings(add_timer, end_contact)
+	local endings = create_endings(service.add_timer, end_contact)
 
 	--- Handles an available presence that a user gets.
 	local function receive_available(event)
@@ -5647,14 +5653,26 @@ end
 -- ==== src/presence/presence.ts ====
 
 --- Puts together the parts that tell entities of presences (XEP-0356, section 7).
-local function create_presence(api, host, entities, coverage, options, add_timer, statistics)
+local function create_presence(service)
+	local host = service.host
+	local entities = service.entities
+	local coverage = service.coverage
+	local add_timer = service.add_timer
 	local heard = create_heard()
-	local delivery = create_delivery(host, entities, coverage, heard, statistics)
+	local delivery = create_delivery(host, entities, coverage, heard, service.statistics)
 	local users = create_user_presence(host, entities, add_timer, delivery)
 	local cache = create_contact_cache()
-	local probes = create_probes(host, options, add_timer, users.asks_contacts)
+	local probes = create_probes(host, service.options, add_timer, users.asks_contacts)
 	local covered_contacts = create_covered_contacts(entities, cache, delivery)
-	local contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts)
+	local contacts = create_contact_presence({
+		host = host,
+		entities = entities,
+		cache = cache,
+		probes = probes,
+		add_timer = add_timer,
+		delivery = delivery,
+		covered_contacts = covered_contacts,
+	})
 	local catch_up = create_catch_up({
 		host = host,
 		heard = heard,
@@ -5669,7 +5687,7 @@ local function create_presence(api, host, entities, coverage, options, add_timer
 	})
 
 	probes.on_end(contacts.probe_ended)
-	watch_local_domains(api, contacts.domain_gone)
+	watch_local_domains(service.api, contacts.domain_gone)
 
 	--- Whether roster changes matter, for `create_change_watch`, of which this is a listener.
 	local function is_watching()
@@ -6762,7 +6780,15 @@ local function serve_host()
 		add_timer = add_timer,
 		statistics = statistics,
 	})
-	local presence = create_presence(module, host, entities, users, options, add_timer, statistics)
+	local presence = create_presence({
+		api = module,
+		host = host,
+		options = options,
+		entities = entities,
+		coverage = users,
+		add_timer = add_timer,
+		statistics = statistics,
+	})
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
 	local opting = create_opting({

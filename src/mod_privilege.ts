@@ -109,7 +109,7 @@ function serve_host(): void {
 		add_timer,
 		statistics,
 	});
-	const presence = create_presence(module, host, entities, users, options, add_timer, statistics);
+	const presence = create_presence({ api: module, host, options, entities, coverage: users, add_timer, statistics });
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({

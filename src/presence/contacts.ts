@@ -37,19 +37,28 @@ interface Received {
 	is_answer: boolean;
 }
 
+/** What hearing the presences of contacts needs. */
+interface ContactService {
+	host: string;
+	entities: Entities;
+	cache: ContactCache;
+	probes: Probes;
+	add_timer: AddTimer;
+	delivery: Delivery;
+	covered_contacts: CoveredContacts;
+}
+
 /** Hears the presences of users' contacts and tells entities (XEP-0356, 7.4). */
-export function create_contact_presence(
-	host: string,
-	entities: Entities,
-	cache: ContactCache,
-	probes: Probes,
-	add_timer: AddTimer,
-	delivery: Delivery,
-	covered: CoveredContacts,
-) {
+export function create_contact_presence(service: ContactService) {
+	const host = service.host;
+	const cache = service.cache;
+	const probes = service.probes;
+	const delivery = service.delivery;
+	const covered = service.covered_contacts;
+
 	/** Whether any entity is granted to see contacts. */
 	function is_wanted(): boolean {
-		for (const [, entity] of pairs(entities.all())) {
+		for (const [, entity] of pairs(service.entities.all())) {
 			if (entity.permissions.presence === "roster") {
 				return true;
 			}
@@ -133,7 +142,7 @@ export function create_contact_presence(
 		}
 	}
 
-	const endings = create_endings(add_timer, end_contact);
+	const endings = create_endings(service.add_timer, end_contact);
 
 	/** Handles an available presence that a user gets. */
 	function receive_available(event: StanzaEvent): Handled {

@@ -23,27 +23,34 @@ export interface SavedPresence {
 	earlier: EarlierSessions | undefined;
 }
 
+/** What telling of presences needs. */
+interface PresenceService {
+	api: Module;
+	host: string;
+	options: Options;
+	entities: Entities;
+	coverage: Users;
+	add_timer: AddTimer;
+	statistics: Statistics;
+}
+
 /** Puts together the parts that tell entities of presences (XEP-0356, section 7). */
-export function create_presence(
-	api: Module,
-	host: string,
-	entities: Entities,
-	coverage: Users,
-	options: Options,
-	add_timer: AddTimer,
-	statistics: Statistics,
-) {
+export function create_presence(service: PresenceService) {
+	const host = service.host;
+	const entities = service.entities;
+	const coverage = service.coverage;
+	const add_timer = service.add_timer;
 	const heard = create_heard();
-	const delivery = create_delivery(host, entities, coverage, heard, statistics);
+	const delivery = create_delivery(host, entities, coverage, heard, service.statistics);
 	const users = create_user_presence(host, entities, add_timer, delivery);
 	const cache = create_contact_cache();
-	const probes = create_probes(host, options, add_timer, users.asks_contacts);
+	const probes = create_probes(host, service.options, add_timer, users.asks_contacts);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
-	const contacts = create_contact_presence(host, entities, cache, probes, add_timer, delivery, covered_contacts);
+	const contacts = create_contact_presence({ host, entities, cache, probes, add_timer, delivery, covered_contacts });
 	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
 
 	probes.on_end(contacts.probe_ended);
-	watch_local_domains(api, contacts.domain_gone);
+	watch_local_domains(service.api, contacts.domain_gone);
 
 	/** Whether roster changes matter, for `create_change_watch`, of which this is a listener. */
 	function is_watching(): boolean {
