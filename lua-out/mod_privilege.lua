@@ -96,13 +96,10 @@ local function create_recent(span, max_values)
 		end
 	end
 
-	--- The value of a name, which may be false; nil where none is kept.
+	--- The value of a name, nil where none is kept.
 	local function get(name)
 		rotate()
-		if newer[name] ~= nil then
-			return newer[name]
-		end
-		return older[name]
+		return newer[name] or older[name]
 	end
 
 	local function set(name, value)
@@ -1508,7 +1505,7 @@ local refusals = {
 	no_such_user = { type = "cancel", condition = "item-not-found", text = "There is no such user", about_recipient = true },
 	module_failed = { type = "wait", condition = "internal-server-error", text = "Another part of the server failed" },
 
-	not_covered = { type = "auth", condition = "forbidden", text = "The grant does not cover this user", about_recipient = true },
+	not_covered = forbidden("The grant does not cover this user"),
 
 	roster_get = {
 		type = "auth",

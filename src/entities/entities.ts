@@ -9,7 +9,7 @@ export type Statistic = "messages" | "iqs" | "roster_gets" | "roster_sets" | "pu
 /** The counts of one entity. */
 export type Counts = Record<Statistic, number>;
 
-export function no_counts(): Counts {
+function no_counts(): Counts {
 	return { messages: 0, iqs: 0, roster_gets: 0, roster_sets: 0, pushes: 0, presences: 0, refusals: 0 };
 }
 

@@ -30,7 +30,7 @@ export const refusals = {
 	no_such_user: { type: "cancel", condition: "item-not-found", text: "There is no such user", about_recipient: true } as Refusal,
 	module_failed: { type: "wait", condition: "internal-server-error", text: "Another part of the server failed" } as Refusal,
 
-	not_covered: { type: "auth", condition: "forbidden", text: "The grant does not cover this user", about_recipient: true } as Refusal,
+	not_covered: forbidden("The grant does not cover this user"),
 
 	roster_get: {
 		type: "auth",

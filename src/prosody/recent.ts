@@ -5,7 +5,7 @@
  * @param span seconds for which a value is kept at least, while there is room; it is kept for twice as long at most
  * @param max_values how many values each of the two tables has room for
  */
-export function create_recent<V extends AnyNotNil>(span: number, max_values = 10000) {
+export function create_recent<V extends string | number | true | object>(span: number, max_values = 10000) {
 	let newer = new LuaTable<string, V>();
 	let older = new LuaTable<string, V>();
 	let count = 0;
@@ -23,13 +23,10 @@ export function create_recent<V extends AnyNotNil>(span: number, max_values = 10
 		}
 	}
 
-	/** The value of a name, which may be false; nil where none is kept. */
+	/** The value of a name, nil where none is kept. */
 	function get(name: string): V | undefined {
 		rotate();
-		if (newer.has(name)) {
-			return newer.get(name);
-		}
-		return older.get(name);
+		return newer.get(name) ?? older.get(name);
 	}
 
 	function set(name: string, value: V): void {

@@ -8,7 +8,7 @@ import { attribute } from "../prosody/send";
  * COMPAT: Prosody does since 13.0.7; its function for roster pushes then has the name of the attribute in its code.
  */
 const [is_lua, push_code] = pcall(string.dump, rostermanager.roster_push);
-export const shows_approved = is_lua && string.find(push_code, "approved", 1, true)[0] !== undefined;
+const shows_approved = is_lua && string.find(push_code, "approved", 1, true)[0] !== undefined;
 
 /** The `<item/>` of a contact as XML text (RFC 6121, 2.1.2). A nil item stands for a contact that was removed. */
 export function item_text(contact: string, item: RosterItem | undefined): string {
