@@ -6722,15 +6722,16 @@ local function serve_host()
 		return false
 	end
 
-	local options = { iq_timeout = 120, probe_rate = 100, legacy = true, log_acts = false }
+	local options = {}
 
 	local problem_count = 0
 
+	--- Fills `options`. An option that is not set, or has a value of another type, has its default.
 	local function read_options()
-		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout", 120) or 120)
-		options.probe_rate = module:get_option_number("privilege_probe_rate", 100) or 100
-		options.log_acts = module:get_option_boolean("privilege_log_acts", false) == true
-		options.legacy = module:get_option_boolean("privilege_legacy_namespace", true) ~= false
+		options.iq_timeout = math.max(1, module:get_option_number("privilege_iq_timeout") or 120)
+		options.probe_rate = module:get_option_number("privilege_probe_rate") or 100
+		options.log_acts = module:get_option_boolean("privilege_log_acts") == true
+		options.legacy = module:get_option_boolean("privilege_legacy_namespace") ~= false
 	end
 
 	local statistics = create_statistics(module, options)
@@ -6869,10 +6870,9 @@ local function serve_host()
 		sessions.watch()
 		sessions.find()
 		update_status()
-		return nil
 	end
 
-	--- Handles the end of an account before mod_roster does: its roster goes without being saved, so its items are told of here.
+	--- Handles the end of an account before mod_roster does: the roster is dropped without being saved, so listeners are told here.
 	local function account_deleted(event)
 		if event.host == host then
 			covered_count.forget(event.username)
@@ -6883,7 +6883,7 @@ local function serve_host()
 		return nil
 	end
 
-	--- Sees to it that a new account gets nothing of an earlier one of the same name.
+	--- Drops what is in memory of an account that was created or deleted, or whose role changed.
 	local function account_changed(event)
 		if event.host == host then
 			forget_account(event.username, host)
@@ -6898,14 +6898,6 @@ local function serve_host()
 		forget_roster(event.session.username, host)
 		return nil
 	end
-
-	for _, kind in ipairs({ "host", "bare", "full" }) do
-		module:hook("pre-iq/" .. kind, opting.client_iq, 1)
-		module:hook("pre-message/" .. kind, opting.client_message, 1)
-		module:hook("pre-presence/" .. kind, opting.client_presence, 1)
-	end
-	module:hook("iq/full", opting.entity_answer, 1)
-	module:hook("roster-item-removed", opting.roster_item_removed, 1)
 
 	local reload_waits = false
 
@@ -6952,6 +6944,14 @@ local function serve_host()
 	module:hook("presence/bare", presence.receive_end, 200)
 	module:hook("presence/full", presence.receive_end, 200)
 	module:hook_global("user-deleted", presence.user_deleted, 302)
+	-- Opting in and out
+	for _, kind in ipairs({ "host", "bare", "full" }) do
+		module:hook("pre-iq/" .. kind, opting.client_iq, 1)
+		module:hook("pre-message/" .. kind, opting.client_message, 1)
+		module:hook("pre-presence/" .. kind, opting.client_presence, 1)
+	end
+	module:hook("iq/full", opting.entity_answer, 1)
+	module:hook("roster-item-removed", opting.roster_item_removed, 1)
 
 	module:hook_global("config-reloaded", config_reloaded)
 

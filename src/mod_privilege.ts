@@ -35,7 +35,7 @@ import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
 import type { ServedHosts } from "./admin/shell";
 
-/** The state that is kept over a reload of the module. After the reload of another module of this name it has no fields. */
+/** The state that is kept over a reload of the module. It is empty where another module of this name was loaded before. */
 interface SavedState {
 	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
@@ -65,15 +65,16 @@ function serve_host(): void {
 		return false;
 	}
 
-	const options: Options = { iq_timeout: 120, probe_rate: 100, legacy: true, log_acts: false };
+	const options = {} as Options;
 
 	let problem_count = 0;
 
+	/** Fills `options`. An option that is not set, or has a value of another type, has its default. */
 	function read_options(): void {
-		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout", 120) ?? 120);
-		options.probe_rate = module.get_option_number("privilege_probe_rate", 100) ?? 100;
-		options.log_acts = module.get_option_boolean("privilege_log_acts", false) === true;
-		options.legacy = module.get_option_boolean("privilege_legacy_namespace", true) !== false;
+		options.iq_timeout = math.max(1, module.get_option_number("privilege_iq_timeout") ?? 120);
+		options.probe_rate = module.get_option_number("privilege_probe_rate") ?? 100;
+		options.log_acts = module.get_option_boolean("privilege_log_acts") === true;
+		options.legacy = module.get_option_boolean("privilege_legacy_namespace") !== false;
 	}
 
 	const statistics = create_statistics(module, options);
@@ -164,7 +165,7 @@ function serve_host(): void {
 	const sessions = create_sessions({ api: module, entities, arrived, unavailable, gone });
 
 	/** Reads the configuration and puts it into effect. */
-	function configure(): Handled {
+	function configure(): void {
 		read_options();
 		const configuration = read_configuration(module.get_option("privileged_entities"), jid.prep, host);
 		problem_count = configuration.problems.length;
@@ -193,10 +194,9 @@ function serve_host(): void {
 		sessions.watch();
 		sessions.find();
 		update_status();
-		return undefined;
 	}
 
-	/** Handles the end of an account before mod_roster does: its roster goes without being saved, so its items are told of here. */
+	/** Handles the end of an account before mod_roster does: the roster is dropped without being saved, so listeners are told here. */
 	function account_deleted(event: UserEvent): Handled {
 		if (event.host === host) {
 			covered_count.forget(event.username);
@@ -207,7 +207,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Sees to it that a new account gets nothing of an earlier one of the same name. */
+	/** Drops what is in memory of an account that was created or deleted, or whose role changed. */
 	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
 			forget_account(event.username, host);
@@ -222,14 +222,6 @@ function serve_host(): void {
 		forget_roster(event.session.username!, host);
 		return undefined;
 	}
-
-	for (const [, kind] of ipairs(["host", "bare", "full"])) {
-		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);
-		module.hook(`pre-message/${kind}`, opting.client_message, 1);
-		module.hook(`pre-presence/${kind}`, opting.client_presence, 1);
-	}
-	module.hook("iq/full", opting.entity_answer, 1);
-	module.hook("roster-item-removed", opting.roster_item_removed, 1);
 
 	let reload_waits = false;
 
@@ -278,6 +270,14 @@ function serve_host(): void {
 	module.hook("presence/bare", presence.receive_end, 200);
 	module.hook("presence/full", presence.receive_end, 200);
 	module.hook_global("user-deleted", presence.user_deleted, 302);
+	// Opting in and out
+	for (const [, kind] of ipairs(["host", "bare", "full"])) {
+		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);
+		module.hook(`pre-message/${kind}`, opting.client_message, 1);
+		module.hook(`pre-presence/${kind}`, opting.client_presence, 1);
+	}
+	module.hook("iq/full", opting.entity_answer, 1);
+	module.hook("roster-item-removed", opting.roster_item_removed, 1);
 
 	module.hook_global("config-reloaded", config_reloaded);
 

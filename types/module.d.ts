@@ -32,10 +32,10 @@ interface Module {
 	/** A copy; an option that is no list comes as the only item of one. */
 	get_option_array<T = unknown>(name: string, fallback: T[]): T[];
 	get_option_array<T = unknown>(name: string): T[] | undefined;
-	/** Nil where the option is something else. */
-	get_option_boolean(name: string, fallback: boolean): boolean | undefined;
-	/** Nil where the option is something else. */
-	get_option_number(name: string, fallback: number): number | undefined;
+	/** Nil where the option is something else, or is not set and there is no fallback. */
+	get_option_boolean(name: string, fallback?: boolean): boolean | undefined;
+	/** Nil where the option is something else, or is not set and there is no fallback. */
+	get_option_number(name: string, fallback?: number): number | undefined;
 
 	/** Handles a stanza to or, with `pre-`, from users of the module's host; higher priorities are called first, 0 is the usual one. */
 	hook(event: StanzaEventName, handler: (this: void, event: StanzaEvent) => Handled, priority?: number): void;
