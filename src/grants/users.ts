@@ -9,7 +9,7 @@ export interface UserRecord {
 	state: "in" | "out" | "allowed" | "revoked";
 	/** The time of the last change, as os.time() gives it. */
 	since: number;
-	/** For the shell: what the user did to opt in ("registration", "a command", "a message", …), or "the admin". */
+	/** For the shell: what the user did to opt in ("registration", "a command", "a message", …), or "the admin". Absent where somebody else wrote the record. */
 	by?: string | undefined;
 }
 
