@@ -389,7 +389,7 @@ local precise_time = (optional_module("util.time") or {}).now
 
 -- ==== src/prosody/fifo.ts ====
 
---- Keeps values in their order: the first one in is the first one out, and takes no memory any more then.
+--- Keeps values in their order: the first one in is the first one out, and then takes no more memory.
 local function create_fifo()
 	-- Prosody's util.queue has room for a fixed number, which it takes at once.
 	local values = {}
@@ -709,7 +709,7 @@ local function grants_anything(permissions)
 end
 
 --- Whether the grants of a host, by entity, grant anything to anybody.
-local function grants_something(grants)
+local function grants_any_entity(grants)
 	for _, permissions in pairs(grants) do
 		if grants_anything(permissions) then
 			return true
@@ -1573,7 +1573,7 @@ end
 --- Makes the functions that refuse requests.
 --
 -- For each entity and reason, the log gets at most one line in a second. Further refusals are counted, and the next line says how many.
-local function create_refuse(log, add_timer, statistics)
+local function create_refusing(log, add_timer, statistics)
 	-- How many pairs of entity and reason are counted apart, for the memory that they take: any number of users may be refused.
 	local max_reasons = 1000
 
@@ -2412,17 +2412,17 @@ end
 local now = precise_time or os.time
 
 --- The start of the answer to a privileged iq, up to the children of the forwarded iq (XEP-0356, 6.3).
-local function answer_start(query, answer_type)
-	local outer = query.outer
+local function answer_start(pending_iq, answer_type)
+	local outer = pending_iq.outer
 	return "<iq type='result'"
 		.. attribute("id", outer.id)
 		.. attribute("from", outer.to)
 		.. attribute("to", outer.from)
 		.. "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
 		.. attribute("type", answer_type)
-		.. attribute("id", query.inner_id)
-		.. attribute("from", query.asked)
-		.. attribute("to", query.user)
+		.. attribute("id", pending_iq.inner_id)
+		.. attribute("from", pending_iq.addressee)
+		.. attribute("to", pending_iq.user)
 		.. ">"
 end
 
@@ -2433,7 +2433,7 @@ local function create_pending(add_timer, expired)
 	--- Seconds between two looks for overdue answers.
 	local sweep_interval = 1
 
-	local queries = {}
+	local iqs = {}
 	--- When to give up, by id, as `now` returns it.
 	local deadlines = {}
 	local counts = {}
@@ -2444,18 +2444,18 @@ local function create_pending(add_timer, expired)
 		return counts[entity] or 0
 	end
 
-	local function remove(query)
-		queries[query.id] = nil
-		deadlines[query.id] = nil
-		local left = count(query.entity) - 1
-		counts[query.entity] = left > 0 and left or nil
+	local function remove(pending_iq)
+		iqs[pending_iq.id] = nil
+		deadlines[pending_iq.id] = nil
+		local left = count(pending_iq.entity) - 1
+		counts[pending_iq.entity] = left > 0 and left or nil
 	end
 
 	--- Gives up an iq that still waits.
-	local function expire(query)
-		if queries[query.id] == query then
-			remove(query)
-			expired(query)
+	local function expire(pending_iq)
+		if iqs[pending_iq.id] == pending_iq then
+			remove(pending_iq)
+			expired(pending_iq)
 		end
 	end
 
@@ -2465,21 +2465,21 @@ local function create_pending(add_timer, expired)
 		local overdue = {}
 		for id, deadline in pairs(deadlines) do
 			if deadline <= time then
-				overdue[#overdue + 1] = queries[id]
+				overdue[#overdue + 1] = iqs[id]
 			end
 		end
 
 		local function step()
-			local query = table.remove(overdue)
-			if query then
-				expire(query)
+			local pending_iq = table.remove(overdue)
+			if pending_iq then
+				expire(pending_iq)
 			end
-			return query ~= nil
+			return pending_iq ~= nil
 		end
 
 		local function slice_end(goes_on)
 			if not goes_on then
-				timer_runs = next(queries) ~= nil
+				timer_runs = next(iqs) ~= nil
 				if timer_runs then
 					add_timer(sweep_interval, sweep)
 				end
@@ -2491,10 +2491,10 @@ local function create_pending(add_timer, expired)
 	end
 
 	--- Adds an iq, which is given up after `timeout` seconds or up to a second later.
-	local function add(query, timeout)
-		queries[query.id] = query
-		deadlines[query.id] = now() + timeout
-		counts[query.entity] = count(query.entity) + 1
+	local function add(pending_iq, timeout)
+		iqs[pending_iq.id] = pending_iq
+		deadlines[pending_iq.id] = now() + timeout
+		counts[pending_iq.entity] = count(pending_iq.entity) + 1
 		if not timer_runs then
 			timer_runs = true
 			add_timer(sweep_interval, sweep)
@@ -2503,27 +2503,27 @@ local function create_pending(add_timer, expired)
 
 	--- Takes out the iq of that id which was sent from `user` to `answerer`; nil if there is none.
 	local function take(id, user, answerer)
-		local query = id ~= nil and queries[id] or nil
-		if not query or query.user ~= user or query.asked ~= answerer then
+		local pending_iq = id ~= nil and iqs[id] or nil
+		if not pending_iq or pending_iq.user ~= user or pending_iq.addressee ~= answerer then
 			return nil
 		end
-		remove(query)
-		return query
+		remove(pending_iq)
+		return pending_iq
 	end
 
 	--- Forgets the iqs of a stream.
 	local function forget(session)
-		for _, query in pairs(queries) do
-			if query.session == session then
-				remove(query)
+		for _, pending_iq in pairs(iqs) do
+			if pending_iq.session == session then
+				remove(pending_iq)
 			end
 		end
 	end
 
 	--- Gives up all iqs.
 	local function give_up()
-		for _, query in pairs(queries) do
-			expire(query)
+		for _, pending_iq in pairs(iqs) do
+			expire(pending_iq)
 		end
 	end
 
@@ -2568,9 +2568,9 @@ local function create_iq(service)
 	local refuse = service.refusing.refuse
 
 	--- Answers an entity that its iq got no answer in time.
-	local function expired(query)
-		if authenticated_jid(query.session) ~= nil then
-			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked))
+	local function expired(pending_iq)
+		if authenticated_jid(pending_iq.session) ~= nil then
+			answer_error(pending_iq.session, st.iq(pending_iq.outer), about(refusals.iq_timeout, pending_iq.addressee))
 		end
 	end
 
@@ -2582,29 +2582,29 @@ local function create_iq(service)
 
 	--- Passes an answer on to the entity that waits for it (XEP-0356, 6.3). Returns false if none does.
 	local function deliver(answer, user)
-		local query = pending.take(answer.attr.id, user, answer.attr.from or user)
-		if not query then
+		local pending_iq = pending.take(answer.attr.id, user, answer.attr.from or user)
+		if not pending_iq then
 			return false
 		end
-		local entity = query.entity
-		local session = query.session
+		local entity = pending_iq.entity
+		local session = pending_iq.session
 		if authenticated_jid(session) == nil then
 			return true
 		end
 		local username = jid.split(user)
-		local refusal = service.authorization.iq_refusal(entity, username, query.outer.type, query.namespace)
+		local refusal = service.authorization.iq_refusal(entity, username, pending_iq.outer.type, pending_iq.namespace)
 		if refusal and account_exists(username, service.host) then
 			-- The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
-			return refuse(entity, session, st.iq(query.outer), refusal)
+			return refuse(entity, session, st.iq(pending_iq.outer), refusal)
 		end
-		local reply = { answer_start(query, answer.attr.type) }
+		local reply = { answer_start(pending_iq, answer.attr.type) }
 		for _, child in ipairs(answer.tags) do
 			reply[#reply + 1] = tostring(child)
 		end
 		reply[#reply + 1] = "</iq></forwarded></privilege></iq>"
 		local text = table.concat(reply)
 		if not is_well_formed(text) then
-			return refuse(entity, session, st.iq(query.outer), refusals.iq_bad_answer)
+			return refuse(entity, session, st.iq(pending_iq.outer), refusals.iq_bad_answer)
 		end
 		send_text(session, text)
 		return true
@@ -2645,8 +2645,8 @@ local function create_iq(service)
 		if iq.attr.from ~= nil and jid.prep(iq.attr.from) ~= user then
 			return refuse(entity, origin, stanza, about(refusals.iq_sender, iq.attr.from))
 		end
-		local asked = prepared(iq.attr.to or user)
-		if asked == nil then
+		local addressee = prepared(iq.attr.to or user)
+		if addressee == nil then
 			return refuse(entity, origin, stanza, about(refusals.malformed_recipient, iq.attr.to))
 		end
 		if pending.count(entity) >= max_pending then
@@ -2659,18 +2659,18 @@ local function create_iq(service)
 			id = id,
 			inner_id = iq.attr.id,
 			user = user,
-			asked = asked,
+			addressee = addressee,
 			entity = entity,
 			session = origin,
 			namespace = namespace,
 			outer = { type = stanza.attr.type, id = stanza.attr.id, from = stanza.attr.from, to = stanza.attr.to },
 		}, service.options.iq_timeout)
-		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id)
+		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, addressee, iq.attr.id)
 		strip_client_namespace(iq)
 		iq.attr.id = id
 		iq.attr.from = user
-		iq.attr.to = asked
-		if not service.acting.send_as(username, iq, answered_by_server) and pending.take(id, user, asked) then
+		iq.attr.to = addressee
+		if not service.acting.send_as(username, iq, answered_by_server) and pending.take(id, user, addressee) then
 			return refuse(entity, origin, stanza, refusals.module_failed)
 		end
 		return true
@@ -4388,8 +4388,8 @@ local answer_time = 60
 -- Probes come from full JIDs that no client has, so that their answers reach no client. Contacts are given by their bare
 -- JIDs, users by their names.
 --
--- @param is_asked_by_client whether a user has come online meanwhile, with a client that probes
-local function create_probes(host, options, add_timer, is_asked_by_client)
+-- @param is_probed_by_client whether a user has come online meanwhile, with a client that probes
+local function create_probes(host, options, add_timer, is_probed_by_client)
 	local function ended()
 		return nil
 	end
@@ -4501,7 +4501,7 @@ local function create_probes(host, options, add_timer, is_asked_by_client)
 			local username = queued[contact]
 			if username ~= nil then
 				queued[contact] = nil
-				if not is_asked_by_client(username) then
+				if not is_probed_by_client(username) then
 					budget = budget - 1
 					send(contact, username)
 				end
@@ -4756,7 +4756,7 @@ local function create_catch_up(service)
 	--- Makes the step that tells a connection of contacts, and has unknown ones probed. Contacts of users who are online are
 	-- not probed, as the users' clients do that; these users come first.
 	local function create_contacts_step(connection, collection, scope)
-		local is_asked = {}
+		local is_probed = {}
 		-- The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
 		local missing = scope.usernames and {} or cache.watchers()
 		local not_met
@@ -4782,9 +4782,9 @@ local function create_catch_up(service)
 				return
 			end
 			collect_contact(connection, collection, username, contact)
-			if service.users.asks_contacts(username) then
-				is_asked[contact] = true
-			elseif is_asked[contact] == nil and is_uncertain(username, contact) then
+			if service.users.probes_contacts(username) then
+				is_probed[contact] = true
+			elseif is_probed[contact] == nil and is_uncertain(username, contact) then
 				probes.request(contact, username)
 			end
 		end
@@ -5573,7 +5573,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 	end
 
 	--- Whether a user has an available client that probed the user's contacts after `begin`.
-	local function asks_contacts(username)
+	local function probes_contacts(username)
 		for _, session in ipairs(available_sessions(username)) do
 			if not earlier or earlier[session] == nil then
 				return true
@@ -5638,7 +5638,7 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		broadcast = broadcast,
 		is_available = is_available,
 		begin = begin,
-		asks_contacts = asks_contacts,
+		probes_contacts = probes_contacts,
 		save = save,
 		restore = restore,
 		collect = collect,
@@ -5659,7 +5659,7 @@ local function create_presence(service)
 	local delivery = create_delivery(host, entities, coverage, heard, service.statistics)
 	local users = create_user_presence(host, entities, add_timer, delivery)
 	local cache = create_contact_cache()
-	local probes = create_probes(host, service.options, add_timer, users.asks_contacts)
+	local probes = create_probes(host, service.options, add_timer, users.probes_contacts)
 	local covered_contacts = create_covered_contacts(entities, cache, delivery)
 	local contacts = create_contact_presence({
 		host = host,
@@ -6735,7 +6735,7 @@ local function serve_host()
 	end
 
 	local statistics = create_statistics(module, options)
-	local refusing = create_refuse(log, add_timer, statistics)
+	local refusing = create_refusing(log, add_timer, statistics)
 	local refuse = refusing.refuse
 	local acting = create_act_as(host, log)
 	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
@@ -6848,7 +6848,7 @@ local function serve_host()
 		for _, problem in ipairs(configuration.problems) do
 			log("error", "%s", describe_problem(host, problem))
 		end
-		if not grants_something(configuration.grants) then
+		if not grants_any_entity(configuration.grants) then
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()))
 		end
 		if not since_0_10 then

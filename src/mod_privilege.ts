@@ -7,7 +7,7 @@ import { since_0_10 } from "./prosody/compatibility";
 import type { AddTimer } from "./prosody/timers";
 import { describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
-import { grants_anything, grants_something } from "./grants/permissions";
+import { grants_anything, grants_any_entity } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { UserRecords } from "./grants/users";
 import { create_adoption } from "./entities/adoption";
@@ -17,7 +17,7 @@ import { create_covered_count } from "./entities/covered_count";
 import { create_entities } from "./entities/entities";
 import type { Entity } from "./entities/entities";
 import { create_opting } from "./entities/opting";
-import { create_refuse } from "./entities/refusals";
+import { create_refusing } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
 import { create_statistics } from "./entities/statistics";
 import { create_error_filter } from "./message/error_filter";
@@ -78,7 +78,7 @@ function serve_host(): void {
 	}
 
 	const statistics = create_statistics(module, options);
-	const refusing = create_refuse(log, add_timer, statistics);
+	const refusing = create_refusing(log, add_timer, statistics);
 	const refuse = refusing.refuse;
 	const acting = create_act_as(host, log);
 	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
@@ -172,7 +172,7 @@ function serve_host(): void {
 		for (const [, problem] of ipairs(configuration.problems)) {
 			log("error", "%s", describe_problem(host, problem));
 		}
-		if (!grants_something(configuration.grants)) {
+		if (!grants_any_entity(configuration.grants)) {
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()));
 		}
 		if (!since_0_10) {

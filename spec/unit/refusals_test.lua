@@ -17,7 +17,7 @@ local function setup()
 			table.insert(made.sent, stanza)
 		end,
 	}
-	local refusing = parts.create_refuse(
+	local refusing = parts.create_refusing(
 		function(level, format, ...)
 			table.insert(made.lines, level .. ": " .. format:format(...))
 		end,

@@ -152,7 +152,7 @@ local parts = {
 	"create_fifo",
 	"create_probes",
 	"create_users",
-	"create_refuse",
+	"create_refusing",
 	"refusals",
 	"about",
 	"in_slices",

@@ -33,7 +33,7 @@ export interface Entity {
 	jid: string;
 	permissions: Permissions;
 	connections: Connection[];
-	/** Counted since it has its entry. */
+	/** Counted since the module was loaded or the entity got its entry. */
 	counts: Counts;
 }
 

@@ -107,7 +107,7 @@ interface Suppressed {
  *
  * For each entity and reason, the log gets at most one line in a second. Further refusals are counted, and the next line says how many.
  */
-export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statistics) {
+export function create_refusing(log: Log, add_timer: AddTimer, statistics: Statistics) {
 	// How many pairs of entity and reason are counted apart, for the memory that they take: any number of users may be refused.
 	const max_reasons = 1000;
 
@@ -168,5 +168,5 @@ export function create_refuse(log: Log, add_timer: AddTimer, statistics: Statist
 
 	return { refuse: refuse, refuse_unlisted: refuse_unlisted };
 }
-export type Refusing = ReturnType<typeof create_refuse>;
+export type Refusing = ReturnType<typeof create_refusing>;
 export type Refuse = Refusing["refuse"];

@@ -39,7 +39,7 @@ export function grants_anything(permissions: Permissions): boolean {
 }
 
 /** Whether the grants of a host, by entity, grant anything to anybody. */
-export function grants_something(grants: LuaTable<string, Permissions>): boolean {
+export function grants_any_entity(grants: LuaTable<string, Permissions>): boolean {
 	for (const [, permissions] of pairs(grants)) {
 		if (grants_anything(permissions)) {
 			return true;

@@ -15,7 +15,7 @@ import { about, answer_error, refusals } from "../entities/refusals";
 import type { Refusal, Refusing } from "../entities/refusals";
 import type { Statistics } from "../entities/statistics";
 import { answer_start, create_pending } from "./pending";
-import type { Query } from "./pending";
+import type { PendingIq } from "./pending";
 
 /** In bytes. Both ids are kept until the answer comes, for up to 10,000 iqs of an entity. */
 const max_id_length = 1024;
@@ -74,9 +74,9 @@ export function create_iq(service: IqService) {
 	const refuse = service.refusing.refuse;
 
 	/** Answers an entity that its iq got no answer in time. */
-	function expired(query: Query): void {
-		if (authenticated_jid(query.session) !== undefined) {
-			answer_error(query.session, st.iq(query.outer), about(refusals.iq_timeout, query.asked));
+	function expired(pending_iq: PendingIq): void {
+		if (authenticated_jid(pending_iq.session) !== undefined) {
+			answer_error(pending_iq.session, st.iq(pending_iq.outer), about(refusals.iq_timeout, pending_iq.addressee));
 		}
 	}
 
@@ -88,29 +88,29 @@ export function create_iq(service: IqService) {
 
 	/** Passes an answer on to the entity that waits for it (XEP-0356, 6.3). Returns false if none does. */
 	function deliver(answer: Stanza, user: string): boolean {
-		const query = pending.take(answer.attr.id, user, answer.attr.from ?? user);
-		if (!query) {
+		const pending_iq = pending.take(answer.attr.id, user, answer.attr.from ?? user);
+		if (!pending_iq) {
 			return false;
 		}
-		const entity = query.entity;
-		const session = query.session;
+		const entity = pending_iq.entity;
+		const session = pending_iq.session;
 		if (authenticated_jid(session) === undefined) {
 			return true;
 		}
 		const [username] = jid.split(user);
-		const refusal = service.authorization.iq_refusal(entity, username!, query.outer.type!, query.namespace);
+		const refusal = service.authorization.iq_refusal(entity, username!, pending_iq.outer.type!, pending_iq.namespace);
 		if (refusal && account_exists(username!, service.host)) {
 			// The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
-			return refuse(entity, session, st.iq(query.outer), refusal);
+			return refuse(entity, session, st.iq(pending_iq.outer), refusal);
 		}
-		const reply: string[] = [answer_start(query, answer.attr.type)];
+		const reply: string[] = [answer_start(pending_iq, answer.attr.type)];
 		for (const [, child] of ipairs(answer.tags)) {
 			reply.push(tostring(child));
 		}
 		reply.push("</iq></forwarded></privilege></iq>");
 		const text = table.concat(reply);
 		if (!is_well_formed(text)) {
-			return refuse(entity, session, st.iq(query.outer), refusals.iq_bad_answer);
+			return refuse(entity, session, st.iq(pending_iq.outer), refusals.iq_bad_answer);
 		}
 		send_text(session, text);
 		return true;
@@ -151,8 +151,8 @@ export function create_iq(service: IqService) {
 		if (iq.attr.from !== undefined && jid.prep(iq.attr.from) !== user) {
 			return refuse(entity, origin, stanza, about(refusals.iq_sender, iq.attr.from));
 		}
-		const asked = prepared(iq.attr.to ?? user);
-		if (asked === undefined) {
+		const addressee = prepared(iq.attr.to ?? user);
+		if (addressee === undefined) {
 			return refuse(entity, origin, stanza, about(refusals.malformed_recipient, iq.attr.to!));
 		}
 		if (pending.count(entity) >= max_pending) {
@@ -166,7 +166,7 @@ export function create_iq(service: IqService) {
 				id: id,
 				inner_id: iq.attr.id!,
 				user: user,
-				asked: asked,
+				addressee: addressee,
 				entity: entity,
 				session: origin,
 				namespace: namespace,
@@ -174,12 +174,12 @@ export function create_iq(service: IqService) {
 			},
 			service.options.iq_timeout,
 		);
-		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, asked, iq.attr.id);
+		service.statistics.record(entity, "iqs", "%s sent an iq as %s to %s", user, addressee, iq.attr.id);
 		strip_client_namespace(iq);
 		iq.attr.id = id;
 		iq.attr.from = user;
-		iq.attr.to = asked;
-		if (!service.acting.send_as(username!, iq, answered_by_server) && pending.take(id, user, asked)) {
+		iq.attr.to = addressee;
+		if (!service.acting.send_as(username!, iq, answered_by_server) && pending.take(id, user, addressee)) {
 			return refuse(entity, origin, stanza, refusals.module_failed);
 		}
 		return true;

@@ -7,7 +7,7 @@ import type { Entity } from "../entities/entities";
 const now = precise_time ?? os.time;
 
 /** An iq that was sent for an entity and waits for its answer. */
-export interface Query {
+export interface PendingIq {
 	/** The id with which it was sent. */
 	id: string;
 	/** The id that the entity gave the inner iq. */
@@ -15,7 +15,7 @@ export interface Query {
 	/** The bare JID of the user in whose name it was sent. */
 	user: string;
 	/** The JID to which it was sent. Only an answer from there counts. */
-	asked: string;
+	addressee: string;
 	entity: Entity;
 	/** The entity's stream, to which the answer goes. */
 	session: Session;
@@ -26,8 +26,8 @@ export interface Query {
 }
 
 /** The start of the answer to a privileged iq, up to the children of the forwarded iq (XEP-0356, 6.3). */
-export function answer_start(query: Query, answer_type: string | undefined): string {
-	const outer = query.outer;
+export function answer_start(pending_iq: PendingIq, answer_type: string | undefined): string {
+	const outer = pending_iq.outer;
 	return (
 		"<iq type='result'"
 		+ attribute("id", outer.id)
@@ -35,9 +35,9 @@ export function answer_start(query: Query, answer_type: string | undefined): str
 		+ attribute("to", outer.from)
 		+ "><privilege xmlns='urn:xmpp:privilege:2'><forwarded xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client'"
 		+ attribute("type", answer_type)
-		+ attribute("id", query.inner_id)
-		+ attribute("from", query.asked)
-		+ attribute("to", query.user)
+		+ attribute("id", pending_iq.inner_id)
+		+ attribute("from", pending_iq.addressee)
+		+ attribute("to", pending_iq.user)
 		+ ">"
 	);
 }
@@ -47,11 +47,11 @@ export function answer_start(query: Query, answer_type: string | undefined): str
  *
  * @param expired is called with each iq that gets no answer in time
  */
-export function create_pending(add_timer: AddTimer, expired: (this: void, query: Query) => void) {
+export function create_pending(add_timer: AddTimer, expired: (this: void, pending_iq: PendingIq) => void) {
 	/** Seconds between two looks for overdue answers. */
 	const sweep_interval = 1;
 
-	const queries = new LuaTable<string, Query>();
+	const iqs = new LuaTable<string, PendingIq>();
 	/** When to give up, by id, as `now` returns it. */
 	const deadlines = new LuaTable<string, number>();
 	const counts = new LuaTable<Entity, number>();
@@ -62,42 +62,42 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 		return counts.get(entity) ?? 0;
 	}
 
-	function remove(query: Query): void {
-		queries.delete(query.id);
-		deadlines.delete(query.id);
-		const left = count(query.entity) - 1;
-		counts.set(query.entity, left > 0 ? left : (undefined as never));
+	function remove(pending_iq: PendingIq): void {
+		iqs.delete(pending_iq.id);
+		deadlines.delete(pending_iq.id);
+		const left = count(pending_iq.entity) - 1;
+		counts.set(pending_iq.entity, left > 0 ? left : (undefined as never));
 	}
 
 	/** Gives up an iq that still waits. */
-	function expire(query: Query): void {
-		if (queries.get(query.id) === query) {
-			remove(query);
-			expired(query);
+	function expire(pending_iq: PendingIq): void {
+		if (iqs.get(pending_iq.id) === pending_iq) {
+			remove(pending_iq);
+			expired(pending_iq);
 		}
 	}
 
 	/** Gives up the overdue iqs. Many of them may be due at once, and the server has others to serve meanwhile. */
 	function sweep(): undefined {
 		const time = now();
-		const overdue: Query[] = [];
+		const overdue: PendingIq[] = [];
 		for (const [id, deadline] of pairs(deadlines)) {
 			if (deadline <= time) {
-				overdue.push(queries.get(id));
+				overdue.push(iqs.get(id));
 			}
 		}
 
 		function step(): boolean {
-			const query = table.remove(overdue);
-			if (query) {
-				expire(query);
+			const pending_iq = table.remove(overdue);
+			if (pending_iq) {
+				expire(pending_iq);
 			}
-			return query !== undefined;
+			return pending_iq !== undefined;
 		}
 
 		function slice_end(goes_on: boolean): void {
 			if (!goes_on) {
-				timer_runs = next(queries)[0] !== undefined;
+				timer_runs = next(iqs)[0] !== undefined;
 				if (timer_runs) {
 					add_timer(sweep_interval, sweep);
 				}
@@ -109,10 +109,10 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 	}
 
 	/** Adds an iq, which is given up after `timeout` seconds or up to a second later. */
-	function add(query: Query, timeout: number): void {
-		queries.set(query.id, query);
-		deadlines.set(query.id, now() + timeout);
-		counts.set(query.entity, count(query.entity) + 1);
+	function add(pending_iq: PendingIq, timeout: number): void {
+		iqs.set(pending_iq.id, pending_iq);
+		deadlines.set(pending_iq.id, now() + timeout);
+		counts.set(pending_iq.entity, count(pending_iq.entity) + 1);
 		if (!timer_runs) {
 			timer_runs = true;
 			add_timer(sweep_interval, sweep);
@@ -120,28 +120,28 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, query:
 	}
 
 	/** Takes out the iq of that id which was sent from `user` to `answerer`; nil if there is none. */
-	function take(id: string | undefined, user: string, answerer: string): Query | undefined {
-		const query = id !== undefined ? (queries.get(id) as Query | undefined) : undefined;
-		if (!query || query.user !== user || query.asked !== answerer) {
+	function take(id: string | undefined, user: string, answerer: string): PendingIq | undefined {
+		const pending_iq = id !== undefined ? (iqs.get(id) as PendingIq | undefined) : undefined;
+		if (!pending_iq || pending_iq.user !== user || pending_iq.addressee !== answerer) {
 			return undefined;
 		}
-		remove(query);
-		return query;
+		remove(pending_iq);
+		return pending_iq;
 	}
 
 	/** Forgets the iqs of a stream. */
 	function forget(session: Session): void {
-		for (const [, query] of pairs(queries)) {
-			if (query.session === session) {
-				remove(query);
+		for (const [, pending_iq] of pairs(iqs)) {
+			if (pending_iq.session === session) {
+				remove(pending_iq);
 			}
 		}
 	}
 
 	/** Gives up all iqs. */
 	function give_up(): void {
-		for (const [, query] of pairs(queries)) {
-			expire(query);
+		for (const [, pending_iq] of pairs(iqs)) {
+			expire(pending_iq);
 		}
 	}
 

@@ -126,7 +126,7 @@ export function create_catch_up(service: CatchUpService) {
 	 * not probed, as the users' clients do that; these users come first.
 	 */
 	function create_contacts_step(connection: Connection, collection: Collection, scope: Scope): Step {
-		const is_asked = new LuaTable<string, true>();
+		const is_probed = new LuaTable<string, true>();
 		// The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
 		const missing = scope.usernames ? new LuaTable<string, true>() : cache.watchers();
 		let not_met: string[] | undefined;
@@ -152,9 +152,9 @@ export function create_catch_up(service: CatchUpService) {
 				return;
 			}
 			collect_contact(connection, collection, username, contact);
-			if (service.users.asks_contacts(username)) {
-				is_asked.set(contact, true);
-			} else if (!is_asked.has(contact) && is_uncertain(username, contact)) {
+			if (service.users.probes_contacts(username)) {
+				is_probed.set(contact, true);
+			} else if (!is_probed.has(contact) && is_uncertain(username, contact)) {
 				probes.request(contact, username);
 			}
 		}

@@ -44,7 +44,7 @@ export function create_presence(service: PresenceService) {
 	const delivery = create_delivery(host, entities, coverage, heard, service.statistics);
 	const users = create_user_presence(host, entities, add_timer, delivery);
 	const cache = create_contact_cache();
-	const probes = create_probes(host, service.options, add_timer, users.asks_contacts);
+	const probes = create_probes(host, service.options, add_timer, users.probes_contacts);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
 	const contacts = create_contact_presence({ host, entities, cache, probes, add_timer, delivery, covered_contacts });
 	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });

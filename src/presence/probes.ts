@@ -42,13 +42,13 @@ export interface SavedProbes {
  * Probes come from full JIDs that no client has, so that their answers reach no client. Contacts are given by their bare
  * JIDs, users by their names.
  *
- * @param is_asked_by_client whether a user has come online meanwhile, with a client that probes
+ * @param is_probed_by_client whether a user has come online meanwhile, with a client that probes
  */
 export function create_probes(
 	host: string,
 	options: Options,
 	add_timer: AddTimer,
-	is_asked_by_client: (this: void, username: string) => boolean,
+	is_probed_by_client: (this: void, username: string) => boolean,
 ) {
 	let ended: (this: void, contact: string, username: string, sent_at: number) => void = () => undefined;
 	let secret = uuid.generate();
@@ -159,7 +159,7 @@ export function create_probes(
 			const username = queued.get(contact) as string | undefined;
 			if (username !== undefined) {
 				queued.delete(contact);
-				if (!is_asked_by_client(username)) {
+				if (!is_probed_by_client(username)) {
 					budget = budget - 1;
 					send(contact, username);
 				}

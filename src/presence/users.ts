@@ -52,7 +52,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 	}
 
 	/** Whether a user has an available client that probed the user's contacts after `begin`. */
-	function asks_contacts(username: string): boolean {
+	function probes_contacts(username: string): boolean {
 		for (const [, session] of ipairs(available_sessions(username))) {
 			if (!earlier || !earlier.has(session)) {
 				return true;
@@ -113,7 +113,7 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		}
 	}
 
-	return { broadcast, is_available, begin, asks_contacts, save, restore, collect, tell_uncovered, roster_changed };
+	return { broadcast, is_available, begin, probes_contacts, save, restore, collect, tell_uncovered, roster_changed };
 }
 
 export type UserPresence = ReturnType<typeof create_user_presence>;

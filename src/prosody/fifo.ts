@@ -1,4 +1,4 @@
-/** Keeps values in their order: the first one in is the first one out, and takes no memory any more then. */
+/** Keeps values in their order: the first one in is the first one out, and then takes no more memory. */
 export function create_fifo<V extends AnyNotNil>() {
 	// Prosody's util.queue has room for a fixed number, which it takes at once.
 	let values = new LuaTable<number, V>();
