@@ -148,7 +148,8 @@ for _, storage in ipairs { "internal", "sql" } do
 					assert.is_equal(#contacts, #rosters.pushes(juliet))
 				end
 				-- Who has the version of any of the changes hears of those that follow it.
-				for version = before, after - 1 do
+				-- In numbers: with texts, Lua 5.4 counts in floats, and "1.0" is no version of any roster.
+				for version = tonumber(before), tonumber(after) - 1 do
 					assert.is_truthy((rosters.get(watcher, user, tostring(version))))
 				end
 				assert.is_nil((rosters.get(watcher, user, after)))
