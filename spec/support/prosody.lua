@@ -639,6 +639,11 @@ function methods:eval(code, host, timeout)
 	return assert(load((mime.unb64(result))))()
 end
 
+--- Gives the memory that the server's Lua uses once all garbage is collected, in KiB.
+function methods:memory()
+	return self:eval "collectgarbage(); collectgarbage(); return collectgarbage 'count'"
+end
+
 -- Waits until the module has done what it does when the configuration was read again, which it does in a timer
 local function wait_for_reload(self)
 	self:eval "prosody.spec_reloaded = false; module:add_timer(0.01, function () prosody.spec_reloaded = true; end)"
