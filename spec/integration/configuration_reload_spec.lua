@@ -3,6 +3,7 @@
 local presences = require "spec.support.presences"
 local prosody = require "spec.support.prosody"
 local grants = require "spec.support.grants"
+local rosters = require "spec.support.rosters"
 
 local all, told, attempt = grants.all, grants.told, grants.attempt
 
@@ -32,16 +33,6 @@ end
 local function catch_up(pubsub)
 	pubsub:expect(presence_of "juliet@capulet.lit/balcony")
 	pubsub:expect(presence_of "steward@capulet.lit/hall")
-end
-
-local function change_roster(stream, contact)
-	assert.is_equal(
-		"result",
-		grants.outcome(stream:iq {
-			type = "set",
-			("<query xmlns='jabber:iq:roster'><item jid='%s'/></query>"):format(contact),
-		})
-	)
 end
 
 describe("B1.6 living configuration:", function()
@@ -162,11 +153,11 @@ describe("B1.6 living configuration:", function()
 		told(pubsub)
 		grant '["pubsub.capulet.lit"] = { roster = "get", roster_push = false }'
 		assert.is_same({ "capulet.lit: roster=get push=false" }, (told(pubsub)))
-		change_roster(juliet, "off@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='off@contact.lit'/>"))
 		pubsub:nothing()
 		grant '["pubsub.capulet.lit"] = { roster = "get" }'
 		assert.is_same({ "capulet.lit: roster=get push=true" }, (told(pubsub)))
-		change_roster(juliet, "on@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='on@contact.lit'/>"))
 		pubsub:expect { name = "iq", type = "set", from = "juliet@capulet.lit" }
 	end)
 
@@ -182,7 +173,7 @@ describe("B1.6 living configuration:", function()
 		assert.is_same({ "capulet.lit: roster=none message=none presence=none" }, legacy)
 		assert.is_same(grants.unlisted(), attempt(pubsub, "juliet@capulet.lit"))
 		juliet:send "<presence><show>away</show></presence>"
-		change_roster(juliet, "removed@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='removed@contact.lit'/>"))
 		pubsub:nothing()
 	end)
 

@@ -15,11 +15,6 @@ VirtualHost "verona.lit"
 	privileged_entities = { ["pubsub.capulet.lit"] = { message = "outgoing" } }
 ]] .. fixture.components("pubsub", "readers", "nomessages", "stranger")
 
--- A message that comes to the nurse if it is sent
-local function to_nurse(from)
-	return { from = from, to = "nurse@capulet.lit/kitchen", "<body>psst</body>" }
-end
-
 describe("B6 messages are refused:", function()
 	local balcony, nurse, mercutio, pubsub, readers, nomessages, stranger
 
@@ -40,7 +35,7 @@ describe("B6 messages are refused:", function()
 	end)
 
 	local it = privileged.quiet_specs(it, streams)
-	local send, expect_refusal = privileged.send, privileged.expect_refusal
+	local send, to_nurse, expect_refusal = privileged.send, privileged.to_nurse, privileged.expect_refusal
 
 	for _, case in ipairs {
 		{ "the user's bare JID with a resource", "juliet@capulet.lit/balcony" },

@@ -82,11 +82,6 @@ describe("B6 messages", function()
 		end
 	end
 
-	-- A message that comes to the nurse if it is sent
-	local function to_nurse(from)
-		return { from = from, to = "nurse@capulet.lit/kitchen", "<body>psst</body>" }
-	end
-
 	for name, xmlns in pairs { ["urn:xmpp:privilege:2"] = privileged.xmlns, ["urn:xmpp:privilege:1"] = privileged.xmlns_legacy } do
 		it("B6.1 sends to a local user's client, with carbons to all the sender's clients that have them on, asked in " .. name, function()
 			local attr =
@@ -301,16 +296,16 @@ describe("B6 messages", function()
 	end)
 
 	it("B6.1 does not serve the old namespace where it is switched off: the server's default answers", function()
-		send(to_nurse "romeo@verona.lit", { to = "verona.lit", xmlns = privileged.xmlns_legacy })
+		send(privileged.to_nurse "romeo@verona.lit", { to = "verona.lit", xmlns = privileged.xmlns_legacy })
 		privileged.expect_refusal(pubsub, "service-unavailable", "cancel", "verona.lit")
-		send(to_nurse "romeo@verona.lit", { to = "verona.lit" })
+		send(privileged.to_nurse "romeo@verona.lit", { to = "verona.lit" })
 		nurse:expect { from = "romeo@verona.lit", body = "psst" }
 	end)
 
 	it("B6.1 does not take messages with other content, or to other addresses, for its own", function()
 		pubsub:send "<message id='outer' from='pubsub.capulet.lit' to='capulet.lit'><body>hello</body></message>"
 		privileged.expect_refusal(pubsub, "service-unavailable", "cancel")
-		send(to_nurse "juliet@capulet.lit", { to = "mercutio@capulet.lit/street" })
+		send(privileged.to_nurse "juliet@capulet.lit", { to = "mercutio@capulet.lit/street" })
 		mercutio:expect { name = "message", child = "privilege", from = "pubsub.capulet.lit" }
 	end)
 
@@ -324,7 +319,7 @@ describe("B6 messages", function()
 			phone,
 			"<message from='nurse@capulet.lit' to='juliet@capulet.lit/phone' type='headline' id='m10'><body>Madam!</body></message>"
 		)
-		send(to_nurse "nobody@capulet.lit", {}, mercutio)
+		send(privileged.to_nurse "nobody@capulet.lit", {}, mercutio)
 		privileged.expect_refusal(mercutio, "forbidden", "auth")
 		send(nil, { content = "" }, drunk)
 		privileged.expect_refusal(drunk, "bad-request", "modify")

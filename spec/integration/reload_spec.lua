@@ -2,6 +2,7 @@
 
 local prosody = require "spec.support.prosody"
 local grants = require "spec.support.grants"
+local rosters = require "spec.support.rosters"
 local privileged = require "spec.support.privileged"
 
 local told, attempt, all = grants.told, grants.attempt, grants.all
@@ -35,13 +36,6 @@ local romeo_lost = { "capulet.lit: roster=none push=false message=none" }
 -- The host is one that the configuration has and that is not active, or the other way round
 local function host_manager(server, action, host)
 	server:eval(("assert(require 'core.hostmanager'.%s(%q))"):format(action, host))
-end
-
-local function change_roster(stream, contact)
-	assert.is_equal(
-		"result",
-		stream:iq { type = "set", ("<query xmlns='jabber:iq:roster'><item jid='%s'/></query>"):format(contact) }.attr.type
-	)
 end
 
 describe("B3.4 entities that were connected before:", function()
@@ -106,7 +100,7 @@ describe("B3.4 entities that were connected before:", function()
 		assert_told(romeo, romeo_granted)
 		assert.is_same(all "result", attempt(pubsub, "nurse@capulet.lit"))
 		pubsub:expect { name = "presence", from = juliet.jid }
-		change_roster(juliet, "loaded@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='loaded@contact.lit'/>"))
 		pubsub:expect { name = "iq", type = "set", from = "juliet@capulet.lit" }
 		assert.is_equal("result", attempt(romeo, "nurse@capulet.lit").message)
 	end)
@@ -140,7 +134,7 @@ describe("B3.4 entities that were connected before:", function()
 		assert.is_same(all "service-unavailable", attempt(pubsub, "nurse@capulet.lit"))
 		assert.is_same(all "service-unavailable", attempt(romeo, "nurse@capulet.lit"))
 		juliet:send "<presence><show>away</show></presence>"
-		change_roster(juliet, "unloaded@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='unloaded@contact.lit'/>"))
 		server:reload_config()
 		pubsub:nothing()
 		romeo:nothing()
@@ -174,7 +168,7 @@ describe("B3.4 entities that were connected before:", function()
 		end)
 		assert.is_same(all "result", attempt(pubsub, "nurse@capulet.lit"))
 		pubsub:sync():drain()
-		change_roster(juliet, "reloaded@contact.lit")
+		assert.is_equal("result", rosters.set(juliet, nil, "<item jid='reloaded@contact.lit'/>"))
 		pubsub:expect { name = "iq", type = "set", from = "juliet@capulet.lit" }
 		juliet:send "<presence/>"
 		pubsub:expect { name = "presence", from = juliet.jid, type = false }

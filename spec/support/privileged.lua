@@ -45,6 +45,13 @@ function privileged.inner(attr)
 	return start_tag("message", with({ xmlns = "jabber:client" }, attr)) .. (attr[1] or "") .. "</message>"
 end
 
+--- Gives a message that comes to the nurse's client if it is sent.
+-- @param from its sender
+-- @return attributes and content, as inner takes them
+function privileged.to_nurse(from)
+	return { from = from, to = "nurse@capulet.lit/kitchen", "<body>psst</body>" }
+end
+
 --- Writes the message that asks for a message to be sent.
 -- @param attr the outer attributes; xmlns is that of the privilege; content is what stands there instead of a forwarded
 -- @param inner what is forwarded: attributes as for inner, or XML text
