@@ -1,6 +1,7 @@
 -- B10.3: prosodyctl mod_privilege check, which reads the configuration.
 
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local prosody = require "spec.support.prosody"
 local console = require "spec.support.console"
 
@@ -475,7 +476,7 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 	end)
 end)
 
-local since_0_12 = console.specs(console.has_shell, "0.12")
+local since_0_12 = fixture.specs(console.has_shell, "Prosody 0.12")
 
 describe("B10.3 prosodyctl mod_privilege check, where the server is running,", function()
 	local server, folder

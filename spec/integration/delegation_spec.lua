@@ -2,6 +2,7 @@
 -- delegated a namespace, and needs privileges to serve it. Each module does its part, whichever is loaded first.
 
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local privileged = require "spec.support.privileged"
 local presences = require "spec.support.presences"
 local prosody = require "spec.support.prosody"
@@ -149,16 +150,8 @@ local function it_works()
 end
 
 for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegation" } } do
-	local name = ("mod_%s and then mod_%s"):format(order[1], order[2])
-	describe(name, function()
-		local function it_does(what, check)
-			it(what, function()
-				if not is_installed then
-					pending(("%s %s (needs prosody-modules)"):format(name, what))
-				end
-				check()
-			end)
-		end
+	describe(("mod_%s and then mod_%s"):format(order[1], order[2]), function()
+		local with_delegation = fixture.specs(is_installed, "prosody-modules")
 
 		setup(function()
 			if not is_installed then
@@ -198,14 +191,14 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 			end
 		end)
 
-		it_does("both tell what they grant", function()
+		with_delegation("both tell what they grant", function()
 			assert.is_true(has_delegation(namespaces))
 			assert.is_true(has_privileges(namespaces))
 		end)
 
-		it_does("both work, together too", it_works)
+		with_delegation("both work, together too", it_works)
 
-		it_does("both work after a reload of mod_privilege", function()
+		with_delegation("both work after a reload of mod_privilege", function()
 			server:reload_module "privilege"
 			namespaces = advertised()
 			assert.is_true(has_privileges(namespaces))
@@ -214,7 +207,7 @@ for _, order in ipairs { { "delegation", "privilege" }, { "privilege", "delegati
 		end)
 
 		-- mod_delegation forgets at a reload who is connected
-		it_does("mod_privilege works after a reload of mod_delegation, and both do when the service comes again", function()
+		with_delegation("mod_privilege works after a reload of mod_delegation, and both do when the service comes again", function()
 			server:reload_module "delegation"
 			assert.same({}, advertised())
 			it_uses_privileges()

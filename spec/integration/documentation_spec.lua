@@ -2,6 +2,7 @@
 
 local console = require "spec.support.console"
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
 local prosody = require "spec.support.prosody"
 local xml = require "spec.support.xml"
@@ -189,11 +190,8 @@ describe("doc/protocol.md", function()
 			needs = "ruby-xmpp4r",
 		},
 	} do
-		local what = "has a program in " .. language.fence .. " that runs"
-		it(what, function()
-			if not language.usable then
-				pending(("%s (needs %s)"):format(what, language.needs))
-			end
+		local it = fixture.specs(language.usable, language.needs)
+		it("has a program in " .. language.fence .. " that runs", function()
 			local server = prosody.start { config = config, users = { juliet } }
 			local folder = server.dir
 			finally(function()

@@ -1,6 +1,7 @@
 -- The examples of components, each run as its reader would, with the configuration that goes with them.
 
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
 local prosody = require "spec.support.prosody"
 local rosters = require "spec.support.rosters"
@@ -58,15 +59,7 @@ end
 for _, example in ipairs(examples) do
 	describe("the example in examples/" .. example.name, function()
 		local program
-
-		local function it_does(what, check)
-			it(what, function()
-				if not example.usable then
-					pending(("the example in examples/%s %s (needs %s)"):format(example.name, what, example.needs))
-				end
-				check()
-			end)
-		end
+		local it = fixture.specs(example.usable, example.needs)
 
 		setup(function()
 			if not example.usable then
@@ -122,7 +115,7 @@ for _, example in ipairs(examples) do
 			return answers
 		end
 
-		it_does("does what it says, and clients see it", function()
+		it("does what it says, and clients see it", function()
 			local answered_before = answered_pushes()
 			local client = server:client(juliet .. "/balcony", { carbons = true, roster = true })
 			-- Other specs have the example add contacts, too.
@@ -180,7 +173,7 @@ for _, example in ipairs(examples) do
 			assert.equal(2, answered_pushes() - answered_before)
 		end)
 
-		it_does("tells when it is granted too little", function()
+		it("tells when it is granted too little", function()
 			grant('["reader.capulet.lit"] = { roster = "get" };')
 			assert.equal(example.refusal, failure(example, { GATEWAY_DOMAIN = "reader.capulet.lit" }))
 			assert.equal(
@@ -189,15 +182,15 @@ for _, example in ipairs(examples) do
 			)
 		end)
 
-		it_does("tells when its secret is wrong", function()
+		it("tells when its secret is wrong", function()
 			assert.matches("^failed: not%-authorized", failure(example, { GATEWAY_SECRET = "wrong" }))
 		end)
 
-		it_does("tells when there is no such user", function()
+		it("tells when there is no such user", function()
 			assert.equal("failed: item-not-found - There is no such user: tybalt@capulet.lit", failure(example, {}, "tybalt@capulet.lit"))
 		end)
 
-		it_does("tells when its message is refused", function()
+		it("tells when its message is refused", function()
 			grant('["silent.capulet.lit"] = { roster = "both" };')
 			program = run(example, { GATEWAY_DOMAIN = "silent.capulet.lit" })
 			assert.matches(
@@ -206,7 +199,7 @@ for _, example in ipairs(examples) do
 			)
 		end)
 
-		it_does("tells when its permissions change", function()
+		it("tells when its permissions change", function()
 			program = run(example, {})
 			line_with "wrote over there"
 			server:reload_config((config:gsub('roster = "both"', 'roster = "get"')))
@@ -215,7 +208,7 @@ for _, example in ipairs(examples) do
 			assert.equal("capulet.lit grants: roster none, message none, iq none http://jabber.org/protocol/pubsub", program:line())
 		end)
 
-		it_does(example.after_restart .. " when the server has been away", function()
+		it(example.after_restart .. " when the server has been away", function()
 			program = run(example, {})
 			line_with "wrote over there"
 			server:kill()

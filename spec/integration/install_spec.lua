@@ -1,8 +1,8 @@
 -- What `make dist` makes, and `prosodyctl install` of that, from a web server and from a file.
 
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local prosody = require "spec.support.prosody"
-local console = require "spec.support.console"
 local privileged = require "spec.support.privileged"
 
 local version = environment.module_version()
@@ -10,7 +10,7 @@ local rock = "mod_privilege-" .. version .. "-1"
 local module_file = ("/share/lua/%s/mod_privilege.lua"):format(_VERSION:match "%d.%d")
 
 local has_installer = (environment.read_file(environment.program .. "ctl") or ""):find("commands.install", 1, true) ~= nil
-local since_0_12 = console.specs(has_installer, "0.12")
+local since_0_12 = fixture.specs(has_installer, "Prosody 0.12")
 
 -- Runs commands, and gives what they say, and whether they succeeded
 local function run(commands)
@@ -176,8 +176,8 @@ describe("make dist", function()
 		assert.is_nil(dist_with(""):find(warning, 1, true))
 	end)
 
-	local with_git = select(2, run "command -v git") and it or pending
-	with_git("refuses a commit with the tag of another version, or whose changes are not released (needs git)", function()
+	local with_git = fixture.specs(select(2, run "command -v git"), "git")
+	with_git("refuses a commit with the tag of another version, or whose changes are not released", function()
 		local copy = copy_tree()
 		local git = ("git -C '%s' -c user.name=spec -c user.email=spec@example.org "):format(copy)
 		assert_run(git .. "init -q && " .. git .. "add -A && " .. git .. "commit -q -m release && " .. git .. "tag v0.0.1")
@@ -190,8 +190,8 @@ describe("make dist", function()
 		assert_run("make -s -C '%s' dist -o check DIST=dist", copy)
 	end)
 
-	local spec = select(2, run "command -v node && test -e node_modules") and it or pending
-	spec("refuses a Lua file that is not what src/ makes (needs Node.js)", function()
+	local with_node = fixture.specs(select(2, run "command -v node && test -e node_modules"), "Node.js")
+	with_node("refuses a Lua file that is not what src/ makes", function()
 		local copy = copy_tree()
 		assert_run("cp -p package-lock.json '%s' && ln -s \"$PWD/node_modules\" '%s'", copy, copy)
 		change(copy .. "/lua-out/mod_privilege.lua", "local function ", "%0_")

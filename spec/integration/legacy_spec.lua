@@ -23,10 +23,8 @@ VirtualHost "capulet.lit"
 		server, romeo, new = ...
 	end)
 
-	it("B3.3 B6.1 works unchanged beside one of the new namespace", function()
-		if not programs.has_node then
-			pending "B3.3 B6.1 works unchanged beside one of the new namespace (needs Node.js with the project's packages)"
-		end
+	local with_node = fixture.specs(programs.has_node, "Node.js with the project's packages")
+	with_node("B3.3 B6.1 works unchanged beside one of the new namespace", function()
 		local output = programs
 			.start(
 				"node spec/support/legacy_component.mjs old.capulet.lit secret "

@@ -150,30 +150,27 @@ describe("B6 messages", function()
 		assert.truthy(raw():find("<thing><part/></thing>", 1, true))
 	end)
 
-	if has_smacks then
-		it("B6.1 reaches a client with stream management, counted as one stanza", function()
-			local client = server:client("tybalt@capulet.lit/sword", { presence = false })
-			client:send("<enable xmlns='urn:xmpp:sm:3'/>"):expect { name = "enabled" }
-			send { from = "juliet@capulet.lit", to = client.jid, type = "headline", id = "m3", children }
-			expect_message(
-				client,
-				privileged.inner {
-					from = "juliet@capulet.lit",
-					to = client.jid,
-					type = "headline",
-					id = "m3",
-					children,
-				}
-			)
-			client:expect { name = "r" }
-			client:send "<a xmlns='urn:xmpp:sm:3' h='1'/>"
-			client:nothing { name = "message" }
-			assert.is_false(client.closed)
-			client:close()
-		end)
-	else
-		pending("B6.1 reaches a client with stream management, counted as one stanza (needs Prosody 0.12)", function() end)
-	end
+	local with_smacks = fixture.specs(has_smacks, "Prosody 0.12")
+	with_smacks("B6.1 reaches a client with stream management, counted as one stanza", function()
+		local client = server:client("tybalt@capulet.lit/sword", { presence = false })
+		client:send("<enable xmlns='urn:xmpp:sm:3'/>"):expect { name = "enabled" }
+		send { from = "juliet@capulet.lit", to = client.jid, type = "headline", id = "m3", children }
+		expect_message(
+			client,
+			privileged.inner {
+				from = "juliet@capulet.lit",
+				to = client.jid,
+				type = "headline",
+				id = "m3",
+				children,
+			}
+		)
+		client:expect { name = "r" }
+		client:send "<a xmlns='urn:xmpp:sm:3' h='1'/>"
+		client:nothing { name = "message" }
+		assert.is_false(client.closed)
+		client:close()
+	end)
 
 	it("B6.1 sends to a local bare JID", function()
 		local attr = { from = "juliet@capulet.lit", to = "nurse@capulet.lit", id = "m4", "<body>Come</body>" }

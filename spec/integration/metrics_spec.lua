@@ -2,6 +2,7 @@
 
 local http = require "socket.http"
 local socket = require "socket"
+local fixture = require "spec.support.fixture"
 local prosody = require "spec.support.prosody"
 local acts = require "spec.support.acts"
 local presences = require "spec.support.presences"
@@ -10,7 +11,7 @@ local console = require "spec.support.console"
 local port = prosody.free_port()
 local web = ('http_ports = { %d }\nhttp_interfaces = { "127.0.0.1" }\n'):format(port)
 
-local since_0_12 = console.specs(console.has_shell, "0.12")
+local since_0_12 = fixture.specs(console.has_shell, "Prosody 0.12")
 
 -- "capulet.lit gateway.capulet.lit messages" is measured as "capulet.lit messages" where metrics have no labels
 local function measured_as(what)

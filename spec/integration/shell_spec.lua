@@ -2,6 +2,7 @@
 
 local socket = require "socket"
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local prosody = require "spec.support.prosody"
 local acts = require "spec.support.acts"
 local grants = require "spec.support.grants"
@@ -250,7 +251,7 @@ describe("B10.3 the console's privilege:list() counts what an entity does:", fun
 	end)
 end)
 
-local since_0_12 = console.specs(console.has_shell, "0.12")
+local since_0_12 = fixture.specs(console.has_shell, "Prosody 0.12")
 
 describe("B10.3 the console's list", function()
 	local server
@@ -665,7 +666,7 @@ describe("B12.6 the console's commands, where two hosts have users of the same n
 	end)
 end)
 
-local since_13 = console.specs(console.has_help, "13")
+local since_13 = fixture.specs(console.has_help, "Prosody 13")
 
 describe("B10.3 prosodyctl shell", function()
 	local server

@@ -25,10 +25,8 @@ VirtualHost "capulet.lit"
 		server, juliet, romeo = ...
 	end)
 
-	it("is told its privileges and uses them", function()
-		if not programs.has_slixmpp then
-			pending "slixmpp's XEP-0356 plugin is told its privileges and uses them (needs slixmpp 1.8, of Debian 12)"
-		end
+	local with_slixmpp = fixture.specs(programs.has_slixmpp, "slixmpp 1.8, of Debian 12")
+	with_slixmpp("is told its privileges and uses them", function()
 		local program = io.popen(
 			"/usr/bin/python3 spec/support/slixmpp_component.py gateway.capulet.lit secret "
 				.. server.component_port

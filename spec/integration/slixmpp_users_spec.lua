@@ -1,6 +1,7 @@
 -- A grant with users = "opted-in" and a gateway of others' making: slixmpp's own registration (XEP-0077), commands (XEP-0050)
 -- and privileges. As slidge does, it uses its privileges while it answers a registration.
 
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
 local prosody = require "spec.support.prosody"
 local rosters = require "spec.support.rosters"
@@ -29,12 +30,10 @@ local registrations = {
 }
 
 describe("a gateway of slixmpp", function()
+	local with_slixmpp = fixture.specs(programs.has_slixmpp, "slixmpp 1.8, of Debian 12")
+
 	for way, registration in pairs(registrations) do
-		local what = "B12.2 serves the user who registers " .. way .. " before it answers, and nobody else"
-		it(what, function()
-			if not programs.has_slixmpp then
-				pending(what .. " (needs slixmpp 1.8, of Debian 12)")
-			end
+		with_slixmpp("B12.2 serves the user who registers " .. way .. " before it answers, and nobody else", function()
 			local server = prosody.start { config = config, users = { "juliet@capulet.lit", "romeo@capulet.lit" } }
 			local gateway
 			finally(function()

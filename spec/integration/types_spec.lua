@@ -1,6 +1,7 @@
 -- The types of Prosody's API as another project uses them: its module is compiled and does in a server what it says.
 
 local environment = require "spec.support.environment"
+local fixture = require "spec.support.fixture"
 local programs = require "spec.support.programs"
 local prosody = require "spec.support.prosody"
 
@@ -10,14 +11,7 @@ local lfs = require "lfs"
 describe("a module that is written with types/", function()
 	local server, client, port
 
-	local function it_does(what, check)
-		it(what, function()
-			if not programs.has_node then
-				pending(("a module that is written with types/ %s (needs Node.js with the project's packages)"):format(what))
-			end
-			check()
-		end)
-	end
+	local with_node = fixture.specs(programs.has_node, "Node.js with the project's packages")
 
 	setup(function()
 		if not programs.has_node then
@@ -52,7 +46,7 @@ VirtualHost "capulet.lit"
 		assert.equal(environment.read_file "spec/types/tsconfig.json", readme:match "```json\n(.-)```")
 	end)
 
-	it_does("answers iqs", function()
+	with_node("answers iqs", function()
 		for payload, greeting in pairs {
 			["<query xmlns='urn:example:hello'/>"] = "Good morrow, juliet",
 			["<query xmlns='urn:example:hello'><name>Capulet</name></query>"] = "Good morrow, Capulet",
@@ -64,18 +58,18 @@ VirtualHost "capulet.lit"
 		assert.truthy(server:wait_log "\tCapulet is greeted$")
 	end)
 
-	it_does("is found by service discovery", function()
+	with_node("is found by service discovery", function()
 		local info = client:iq { type = "get", to = "capulet.lit", "<query xmlns='http://jabber.org/protocol/disco#info'/>" }
 		assert.truthy(tostring(info):find("urn:example:hello", 1, true))
 	end)
 
-	it_does("sends messages", function()
+	with_node("sends messages", function()
 		client:send "<message to='capulet.lit'><body>Good night</body></message>"
 		local message = client:expect { name = "message", from = "capulet.lit" }
 		assert.equal("Good morrow, you said: Good night", message:get_child_text "body")
 	end)
 
-	it_does("has a page", function()
+	with_node("has a page", function()
 		local body = {}
 		local _, status = http.request {
 			url = ("http://127.0.0.1:%d/hello"):format(port),

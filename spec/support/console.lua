@@ -2,7 +2,6 @@
 
 local environment = require "spec.support.environment"
 
-local busted = require "busted"
 local socket = require "socket"
 
 local console = {}
@@ -16,20 +15,6 @@ console.has_shell = has_file "/util/adminstream.lua"
 
 --- Whether modules can explain their commands (13).
 console.has_help = has_file "/loader.lua"
-
---- Makes a function that defines specs, which are pending where this Prosody is too old.
--- @param has whether it has what is needed
--- @param version the version that brought it
--- @return a function with the parameters of busted's it
-function console.specs(has, version)
-	return function(name, spec)
-		if has then
-			busted.it(name, spec)
-		else
-			busted.pending(("%s (needs Prosody %s)"):format(name, version), spec)
-		end
-	end
-end
 
 --- Adds what a server needs to have a console to its options.
 -- @param options the options of prosody.start

@@ -1,4 +1,5 @@
--- What many spec files begin with: a server, and who is connected to it from before the first spec to after the last.
+-- What many spec files begin with: a server, and who is connected to it from before the first spec to after the last; and specs
+-- that cannot run everywhere.
 
 local busted = require "busted"
 local prosody = require "spec.support.prosody"
@@ -63,6 +64,19 @@ function fixture.drained(options, addresses, started)
 	end)
 
 	return streams
+end
+
+--- Makes a function that defines specs, which are pending where something is missing that they need.
+-- @param has whether it is there
+-- @param what what it is, such as "Prosody 0.12"
+-- @return a function with the parameters of busted's it
+function fixture.specs(has, what)
+	return function(name, spec)
+		if has then
+			return busted.it(name, spec) -- a tail call, so that busted says where the spec stands
+		end
+		return busted.pending(("%s (needs %s)"):format(name, what), spec)
+	end
 end
 
 return fixture
