@@ -57,7 +57,6 @@ lint: check debian-lint ## check the sources, and that the Lua is what they make
 	done
 	@printf 'pyflakes: ' && pyflakes3 examples spec/support spec/gateways && echo "no problems"
 	@scripts/check-lua $(LUA_OUT)
-	@scripts/check-specs
 
 test: node debian-test lint ## lint, then all tests
 	@$(RUN_SPECS) all
