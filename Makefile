@@ -21,9 +21,7 @@ libervia_packages    := $(server_packages) prosody-modules lua-busted libervia-p
 test_packages        := $(lint_packages) $(unit_packages) $(integration_packages)
 DEBIAN := $(patsubst %_packages,debian-%,$(filter %_packages,$(.VARIABLES)))
 
-# busted has to run with the Lua that Prosody runs with: both load the same compiled libraries.
-lua_of = $(shell command -v "$$(sed -n '1s/^\#! *\([^ ]* \)*//p' "$$(command -v $(1))")")
-PROSODY_LUA = $(call lua_of,prosody)
+PROSODY_LUA = $(shell scripts/lua-of prosody)
 RUN_SPECS = LUAS="$(LUAS)" PROSODY_LUA="$(PROSODY_LUA)" BUSTED="$(BUSTED)" scripts/run-specs
 PROGRESS = --output=spec/support/progress.lua
 
@@ -92,7 +90,7 @@ serve: node debian-demo ## run a Prosody with the module until interrupted
 
 bench: debian-bench ## what the module costs; QUICK=1, OUT=FILE for Markdown, PLOT=FILE for SVG, PROSODY=PROGRAM; see bench/run.lua
 	@PROSODY_BIN="$(or $(PROSODY),prosody)" QUICK="$(QUICK)" OUT="$(OUT)" PLOT="$(PLOT)" DATA="$(DATA)" BESIDE="$(BESIDE)" ONLY="$(ONLY)" \
-		$(call lua_of,$(or $(PROSODY),prosody)) bench/run.lua
+		"$$(scripts/lua-of "$(or $(PROSODY),prosody)")" bench/run.lua
 
 install: ## copy the module to PLUGINS=DIR
 	@install -d "$(DESTDIR)$(PLUGINS)" && install -m 644 $(LUA_OUT) "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" || { \
