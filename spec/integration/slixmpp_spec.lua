@@ -26,7 +26,7 @@ VirtualHost "capulet.lit"
 	end)
 
 	local with_slixmpp = fixture.specs(programs.has_slixmpp, "slixmpp 1.8, of Debian 12")
-	with_slixmpp("is told its privileges and uses them", function()
+	with_slixmpp("B3.1 B4.1 B4.2 B6.1 B7.1 is told its privileges and uses them", function()
 		local program = io.popen(
 			"/usr/bin/python3 spec/support/slixmpp_component.py gateway.capulet.lit secret "
 				.. server.component_port

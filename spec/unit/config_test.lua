@@ -226,7 +226,7 @@ test("B1.4 presences of contacts want reading", function()
 	grants({ presence = "roster", roster = "both", roster_push = false }, { presence = "roster", roster = "both" })
 end)
 
-test("B12.1 users are all, those who opted in, or the listed ones of the host", function()
+test("B1.7 B12.1 users are all, those who opted in, or the listed ones of the host", function()
 	grants({ users = "all" }, { users = "all" })
 	grants({ users = "opted-in", roster = "get" }, { users = "opted-in", roster = "get", push = true })
 	grants({ users = {} }, { users = {} })
