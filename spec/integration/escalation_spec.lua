@@ -77,6 +77,8 @@ local function converse(server, port, header, text)
 	connection:send((type(text) == "function" and text(id) or text) .. "</stream:stream>")
 	local said = read()
 	connection:close()
+	-- so it has seen everything
+	assert.is_truthy(said:find("</stream:stream>", 1, true), said)
 	return said
 end
 

@@ -355,6 +355,7 @@ describe("B7.5 iqs of users", function()
 					assert.has_error(function()
 						julia:sync()
 					end)
+					assert.is_true(julia.closed)
 				end
 				gateway:sync()
 				for _, stanza in ipairs(gateway:drain()) do
