@@ -1,5 +1,6 @@
 -- B1.8: the options next to privileged_entities, and their like in B1.3.
 
+local presences = require "spec.support.presences"
 local prosody = require "spec.support.prosody"
 local grants = require "spec.support.grants"
 local privileged = require "spec.support.privileged"
@@ -36,17 +37,20 @@ local function ask(pubsub, host)
 	return { name = "iq", id = id }
 end
 
--- Sets the clock that the module goes by forward, and has it look at it
+-- Sets the clock that the module goes by, has it look at it, and waits until it has done what it does in timers then
 local function set_clock(server, host, seconds)
 	server:eval(
 		([[
 		prosody.test_clock = %d;
-		for _, callback in ipairs(module.environment.spec_timers) do
+		local timers = module.environment.spec_timers;
+		module.environment.spec_timers = {}; -- for those that begin now
+		for _, callback in ipairs(timers) do
 			callback();
 		end
 	]]):format(seconds),
 		host
 	)
+	presences.settle(server)
 end
 
 -- Shows that an iq is given up after so many seconds and not before
