@@ -67,7 +67,7 @@ local function under_way(server)
 			look(f);
 		end
 		local number, deadlines, entities = 0, 0, 0;
-		for _ in pairs(assert(found.queries)) do number = number + 1; end
+		for _ in pairs(assert(found.iqs)) do number = number + 1; end
 		for _ in pairs(assert(found.deadlines)) do deadlines = deadlines + 1; end
 		for _ in pairs(assert(found.counts)) do entities = entities + 1; end
 		assert(number == deadlines and number > 0 == (entities > 0));
