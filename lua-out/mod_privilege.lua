@@ -597,7 +597,7 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- Does long work in slices, so that the server can do other things in between. The pause after a slice is as long as the slice was.
+--- Does long work in slices. After each slice the server handles what has come in meanwhile.
 --
 -- An error in a step is logged, and the work goes on with the next step. A step therefore moves on before it does what may fail.
 --
@@ -611,7 +611,8 @@ local function in_slices(add_timer, step, slice_end, task)
 	local slice_time = 0.001
 	-- That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
 	local rare_slice_time = 0.05
-	-- The shortest pause between two slices. Not 0: Prosody calls all timers that are due before it reads from connections again.
+	-- From the beginning of a slice to that of the next one, which comes later if the slice takes longer. Not 0: Prosody calls all
+	-- timers that are due before it reads from connections again.
 	local slice_pause = 0.001
 
 	local when = "while %s"
@@ -637,7 +638,7 @@ local function in_slices(add_timer, step, slice_end, task)
 			time = clock()
 		end
 		protect(log_of_module, when, task, end_slice)
-		return goes_on and math.max(slice_pause, clock() - began) or nil
+		return goes_on and slice_pause or nil
 	end)
 end
 

@@ -5,7 +5,7 @@ import { log_of_module, protect } from "./protect";
 export type AddTimer = (this: void, delay: number, callback: (this: void) => number | undefined) => void;
 
 /**
- * Does long work in slices, so that the server can do other things in between. The pause after a slice is as long as the slice was.
+ * Does long work in slices. After each slice the server handles what has come in meanwhile.
  *
  * An error in a step is logged, and the work goes on with the next step. A step therefore moves on before it does what may fail.
  *
@@ -25,7 +25,8 @@ export function in_slices(
 	const slice_time = 0.001;
 	// That where timers go off only once a second, as in Prosody 0.9 and 0.10 without libevent.
 	const rare_slice_time = 0.05;
-	// The shortest pause between two slices. Not 0: Prosody calls all timers that are due before it reads from connections again.
+	// From the beginning of a slice to that of the next one, which comes later if the slice takes longer. Not 0: Prosody calls all
+	// timers that are due before it reads from connections again.
 	const slice_pause = 0.001;
 
 	const when = "while %s";
@@ -51,6 +52,6 @@ export function in_slices(
 			time = clock();
 		}
 		protect(log_of_module, when, task, end_slice);
-		return goes_on ? math.max(slice_pause, clock() - began) : undefined;
+		return goes_on ? slice_pause : undefined;
 	});
 }
