@@ -4293,13 +4293,13 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of.
+	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of, or whose presence came to this user while the grant did not cover the user.
 	local function show(connection, username, contact, tell)
 		for _, resource in ipairs(keys_of(cache.of(contact))) do
 			local form = cache.form_of(contact, resource, username)
 			local resources = told_of(connection, contact)
 			local told = resources and resources[resource]
-			if form ~= nil and told then
+			if form ~= nil and told and (told.form == form or told.through ~= username) then
 				told.viewers[username] = true
 			elseif form ~= nil then
 				local from = full_jid(contact, resource)

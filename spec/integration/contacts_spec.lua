@@ -175,24 +175,6 @@ describe("presence of the users' contacts", function()
 			assert.is_same(gone, told(pubsub))
 		end)
 
-		-- What an entity believes of a contact that was told such presences
-		local function believed(list)
-			local resources = {}
-			for _, description in ipairs(list) do
-				local from, kind = description:match "^(%S+) ?(.*)$"
-				resources[from] = kind ~= "unavailable" or nil
-				if kind == "unavailable" and not from:find "/" then
-					resources = {}
-				end
-			end
-			local names = {}
-			for name in pairs(resources) do
-				table.insert(names, name)
-			end
-			table.sort(names)
-			return names
-		end
-
 		it("B8.3 is told so that none of a contact's resources stays for good, though there are more than are remembered", function()
 			-- what ends all, or the resources one by one in this or that order
 			local ways = {
@@ -214,7 +196,7 @@ describe("presence of the users' contacts", function()
 						forge(all[i], "juliet@capulet.lit")
 					end
 					local list = told(pubsub)
-					assert.is_same(all, believed(list))
+					assert.is_same(all, presences.believed(list))
 					for i = 1, 50 do
 						if error_at ~= 0 and i % error_at == 0 then
 							forge(
@@ -230,7 +212,7 @@ describe("presence of the users' contacts", function()
 					for _, description in ipairs(told(pubsub)) do
 						table.insert(list, description)
 					end
-					assert.is_same({}, believed(list))
+					assert.is_same({}, presences.believed(list))
 				end
 			end
 		end)

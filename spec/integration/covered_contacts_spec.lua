@@ -294,6 +294,46 @@ describe("covered users' contacts", function()
 		end)
 	end)
 
+	describe("who lose contacts or opt out while the entity is being told", function()
+		local both = { ["romeo@montague.lit"] = { subscription = "both" } }
+		-- What a client sends, for code that has to run before any timer
+		local act = [[
+			local function act(text)
+				local stanza = require "util.xml".parse(text);
+				stanza.attr.xmlns = nil;
+				prosody.core_process_stanza(prosody.full_sessions["juliet@capulet.lit/balcony"], stanza);
+			end
+		]]
+
+		after_each(function()
+			server:stop()
+		end)
+
+		local function start_with(users)
+			start(users, { ["juliet@capulet.lit"] = both, ["nurse@capulet.lit"] = both, ["peter@capulet.lit"] = {} })
+		end
+
+		-- Has a user opt in who sees a contact, as the entity is told
+		local function opt_in_juliet()
+			start_with '"opted-in"'
+			server:client("juliet@capulet.lit/balcony", { presence = false }):send(opt_in):sync()
+			send("romeo", "juliet")
+			assert.is_same({ "romeo@montague.lit/r" }, presences.caught_up(gateway))
+		end
+
+		it("B12.5 show what a contact sent in between when they opt out and in again at once", function()
+			opt_in_juliet()
+			server:eval((act .. [[
+				act(%q);
+				local stanza = require "util.stanza".presence({ from = "romeo@montague.lit/r", to = "juliet@capulet.lit" });
+				prosody.core_post_stanza(prosody.hosts["montague.lit"], stanza:tag("show"):text("dnd"):reset());
+				act(%q);
+			]]):format(opt_out, opt_in))
+			local list = presences.caught_up(gateway)
+			assert.is_same({ "romeo@montague.lit/r dnd" }, presences.believed(presences.of_contacts(list)))
+		end)
+	end)
+
 	it("B8.4 are told of in full where another module fails to load one roster", function()
 		local rosters = {}
 		for _, username in ipairs { "juliet", "nurse", "peter" } do

@@ -68,6 +68,30 @@ function presences.caught_up(stream)
 	return list
 end
 
+--- Takes presences as an entity does: the unavailable presence of a bare JID ends all resources.
+-- @param list descriptions of presences, in the order they came
+-- @return the sorted list of the JIDs that are available after them, with "SHOW" where they have it
+function presences.believed(list)
+	local available = {}
+	for _, description in ipairs(list) do
+		local from, rest = description:match "^(%S+)(.*)$"
+		available[from] = rest ~= " unavailable" and description or nil
+		if rest == " unavailable" and not from:find("/", 1, true) then
+			for name in pairs(available) do
+				if name:sub(1, #from + 1) == from .. "/" then
+					available[name] = nil
+				end
+			end
+		end
+	end
+	local descriptions = {}
+	for _, description in pairs(available) do
+		table.insert(descriptions, description)
+	end
+	table.sort(descriptions)
+	return descriptions
+end
+
 --- Leaves out the presences of users.
 -- @param list descriptions of presences
 -- @return those that are not of capulet.lit, in the same order

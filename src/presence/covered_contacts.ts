@@ -178,13 +178,13 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
-	/** Tells a connection the resources of a contact that a covered user sees and that it was not told of. */
+	/** Tells a connection the resources of a contact that a covered user sees and that it was not told of, or whose presence came to this user while the grant did not cover the user. */
 	function show(connection: Connection, username: string, contact: string, tell: Tell): void {
 		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
 			const form = cache.form_of(contact, resource, username);
 			const resources = told_of(connection, contact);
 			const told = resources && (resources.get(resource) as Told | undefined);
-			if (form !== undefined && told) {
+			if (form !== undefined && told && (told.form === form || told.through !== username)) {
 				told.viewers.set(username, true);
 			} else if (form !== undefined) {
 				const from = full_jid(contact, resource);
