@@ -3553,6 +3553,11 @@ local function presence_of(form)
 	return string.sub(form, (string.find(form, "[ >]")))
 end
 
+--- The XML text of a remembered presence behind `<presence to='…'`, with its sender's JID.
+local function form_rest(from, form)
+	return attribute("from", from) .. presence_of(form)
+end
+
 --- Writes presences in the form in which they are remembered: as XML text without addresses, id and time.
 local function create_presence_forms()
 	--- The length in bytes from which a presence is remembered in short. With its tables, a contact needs less than a kibibyte.
@@ -4109,6 +4114,15 @@ local function create_delivery(host, entities, users, heard, statistics)
 		end
 	end
 
+	--- Tells these connections a contact's presence again, as it is remembered.
+	local function tell_contact_again(contact, from, form)
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			if may_tell_contact(connection, contact) then
+				tell(connection, from, form_rest(from, form))
+			end
+		end
+	end
+
 	--- Collects presences that are there already for one connection, which gets several at a time. `add` and `write` take what
 	-- `tell` takes; `add` skips JIDs that the connection was told of. `flush` sends those that are left.
 	local function create_collection(connection)
@@ -4140,11 +4154,15 @@ local function create_delivery(host, entities, users, heard, statistics)
 		tell_uncovered = tell_uncovered,
 		tell_broadcast = tell_broadcast,
 		tell_contact = tell_contact,
+		tell_contact_again = tell_contact_again,
 		create_collection = create_collection,
 	}
 end
 
 -- ==== src/presence/covered_contacts.ts ====
+
+--- Stands for users who are not known. No user has this name.
+local anyone = ""
 
 --- The JID of a contact's resource, which is "" for the bare JID.
 local function full_jid(contact, resource)
@@ -4158,13 +4176,14 @@ end
 local function create_covered_contacts(entities, cache, delivery)
 	local pictures = setmetatable({}, { __mode = "k" })
 
-	local function picture_of(connection)
-		local picture = pictures[connection]
-		if not picture then
-			picture = { contacts = {}, others = {} }
-			pictures[connection] = picture
-		end
+	local function begin_picture(connection)
+		local picture = { contacts = {}, others = {}, crowded = {} }
+		pictures[connection] = picture
 		return picture
+	end
+
+	local function picture_of(connection)
+		return pictures[connection] or begin_picture(connection)
 	end
 
 	--- The resources of a contact that a connection was told of.
@@ -4191,17 +4210,47 @@ local function create_covered_contacts(entities, cache, delivery)
 		contacts[contact] = resources
 	end
 
+	--- Tells a connection that a resource is not available, if it may see the contact.
+	local function tell_unavailable(connection, contact, resource, tell)
+		if delivery.may_tell_contact(connection, contact) then
+			local from = full_jid(contact, resource)
+			tell(from, unavailable_rest(from))
+		end
+	end
+
+	--- Whether a connection was told of resources of a contact that are not remembered, as a user got them.
+	local function was_told_rest(connection, contact, username)
+		local users = picture_of(connection).crowded[contact]
+		return users ~= nil and (users[username] ~= nil or users[anyone] ~= nil)
+	end
+
+	--- Tells a connection that the resources of a contact that are not remembered are unavailable, if it was told of any. As
+	-- they are not known, the presence of the bare JID has to stand for them. It ends all, so the others are told again.
+	local function end_rest(connection, contact, tell)
+		local picture = picture_of(connection)
+		if picture.crowded[contact] == nil then
+			return
+		end
+		picture.crowded[contact] = nil
+		picture.others[contact] = nil
+		tell_unavailable(connection, contact, "", tell)
+		for resource, told in pairs(told_of(connection, contact) or {}) do
+			if delivery.may_tell_contact(connection, contact) then
+				local from = full_jid(contact, resource)
+				tell(from, form_rest(from, told.form))
+			end
+		end
+	end
+
 	--- Tells a connection that a resource is not available any more.
 	local function tell_gone(connection, contact, resource, tell)
 		local contacts = picture_of(connection).contacts
 		local resources = contacts[contact]
 		resources[resource] = nil
+		tell_unavailable(connection, contact, resource, tell)
 		if next(resources) == nil then
 			contacts[contact] = nil
-		end
-		if delivery.may_tell_contact(connection, contact) then
-			local from = full_jid(contact, resource)
-			tell(from, unavailable_rest(from))
+			end_rest(connection, contact, tell)
 		end
 	end
 
@@ -4230,7 +4279,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 		if form ~= told.form and delivery.may_tell_contact(connection, contact) then
 			local from = full_jid(contact, resource)
-			tell(from, attribute("from", from) .. presence_of(form))
+			tell(from, form_rest(from, form))
 		end
 		note_told(connection, contact, resource, form, other)
 	end
@@ -4250,9 +4299,25 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
+	--- Tells a connection an available presence that a user got, of a resource that is not remembered.
+	local function tell_crowded(connection, contact, username, stanza)
+		if delivery.covers(connection, username) and delivery.may_tell_contact(connection, contact) then
+			local crowded = picture_of(connection).crowded
+			local users = crowded[contact] or {}
+			users[username] = true
+			crowded[contact] = users
+			delivery.tell(connection, stanza.attr.from, presence_rest(stanza))
+		end
+	end
+
 	--- Tells a connection which resources of a contact ended, for all users or for one.
 	local function tell_ended(connection, contact, ended, username)
 		local resources = told_of(connection, contact)
+		for _, resource in ipairs(ended) do
+			if picture_of(connection).others[contact] ~= nil and not (resources and resources[resource] ~= nil) then
+				tell_unavailable(connection, contact, resource, direct(connection))
+			end
+		end
 		for _, resource in ipairs(keys_of(resources)) do
 			local told = resources[resource]
 			local available = cache.of(contact)
@@ -4262,13 +4327,8 @@ local function create_covered_contacts(entities, cache, delivery)
 				remove_viewer(connection, contact, resource, told, username, direct(connection))
 			end
 		end
-		if picture_of(connection).others[contact] ~= nil and delivery.may_tell_contact(connection, contact) then
-			for _, resource in ipairs(ended) do
-				if not resources or resources[resource] == nil then
-					local from = full_jid(contact, resource)
-					delivery.tell(connection, from, unavailable_rest(from))
-				end
-			end
+		if not cache.of(contact) then
+			end_rest(connection, contact, direct(connection))
 		end
 	end
 
@@ -4276,9 +4336,11 @@ local function create_covered_contacts(entities, cache, delivery)
 	local function receive_available(contact, resource, username, stanza)
 		local connections = entities.receivers("covered_contacts")
 		local form = #connections > 0 and cache.form_of(contact, resource, username) or nil
-		if form ~= nil then
-			for _, connection in ipairs(connections) do
+		for _, connection in ipairs(connections) do
+			if form ~= nil then
 				tell_available(connection, contact, resource, form, username, stanza)
+			else
+				tell_crowded(connection, contact, username, stanza)
 			end
 		end
 	end
@@ -4293,6 +4355,25 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
+	--- Tells such entities that a resource that is not remembered ended for a user.
+	local function receive_rest_end(contact, resource, username)
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			if was_told_rest(connection, contact, username) then
+				tell_unavailable(connection, contact, resource, direct(connection))
+			end
+		end
+	end
+
+	--- Tells such entities that a user does not see a contact any more. `ended` is as in `receive_end`.
+	local function receive_unseen(contact, ended, username)
+		receive_end(contact, ended, username)
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			if was_told_rest(connection, contact, username) then
+				end_rest(connection, contact, direct(connection))
+			end
+		end
+	end
+
 	--- Tells a connection the resources of a contact that a covered user sees and that it was not told of, or whose presence came to this user while the grant did not cover the user.
 	local function show(connection, username, contact, tell)
 		for _, resource in ipairs(keys_of(cache.of(contact))) do
@@ -4304,7 +4385,7 @@ local function create_covered_contacts(entities, cache, delivery)
 			elseif form ~= nil then
 				local from = full_jid(contact, resource)
 				note_told(connection, contact, resource, form, username)
-				tell(from, attribute("from", from) .. presence_of(form))
+				tell(from, form_rest(from, form))
 			end
 		end
 	end
@@ -4318,13 +4399,21 @@ local function create_covered_contacts(entities, cache, delivery)
 				remove_viewer(connection, contact, resource, told, username, tell)
 			end
 		end
+		if was_told_rest(connection, contact, username) then
+			end_rest(connection, contact, tell)
+		end
 	end
 
 	--- Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`.
 	local function narrow(connection)
-		local others = picture_of(connection).others
+		local picture = begin_picture(connection)
 		for _, contact in ipairs(cache.all_contacts()) do
-			others[contact] = true
+			picture.others[contact] = true
+			if cache.is_crowded(contact) then
+				local users = {}
+				users[anyone] = true
+				picture.crowded[contact] = users
+			end
 		end
 	end
 
@@ -4343,12 +4432,18 @@ local function create_covered_contacts(entities, cache, delivery)
 
 	--- Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees.
 	local function end_others(connection, contact, tell)
-		picture_of(connection).others[contact] = nil
+		local picture = picture_of(connection)
+		picture.others[contact] = nil
 		local resources = told_of(connection, contact)
 		for _, resource in ipairs(keys_of(cache.of(contact))) do
 			if not (resources and resources[resource] ~= nil) then
-				local from = full_jid(contact, resource)
-				tell(from, unavailable_rest(from))
+				tell_unavailable(connection, contact, resource, tell)
+			end
+		end
+		for username in pairs(picture.crowded[contact] or {}) do
+			if not delivery.covers(connection, username) then
+				end_rest(connection, contact, tell)
+				return
 			end
 		end
 	end
@@ -4361,6 +4456,8 @@ local function create_covered_contacts(entities, cache, delivery)
 	return {
 		receive_available = receive_available,
 		receive_end = receive_end,
+		receive_rest_end = receive_rest_end,
+		receive_unseen = receive_unseen,
 		show = show,
 		hide = hide,
 		narrow = narrow,
@@ -4713,7 +4810,7 @@ local function create_catch_up(service)
 			for resource, remembered in pairs(resources) do
 				if is_seen_by(remembered, username) then
 					local from = full_jid(contact, resource)
-					collection.add(from, attribute("from", from) .. presence_of(remembered.form))
+					collection.add(from, form_rest(from, remembered.form))
 				end
 			end
 		end
@@ -5191,11 +5288,15 @@ local function create_contact_presence(service)
 		return roster ~= nil and sees_contact(roster[contact])
 	end
 
+	--- Tells that the resources of a contact that are not remembered are unavailable. As they are not known, the presence of the bare JID has to stand for them, which ends all.
+	local function tell_rest_gone(contact)
+		delivery.tell_contact(contact, contact, st.presence({ type = "unavailable", from = contact }))
+	end
+
 	--- Tells that a contact with more resources than are remembered is unavailable, after the last remembered one has ended.
 	local function tell_rest(contact, is_crowded)
 		if is_crowded and not cache.of(contact) then
-			-- The others are not known, so the presence of the bare JID has to stand for them.
-			delivery.tell_contact(contact, contact, st.presence({ type = "unavailable", from = contact }))
+			tell_rest_gone(contact)
 		end
 	end
 
@@ -5219,9 +5320,18 @@ local function create_contact_presence(service)
 	--- Ends a contact for a user who does not see it any more, and for entities if nobody else does.
 	local function unseen(username, contact)
 		local is_crowded = cache.is_crowded(contact)
+		local did_see = cache.sees(username, contact)
 		local ended = cache.unseen(contact, nil, username)
-		covered.receive_end(contact, ended, username)
+		covered.receive_unseen(contact, ended, username)
 		tell_end(contact, ended, is_crowded)
+		local left = cache.of(contact)
+		if is_crowded and did_see and left then
+			-- Nobody else may see those that are not remembered.
+			tell_rest_gone(contact)
+			for resource, remembered in pairs(left) do
+				delivery.tell_contact_again(contact, full_jid(contact, resource), remembered.form)
+			end
+		end
 	end
 
 	--- Ends a contact for all users, or for one.
@@ -5293,6 +5403,9 @@ local function create_contact_presence(service)
 		local may_be_told = is_crowded and resource ~= "" and resources[resource] == nil and has_contact(presence.username, contact)
 		local ended = is_error and forget_failed(presence) or forget_unavailable(presence)
 		covered.receive_end(contact, ended, presence.username)
+		if may_be_told then
+			covered.receive_rest_end(contact, resource, presence.username)
+		end
 		local is_whole = resource == "" and #ended > 0 and not cache.of(contact)
 		if not is_error and (is_whole or may_be_told or #ended == 1 and ended[1] == resource) then
 			delivery.tell_contact(contact, presence.stanza.attr.from, presence.stanza)

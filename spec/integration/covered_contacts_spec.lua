@@ -334,6 +334,116 @@ describe("covered users' contacts", function()
 		end)
 	end)
 
+	describe("who see more resources of a contact than are remembered", function()
+		local both = { ["romeo@montague.lit"] = { subscription = "both" } }
+		local count = 50
+		-- The resources, and what the entity was told of them
+		local all_of_them, list
+
+		before_each(function()
+			all_of_them, list = {}, {}
+			for i = 1, count do
+				all_of_them[i] = ("romeo@montague.lit/%02d"):format(i)
+			end
+		end)
+
+		after_each(function()
+			server:stop()
+		end)
+
+		local function start_with(users)
+			start(users, { ["juliet@capulet.lit"] = both, ["nurse@capulet.lit"] = both, ["peter@capulet.lit"] = both })
+		end
+
+		-- Has the contact send a user presences from the resources with these numbers
+		local function send_all(to, first, last, kind)
+			local text = {}
+			for i = first, last do
+				local status = kind == "" and ("<status>%s</status>"):format(("x"):rep(300)) or ""
+				table.insert(text, ("<presence from='%s' to='%s@capulet.lit'%s>%s</presence>"):format(all_of_them[i], to, kind, status))
+			end
+			remote:send(table.concat(text)):sync()
+		end
+
+		-- Whom the entity takes for available by now
+		local function believed()
+			for _, description in ipairs(presences.taken(gateway)) do
+				table.insert(list, description)
+			end
+			return presences.believed(list)
+		end
+
+		local function believed_after_timers()
+			presences.settle(server)
+			return believed()
+		end
+
+		it("B8.3 show each of them, and the end of each", function()
+			start_with '{ "juliet" }'
+			send_all("juliet", 1, count, "")
+			assert.is_same(all_of_them, believed())
+			send_all("nurse", 40, count, " type='unavailable'")
+			assert.is_same(all_of_them, believed())
+			send_all("juliet", 40, count, " type='unavailable'")
+			assert.is_equal(39, #believed())
+			send_all("juliet", 1, 39, " type='unavailable'")
+			assert.is_same({}, believed())
+		end)
+
+		it("B12.8 leave no ghost where a reload narrows the grant", function()
+			start_with '"all"'
+			send_all("juliet", 1, count, "")
+			assert.is_same(all_of_them, believed())
+			server:reload_config(config '{ "nurse" }')
+			assert.is_same({}, believed_after_timers())
+		end)
+
+		it("B12.8 show only what others see, too, where a reload narrows the grant", function()
+			start_with '"all"'
+			send_all("juliet", 1, count, "")
+			send_all("nurse", 1, 2, "")
+			server:reload_config(config '{ "nurse" }')
+			assert.is_same({ all_of_them[1], all_of_them[2] }, believed_after_timers())
+			send_all("nurse", 1, 2, " type='unavailable'")
+			assert.is_same({}, believed())
+		end)
+
+		for users, left in pairs { ['{ "juliet", "peter" }'] = 0, ['"all"'] = 2 } do
+			it("B8.3 leave no ghost when they remove the contact, whoever else sees it, users = " .. users, function()
+				start_with(users)
+				local remove = "<query xmlns='jabber:iq:roster'><item jid='romeo@montague.lit' subscription='remove'/></query>"
+				for _, username in ipairs { "juliet", "nurse", "peter" } do
+					send_all(username, 1, 2, "")
+				end
+				send_all("juliet", 3, count, "")
+				assert.is_same(all_of_them, believed())
+				server:client("juliet@capulet.lit/balcony", { presence = false }):iq { type = "set", remove }
+				assert.is_same({ all_of_them[1], all_of_them[2] }, believed())
+				server:client("peter@capulet.lit/balcony", { presence = false }):iq { type = "set", remove }
+				-- what the nurse sees
+				assert.is_equal(left, #believed())
+			end)
+		end
+
+		it("B12.5 leave no ghost when they opt out, whoever else sees the contact", function()
+			start_with '"opted-in"'
+			local clients = {}
+			for _, username in ipairs { "juliet", "peter" } do
+				clients[username] = server:client(username .. "@capulet.lit/balcony", { presence = false })
+				clients[username]:send(opt_in):sync()
+				send_all(username, 1, 2, "")
+			end
+			send_all("juliet", 3, count, "")
+			believed()
+			clients.juliet:send(opt_out):sync()
+			assert.is_same({ all_of_them[1], all_of_them[2] }, presences.of_contacts(believed_after_timers()))
+			send_all("juliet", 3, count, "")
+			assert.is_same({ all_of_them[1], all_of_them[2] }, presences.of_contacts(believed_after_timers()))
+			clients.peter:send(opt_out):sync()
+			assert.is_same({}, presences.of_contacts(believed_after_timers()))
+		end)
+	end)
+
 	it("B8.4 are told of in full where another module fails to load one roster", function()
 		local rosters = {}
 		for _, username in ipairs { "juliet", "nurse", "peter" } do

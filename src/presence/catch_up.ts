@@ -1,7 +1,6 @@
 import * as jid from "util.jid";
 import { create_fifo } from "../prosody/fifo";
 import { keys_of } from "../prosody/keys";
-import { attribute } from "../prosody/send";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
 import { same_coverage } from "../grants/permissions";
@@ -17,7 +16,7 @@ import type { CoveredContacts } from "./covered_contacts";
 import { sees_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
 import type { Heard, HeardOf } from "./heard";
-import { presence_of } from "./presence_form";
+import { form_rest } from "./presence_form";
 import { answer_age } from "./probes";
 import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
@@ -80,7 +79,7 @@ export function create_catch_up(service: CatchUpService) {
 			for (const [resource, remembered] of pairs(resources)) {
 				if (is_seen_by(remembered, username)) {
 					const from = full_jid(contact, resource);
-					collection.add(from, attribute("from", from) + presence_of(remembered.form));
+					collection.add(from, form_rest(from, remembered.form));
 				}
 			}
 		}

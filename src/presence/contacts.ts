@@ -97,11 +97,15 @@ export function create_contact_presence(service: ContactService) {
 		return roster !== undefined && sees_contact(roster.get(contact));
 	}
 
+	/** Tells that the resources of a contact that are not remembered are unavailable. As they are not known, the presence of the bare JID has to stand for them, which ends all. */
+	function tell_rest_gone(contact: string): void {
+		delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }));
+	}
+
 	/** Tells that a contact with more resources than are remembered is unavailable, after the last remembered one has ended. */
 	function tell_rest(contact: string, is_crowded: boolean): void {
 		if (is_crowded && !cache.of(contact)) {
-			// The others are not known, so the presence of the bare JID has to stand for them.
-			delivery.tell_contact(contact, contact, st.presence({ type: "unavailable", from: contact }));
+			tell_rest_gone(contact);
 		}
 	}
 
@@ -127,9 +131,18 @@ export function create_contact_presence(service: ContactService) {
 	/** Ends a contact for a user who does not see it any more, and for entities if nobody else does. */
 	function unseen(username: string, contact: string): void {
 		const is_crowded = cache.is_crowded(contact);
+		const did_see = cache.sees(username, contact);
 		const ended = cache.unseen(contact, undefined, username);
-		covered.receive_end(contact, ended, username);
+		covered.receive_unseen(contact, ended, username);
 		tell_end(contact, ended, is_crowded);
+		const left = cache.of(contact);
+		if (is_crowded && did_see && left) {
+			// Nobody else may see those that are not remembered.
+			tell_rest_gone(contact);
+			for (const [resource, remembered] of pairs(left)) {
+				delivery.tell_contact_again(contact, full_jid(contact, resource), remembered.form);
+			}
+		}
 	}
 
 	/** Ends a contact for all users, or for one. */
@@ -201,6 +214,9 @@ export function create_contact_presence(service: ContactService) {
 		const may_be_told = is_crowded && resource !== "" && !resources!.has(resource) && has_contact(presence.username, contact);
 		const ended = is_error ? forget_failed(presence) : forget_unavailable(presence);
 		covered.receive_end(contact, ended, presence.username);
+		if (may_be_told) {
+			covered.receive_rest_end(contact, resource, presence.username);
+		}
 		const is_whole = resource === "" && ended.length > 0 && !cache.of(contact);
 		if (!is_error && (is_whole || may_be_told || (ended.length === 1 && ended[0] === resource))) {
 			delivery.tell_contact(contact, presence.stanza.attr.from!, presence.stanza);

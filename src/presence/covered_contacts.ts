@@ -1,10 +1,9 @@
 import { keys_of } from "../prosody/keys";
-import { attribute } from "../prosody/send";
 import type { Connection, Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
 import { presence_rest, unavailable_rest } from "./delivery";
 import type { Delivery } from "./delivery";
-import { presence_of } from "./presence_form";
+import { form_rest } from "./presence_form";
 
 /** A resource of a contact as a connection was told of it. */
 interface Told {
@@ -22,7 +21,12 @@ interface Picture {
 	contacts: LuaTable<string, LuaTable<string, Told>>;
 	/** Contacts that it may have been told more of while its grant covered all users, until `end_others` is called for them. */
 	others: LuaTable<string, true>;
+	/** Contacts with more resources than are remembered, if it was told of such resources. By contact: the users who got these, as keys; `anyone` if they may be any. */
+	crowded: LuaTable<string, LuaTable<string, true>>;
 }
+
+/** Stands for users who are not known. No user has this name. */
+const anyone = "";
 
 /** Sends a presence of a JID. `rest` is its XML text as `presence_rest` returns it. */
 type Tell = (this: void, from: string, rest: string) => void;
@@ -41,13 +45,14 @@ export function full_jid(contact: string, resource: string): string {
 export function create_covered_contacts(entities: Entities, cache: ContactCache, delivery: Delivery) {
 	const pictures = setmetatable(new LuaTable<Connection, Picture>(), { __mode: "k" });
 
-	function picture_of(connection: Connection): Picture {
-		let picture = pictures.get(connection) as Picture | undefined;
-		if (!picture) {
-			picture = { contacts: new LuaTable(), others: new LuaTable() };
-			pictures.set(connection, picture);
-		}
+	function begin_picture(connection: Connection): Picture {
+		const picture: Picture = { contacts: new LuaTable(), others: new LuaTable(), crowded: new LuaTable() };
+		pictures.set(connection, picture);
 		return picture;
+	}
+
+	function picture_of(connection: Connection): Picture {
+		return pictures.get(connection) ?? begin_picture(connection);
 	}
 
 	/** The resources of a contact that a connection was told of. */
@@ -74,17 +79,49 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		contacts.set(contact, resources);
 	}
 
+	/** Tells a connection that a resource is not available, if it may see the contact. */
+	function tell_unavailable(connection: Connection, contact: string, resource: string, tell: Tell): void {
+		if (delivery.may_tell_contact(connection, contact)) {
+			const from = full_jid(contact, resource);
+			tell(from, unavailable_rest(from));
+		}
+	}
+
+	/** Whether a connection was told of resources of a contact that are not remembered, as a user got them. */
+	function was_told_rest(connection: Connection, contact: string, username: string): boolean {
+		const users = picture_of(connection).crowded.get(contact) as LuaTable<string, true> | undefined;
+		return users !== undefined && (users.has(username) || users.has(anyone));
+	}
+
+	/**
+	 * Tells a connection that the resources of a contact that are not remembered are unavailable, if it was told of any. As
+	 * they are not known, the presence of the bare JID has to stand for them. It ends all, so the others are told again.
+	 */
+	function end_rest(connection: Connection, contact: string, tell: Tell): void {
+		const picture = picture_of(connection);
+		if (!picture.crowded.has(contact)) {
+			return;
+		}
+		picture.crowded.delete(contact);
+		picture.others.delete(contact);
+		tell_unavailable(connection, contact, "", tell);
+		for (const [resource, told] of pairs(told_of(connection, contact) ?? new LuaTable<string, Told>())) {
+			if (delivery.may_tell_contact(connection, contact)) {
+				const from = full_jid(contact, resource);
+				tell(from, form_rest(from, told.form));
+			}
+		}
+	}
+
 	/** Tells a connection that a resource is not available any more. */
 	function tell_gone(connection: Connection, contact: string, resource: string, tell: Tell): void {
 		const contacts = picture_of(connection).contacts;
 		const resources = contacts.get(contact);
 		resources.delete(resource);
+		tell_unavailable(connection, contact, resource, tell);
 		if (next(resources)[0] === undefined) {
 			contacts.delete(contact);
-		}
-		if (delivery.may_tell_contact(connection, contact)) {
-			const from = full_jid(contact, resource);
-			tell(from, unavailable_rest(from));
+			end_rest(connection, contact, tell);
 		}
 	}
 
@@ -113,7 +150,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 		if (form !== told.form && delivery.may_tell_contact(connection, contact)) {
 			const from = full_jid(contact, resource);
-			tell(from, attribute("from", from) + presence_of(form));
+			tell(from, form_rest(from, form));
 		}
 		note_told(connection, contact, resource, form, other);
 	}
@@ -133,9 +170,25 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
+	/** Tells a connection an available presence that a user got, of a resource that is not remembered. */
+	function tell_crowded(connection: Connection, contact: string, username: string, stanza: Stanza): void {
+		if (delivery.covers(connection, username) && delivery.may_tell_contact(connection, contact)) {
+			const crowded = picture_of(connection).crowded;
+			const users = (crowded.get(contact) as LuaTable<string, true> | undefined) ?? new LuaTable<string, true>();
+			users.set(username, true);
+			crowded.set(contact, users);
+			delivery.tell(connection, stanza.attr.from!, presence_rest(stanza));
+		}
+	}
+
 	/** Tells a connection which resources of a contact ended, for all users or for one. */
 	function tell_ended(connection: Connection, contact: string, ended: string[], username: string | undefined): void {
 		const resources = told_of(connection, contact);
+		for (const [, resource] of ipairs(ended)) {
+			if (picture_of(connection).others.has(contact) && !(resources && resources.has(resource))) {
+				tell_unavailable(connection, contact, resource, direct(connection));
+			}
+		}
 		for (const [, resource] of ipairs(keys_of(resources))) {
 			const told = resources!.get(resource);
 			const available = cache.of(contact);
@@ -145,13 +198,8 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 				remove_viewer(connection, contact, resource, told, username, direct(connection));
 			}
 		}
-		if (picture_of(connection).others.has(contact) && delivery.may_tell_contact(connection, contact)) {
-			for (const [, resource] of ipairs(ended)) {
-				if (!resources || !resources.has(resource)) {
-					const from = full_jid(contact, resource);
-					delivery.tell(connection, from, unavailable_rest(from));
-				}
-			}
+		if (!cache.of(contact)) {
+			end_rest(connection, contact, direct(connection));
 		}
 	}
 
@@ -159,9 +207,11 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 	function receive_available(contact: string, resource: string, username: string, stanza: Stanza): void {
 		const connections = entities.receivers("covered_contacts");
 		const form = connections.length > 0 ? cache.form_of(contact, resource, username) : undefined;
-		if (form !== undefined) {
-			for (const [, connection] of ipairs(connections)) {
+		for (const [, connection] of ipairs(connections)) {
+			if (form !== undefined) {
 				tell_available(connection, contact, resource, form, username, stanza);
+			} else {
+				tell_crowded(connection, contact, username, stanza);
 			}
 		}
 	}
@@ -178,6 +228,25 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
+	/** Tells such entities that a resource that is not remembered ended for a user. */
+	function receive_rest_end(contact: string, resource: string, username: string): void {
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			if (was_told_rest(connection, contact, username)) {
+				tell_unavailable(connection, contact, resource, direct(connection));
+			}
+		}
+	}
+
+	/** Tells such entities that a user does not see a contact any more. `ended` is as in `receive_end`. */
+	function receive_unseen(contact: string, ended: string[], username: string): void {
+		receive_end(contact, ended, username);
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			if (was_told_rest(connection, contact, username)) {
+				end_rest(connection, contact, direct(connection));
+			}
+		}
+	}
+
 	/** Tells a connection the resources of a contact that a covered user sees and that it was not told of, or whose presence came to this user while the grant did not cover the user. */
 	function show(connection: Connection, username: string, contact: string, tell: Tell): void {
 		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
@@ -189,7 +258,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 			} else if (form !== undefined) {
 				const from = full_jid(contact, resource);
 				note_told(connection, contact, resource, form, username);
-				tell(from, attribute("from", from) + presence_of(form));
+				tell(from, form_rest(from, form));
 			}
 		}
 	}
@@ -203,13 +272,21 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 				remove_viewer(connection, contact, resource, told, username, tell);
 			}
 		}
+		if (was_told_rest(connection, contact, username)) {
+			end_rest(connection, contact, tell);
+		}
 	}
 
 	/** Begins to limit a connection to the contacts of covered users, after its grant covered all users. To be followed by `keep` and `end_others`. */
 	function narrow(connection: Connection): void {
-		const others = picture_of(connection).others;
+		const picture = begin_picture(connection);
 		for (const [, contact] of ipairs(cache.all_contacts())) {
-			others.set(contact, true);
+			picture.others.set(contact, true);
+			if (cache.is_crowded(contact)) {
+				const users = new LuaTable<string, true>();
+				users.set(anyone, true);
+				picture.crowded.set(contact, users);
+			}
 		}
 	}
 
@@ -228,12 +305,18 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 
 	/** Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees. */
 	function end_others(connection: Connection, contact: string, tell: Tell): void {
-		picture_of(connection).others.delete(contact);
+		const picture = picture_of(connection);
+		picture.others.delete(contact);
 		const resources = told_of(connection, contact);
 		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
 			if (!(resources && resources.has(resource))) {
-				const from = full_jid(contact, resource);
-				tell(from, unavailable_rest(from));
+				tell_unavailable(connection, contact, resource, tell);
+			}
+		}
+		for (const [username] of pairs(picture.crowded.get(contact) ?? new LuaTable<string, true>())) {
+			if (!delivery.covers(connection, username)) {
+				end_rest(connection, contact, tell);
+				return;
 			}
 		}
 	}
@@ -243,6 +326,17 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		pictures.delete(connection);
 	}
 
-	return { receive_available, receive_end, show, hide, narrow, keep, end_others, forget };
+	return {
+		receive_available,
+		receive_end,
+		receive_rest_end,
+		receive_unseen,
+		show,
+		hide,
+		narrow,
+		keep,
+		end_others,
+		forget,
+	};
 }
 export type CoveredContacts = ReturnType<typeof create_covered_contacts>;

@@ -6,6 +6,7 @@ import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import type { Statistics } from "../entities/statistics";
 import type { Heard } from "./heard";
+import { form_rest } from "./presence_form";
 
 /** The XML text of a presence behind `<presence to='…'`, which goes to all receivers. */
 export function presence_rest(stanza: Stanza): string {
@@ -174,6 +175,15 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		}
 	}
 
+	/** Tells these connections a contact's presence again, as it is remembered. */
+	function tell_contact_again(contact: string, from: string, form: string): void {
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+			if (may_tell_contact(connection, contact)) {
+				tell(connection, from, form_rest(from, form));
+			}
+		}
+	}
+
 	/**
 	 * Collects presences that are there already for one connection, which gets several at a time. `add` and `write` take what
 	 * `tell` takes; `add` skips JIDs that the connection was told of. `flush` sends those that are left.
@@ -207,6 +217,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		tell_uncovered,
 		tell_broadcast,
 		tell_contact,
+		tell_contact_again,
 		create_collection,
 	};
 }

@@ -1,10 +1,15 @@
 import * as hashes from "util.hashes";
 import * as st from "util.stanza";
-import { is_well_formed } from "../prosody/send";
+import { attribute, is_well_formed } from "../prosody/send";
 
 /** The part of a form that is sent: XML text behind `<presence to='…' from='…'`. */
 export function presence_of(form: string): string {
 	return string.sub(form, string.find(form, "[ >]")[0]);
+}
+
+/** The XML text of a remembered presence behind `<presence to='…'`, with its sender's JID. */
+export function form_rest(from: string, form: string): string {
+	return attribute("from", from) + presence_of(form);
 }
 
 /** Writes presences in the form in which they are remembered: as XML text without addresses, id and time. */
