@@ -4198,16 +4198,37 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
-	--- Notes that a connection was told the presence of a resource that a user got.
-	local function note_told(connection, contact, resource, form, username)
+	--- Whether a resource is one of those that `end_others` would end. It is none any more, unless these may be any.
+	local function take_other(connection, contact, resource)
+		local others = picture_of(connection).others[contact]
+		if others == nil or others == true then
+			return others == true
+		end
+		local is_other = others[resource] ~= nil
+		others[resource] = nil
+		return is_other
+	end
+
+	--- Puts a resource into a connection's picture.
+	local function put_told(connection, contact, resource, told)
 		local contacts = picture_of(connection).contacts
 		local resources = contacts[contact] or {}
-		local told = resources[resource] or { form = form, through = username, viewers = {} }
+		take_other(connection, contact, resource)
+		resources[resource] = told
+		contacts[contact] = resources
+	end
+
+	--- Notes that a connection was told the presence of a resource that a user got.
+	local function note_told(connection, contact, resource, form, username)
+		local resources = told_of(connection, contact)
+		local before = resources and resources[resource]
+		local told = before or { form = form, through = username, viewers = {} }
 		told.form = form
 		told.through = username
 		told.viewers[username] = true
-		resources[resource] = told
-		contacts[contact] = resources
+		if not before then
+			put_told(connection, contact, resource, told)
+		end
 	end
 
 	--- Tells a connection that a resource is not available, if it may see the contact.
@@ -4265,12 +4286,8 @@ local function create_covered_contacts(entities, cache, delivery)
 		return nil
 	end
 
-	--- Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none.
-	local function remove_viewer(connection, contact, resource, told, username, tell)
-		told.viewers[username] = nil
-		if told.through ~= username and next(told.viewers) ~= nil then
-			return
-		end
+	--- Tells a connection the presence that a covered viewer of a resource got, if it differs from what it was told, or the end if there is no such viewer.
+	local function tell_of_viewer(connection, contact, resource, told, tell)
 		local other = covered_viewer(connection, told)
 		local form = other ~= nil and cache.form_of(contact, resource, other) or nil
 		if other == nil or form == nil then
@@ -4282,6 +4299,14 @@ local function create_covered_contacts(entities, cache, delivery)
 			tell(from, form_rest(from, form))
 		end
 		note_told(connection, contact, resource, form, other)
+	end
+
+	--- Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none.
+	local function remove_viewer(connection, contact, resource, told, username, tell)
+		told.viewers[username] = nil
+		if told.through == username or next(told.viewers) == nil then
+			tell_of_viewer(connection, contact, resource, told, tell)
+		end
 	end
 
 	--- Tells a connection an available presence that a user got, unless it was told the same one before.
@@ -4314,7 +4339,7 @@ local function create_covered_contacts(entities, cache, delivery)
 	local function tell_ended(connection, contact, ended, username)
 		local resources = told_of(connection, contact)
 		for _, resource in ipairs(ended) do
-			if picture_of(connection).others[contact] ~= nil and not (resources and resources[resource] ~= nil) then
+			if take_other(connection, contact, resource) and not (resources and resources[resource] ~= nil) then
 				tell_unavailable(connection, contact, resource, direct(connection))
 			end
 		end
@@ -4430,14 +4455,35 @@ local function create_covered_contacts(entities, cache, delivery)
 		show(connection, username, contact, tell)
 	end
 
-	--- Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees.
+	--- The contacts for which `end_others` has to be called.
+	local function others_of(connection)
+		local picture = picture_of(connection)
+		local contacts = keys_of(picture.others)
+		for contact in pairs(picture.crowded) do
+			if picture.others[contact] == nil then
+				contacts[#contacts + 1] = contact
+			end
+		end
+		return contacts
+	end
+
+	--- Ends, for a connection, the resources of a contact that it was told of before `narrow` or `restore` and that no covered user sees.
 	local function end_others(connection, contact, tell)
 		local picture = picture_of(connection)
-		picture.others[contact] = nil
+		local others = picture.others[contact]
 		local resources = told_of(connection, contact)
-		for _, resource in ipairs(keys_of(cache.of(contact))) do
-			if not (resources and resources[resource] ~= nil) then
-				tell_unavailable(connection, contact, resource, tell)
+		picture.others[contact] = nil
+		if others == true then
+			for _, resource in ipairs(keys_of(cache.of(contact))) do
+				if not (resources and resources[resource] ~= nil) then
+					tell_unavailable(connection, contact, resource, tell)
+				end
+			end
+		elseif others ~= nil then
+			-- A user may see them of whom the catch-up did not know: if those who opted in could not be listed.
+			for resource, told in pairs(others) do
+				put_told(connection, contact, resource, told)
+				tell_of_viewer(connection, contact, resource, told, tell)
 			end
 		end
 		for username in pairs(picture.crowded[contact] or {}) do
@@ -4453,6 +4499,57 @@ local function create_covered_contacts(entities, cache, delivery)
 		pictures[connection] = nil
 	end
 
+	--- What all entities were told that see contacts, to be restored after a reload.
+	local function save()
+		local saved = {}
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			saved[connection.session] = "all"
+		end
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			saved[connection.session] = picture_of(connection)
+		end
+		return saved
+	end
+
+	--- Takes over what a connection was told before a reload. To be followed by `show` and `end_others`: grants may differ, and what was under way was lost.
+	local function restore_picture(connection, saved)
+		local picture = begin_picture(connection)
+		picture.others = saved.others
+		picture.crowded = saved.crowded
+		for contact, resources in pairs(saved.contacts) do
+			local before = saved.others[contact]
+			if before == nil then
+				saved.others[contact] = resources
+			elseif before ~= true then
+				for resource, told in pairs(resources) do
+					before[resource] = told
+				end
+			end
+		end
+	end
+
+	--- Takes over what `save` gave. Returns the connections that were told of contacts before.
+	local function restore(saved)
+		local connections = {}
+		for _, connection in ipairs(entities.receivers("contacts")) do
+			if saved[connection.session] ~= nil then
+				connections[#connections + 1] = connection
+			end
+		end
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			local picture = saved[connection.session]
+			if picture == "all" then
+				narrow(connection)
+			elseif picture ~= nil then
+				restore_picture(connection, picture)
+			end
+			if picture ~= nil then
+				connections[#connections + 1] = connection
+			end
+		end
+		return connections
+	end
+
 	return {
 		receive_available = receive_available,
 		receive_end = receive_end,
@@ -4462,8 +4559,11 @@ local function create_covered_contacts(entities, cache, delivery)
 		hide = hide,
 		narrow = narrow,
 		keep = keep,
+		others_of = others_of,
 		end_others = end_others,
 		forget = forget,
+		save = save,
+		restore = restore,
 	}
 end
 
@@ -4959,6 +5059,22 @@ local function create_catch_up(service)
 		end
 	end
 
+	--- Makes the step that ends, for a connection, what it was told of contacts before and that no user sees whom its grant covers now. To come when it was told all that such users see.
+	local function create_others_step(connection, collection)
+		local contacts
+		return function()
+			contacts = contacts or service.covered_contacts.others_of(connection)
+			local contact = table.remove(contacts)
+			if contact == nil then
+				return false
+			end
+			if connection.entity.permissions.users ~= "all" then
+				service.covered_contacts.end_others(connection, contact, collection.write)
+			end
+			return true
+		end
+	end
+
 	--- Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now.
 	local function create_narrow_steps(connection, collection, before)
 		local covered_contacts = service.covered_contacts
@@ -4971,7 +5087,6 @@ local function create_catch_up(service)
 			return { create_hide_step(connection, collection, service.coverage.candidates(before.users)) }
 		end
 		covered_contacts.narrow(connection)
-		local contacts = cache.all_contacts()
 		local keep_step = create_seen_step(usernames, function(username)
 			return delivery.covers(connection, username)
 		end, function(username, contact)
@@ -4979,19 +5094,7 @@ local function create_catch_up(service)
 				covered_contacts.keep(connection, username, contact, collection.write)
 			end
 		end)
-		return {
-			keep_step,
-			function()
-				local contact = table.remove(contacts)
-				if contact == nil then
-					return false
-				end
-				if delivery.may_tell_contact(connection, contact) and connection.entity.permissions.users ~= "all" then
-					covered_contacts.end_others(connection, contact, collection.write)
-				end
-				return true
-			end,
-		}
+		return { keep_step, create_others_step(connection, collection) }
 	end
 
 	--- Runs steps one after the other, until the connection ends or its catch-ups are ended. Returns the token of this catch-up.
@@ -5062,9 +5165,13 @@ local function create_catch_up(service)
 		end
 		if permissions.presence == "roster" and before.presence ~= "roster" then
 			steps[#steps + 1] = create_contacts_step(connection, collection, everything)
+			steps[#steps + 1] = create_others_step(connection, collection)
 		end
 		if #steps > 0 then
 			run(connection, collection, steps)
+			if before.presence == "roster" then
+				heard.note_earlier(connection)
+			end
 		end
 	end
 
@@ -5514,7 +5621,7 @@ local function create_heard()
 
 	--- Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`.
 	local function begin(connection)
-		local heard = of(connection) or { jids = {}, runs = 0 }
+		local heard = of(connection) or { jids = {}, has_earlier = false, runs = 0 }
 		heard.runs = heard.runs + 1
 		by_connection[connection] = heard
 		return heard
@@ -5573,9 +5680,18 @@ local function create_heard()
 		return heard ~= nil and heard.jids[from] ~= nil
 	end
 
-	--- Whether a connection is being caught up and was not told of a JID yet.
+	--- Notes that a connection was told of contacts before its catch-ups began, if any is running.
+	local function note_earlier(connection)
+		local heard = of(connection)
+		if heard then
+			heard.has_earlier = true
+		end
+	end
+
+	--- Whether a connection is being caught up for the first time and was not told of a contact's JID yet.
 	local function is_unaware(connection, from)
-		return of(connection) ~= nil and not has(connection, from)
+		local heard = of(connection)
+		return heard ~= nil and not heard.has_earlier and heard.jids[from] == nil
 	end
 
 	return {
@@ -5587,6 +5703,7 @@ local function create_heard()
 		note = note,
 		drop = drop,
 		has = has,
+		note_earlier = note_earlier,
 		is_unaware = is_unaware,
 	}
 end
@@ -5823,7 +5940,7 @@ local function create_presence(service)
 
 	local function save()
 		contacts.finish_endings()
-		return { contacts = cache.save(), probes = probes.save(), earlier = users.save() }
+		return { contacts = cache.save(), probes = probes.save(), earlier = users.save(), pictures = covered_contacts.save() }
 	end
 
 	local function restore(saved)
@@ -5831,6 +5948,11 @@ local function create_presence(service)
 			cache.restore(saved.contacts)
 			probes.restore(saved.probes)
 			users.restore(saved.earlier)
+			if saved.pictures then
+				for _, connection in ipairs(covered_contacts.restore(saved.pictures)) do
+					heard.note_earlier(connection)
+				end
+			end
 		end
 	end
 

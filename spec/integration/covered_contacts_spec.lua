@@ -296,6 +296,13 @@ describe("covered users' contacts", function()
 
 	describe("who lose contacts or opt out while the entity is being told", function()
 		local both = { ["romeo@montague.lit"] = { subscription = "both" } }
+		-- All that one domain has ends; at the first roster that is read, before the entity is told of any contact
+		local end_at_roster = [[
+			prosody.spec_fail = { roster_get = function ()
+				prosody.spec_fail = nil;
+				prosody.hosts["montague.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			end };
+		]]
 		-- What a client sends, for code that has to run before any timer
 		local act = [[
 			local function act(text)
@@ -320,6 +327,62 @@ describe("covered users' contacts", function()
 			send("romeo", "juliet")
 			assert.is_same({ "romeo@montague.lit/r" }, presences.caught_up(gateway))
 		end
+
+		it("B12.8 leave no ghost where a reload widens the grant", function()
+			start_with '{ "juliet" }'
+			send("romeo", "juliet")
+			assert.is_same({ "romeo@montague.lit/r" }, presences.taken(gateway))
+			server:eval(end_at_roster)
+			server:reload_config(config '"all"')
+			assert.is_same({ "romeo@montague.lit/r unavailable" }, presences.caught_up(gateway))
+		end)
+
+		it("B12.5 leave no ghost where the module is reloaded", function()
+			start_with '{ "juliet" }'
+			send("romeo", "juliet")
+			assert.is_same({ "romeo@montague.lit/r" }, presences.taken(gateway))
+			server:eval(end_at_roster)
+			server:reload_module "privilege"
+			assert.is_same({ "romeo@montague.lit/r unavailable" }, presences.caught_up(gateway))
+		end)
+
+		it("B12.5 leave no ghost where the module is reloaded before the entity is told", function()
+			opt_in_juliet()
+			server:eval((act .. [[
+				act(%q);
+				require "core.modulemanager".reload("capulet.lit", "privilege");
+			]]):format(opt_out))
+			assert.is_same({ "romeo@montague.lit/r unavailable" }, presences.caught_up(gateway))
+		end)
+
+		it("B8.4 stay known over a reload of the module where those who opted in cannot be listed", function()
+			opt_in_juliet()
+			server:eval [[
+				module:hook("store-opened", function (event)
+					if event.store_name == "privilege" then
+						event.store.users = false;
+					end
+				end);
+			]]
+			server:reload_module "privilege"
+			assert.is_same({}, presences.of_contacts(presences.caught_up(gateway)))
+			send("romeo", "juliet", "unavailable")
+			assert.is_same({ "romeo@montague.lit/r unavailable" }, presences.taken(gateway))
+		end)
+
+		it("B12.8 leave no ghost where the module is reloaded together with a configuration that narrows the grant", function()
+			start_with '"all"'
+			send("romeo", "nurse")
+			send("ben", "juliet") -- who is a stranger
+			assert.is_same({ "romeo@montague.lit/r" }, presences.taken(gateway))
+			server:eval [[
+				module:hook_global("config-reloaded", function ()
+					require "core.modulemanager".reload("capulet.lit", "privilege");
+				end, -1);
+			]]
+			server:reload_config(config '{ "juliet" }')
+			assert.is_same({ "romeo@montague.lit/r unavailable" }, presences.caught_up(gateway))
+		end)
 
 		it("B12.5 show what a contact sent in between when they opt out and in again at once", function()
 			opt_in_juliet()
@@ -441,6 +504,15 @@ describe("covered users' contacts", function()
 			assert.is_same({ all_of_them[1], all_of_them[2] }, presences.of_contacts(believed_after_timers()))
 			clients.peter:send(opt_out):sync()
 			assert.is_same({}, presences.of_contacts(believed_after_timers()))
+		end)
+
+		it("B8.3 show them still after a reload of the module, and the end of each", function()
+			start_with '{ "juliet" }'
+			send_all("juliet", 1, count, "")
+			server:reload_module "privilege"
+			assert.is_same(all_of_them, believed_after_timers())
+			send_all("juliet", 1, count, " type='unavailable'")
+			assert.is_same({}, believed())
 		end)
 	end)
 

@@ -289,6 +289,21 @@ describe("contacts who are not there any more", function()
 		end
 	end)
 
+	it("B8.3 those that end while the entity is told of all again, after a reload of the module, are unavailable", function()
+		gateway:send "<presence from='2@gateway.capulet.lit' to='nurse@capulet.lit'/>":sync()
+		assert.is_same({ "2@gateway.capulet.lit" }, told(pubsub))
+		-- before the first roster is read
+		capulet:eval [[
+			prosody.spec_fail = { roster_get = function ()
+				prosody.spec_fail = nil;
+				prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			end };
+		]]
+		capulet:reload_module "privilege"
+		assert.is_same({ "2@gateway.capulet.lit unavailable" }, told(pubsub))
+		assert.is_same({}, told_at_connection())
+	end)
+
 	it("B8.3 those of a component that disconnects are unavailable, however many there are", function()
 		local expected, gone = {}, {}
 		for i = 1, 150 do

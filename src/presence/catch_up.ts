@@ -236,6 +236,22 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
+	/** Makes the step that ends, for a connection, what it was told of contacts before and that no user sees whom its grant covers now. To come when it was told all that such users see. */
+	function create_others_step(connection: Connection, collection: Collection): Step {
+		let contacts: string[] | undefined;
+		return () => {
+			contacts = contacts ?? service.covered_contacts.others_of(connection);
+			const contact = table.remove(contacts);
+			if (contact === undefined) {
+				return false;
+			}
+			if (connection.entity.permissions.users !== "all") {
+				service.covered_contacts.end_others(connection, contact, collection.write);
+			}
+			return true;
+		};
+	}
+
 	/** Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now. */
 	function create_narrow_steps(connection: Connection, collection: Collection, before: Permissions): Step[] {
 		const covered_contacts = service.covered_contacts;
@@ -248,7 +264,6 @@ export function create_catch_up(service: CatchUpService) {
 			return [create_hide_step(connection, collection, service.coverage.candidates(before.users)!)];
 		}
 		covered_contacts.narrow(connection);
-		const contacts = cache.all_contacts();
 		const keep_step = create_seen_step(
 			usernames,
 			(username) => delivery.covers(connection, username),
@@ -258,19 +273,7 @@ export function create_catch_up(service: CatchUpService) {
 				}
 			},
 		);
-		return [
-			keep_step,
-			() => {
-				const contact = table.remove(contacts);
-				if (contact === undefined) {
-					return false;
-				}
-				if (delivery.may_tell_contact(connection, contact) && connection.entity.permissions.users !== "all") {
-					covered_contacts.end_others(connection, contact, collection.write);
-				}
-				return true;
-			},
-		];
+		return [keep_step, create_others_step(connection, collection)];
 	}
 
 	/** Runs steps one after the other, until the connection ends or its catch-ups are ended. Returns the token of this catch-up. */
@@ -339,9 +342,13 @@ export function create_catch_up(service: CatchUpService) {
 		}
 		if (permissions.presence === "roster" && before.presence !== "roster") {
 			steps.push(create_contacts_step(connection, collection, everything));
+			steps.push(create_others_step(connection, collection));
 		}
 		if (steps.length > 0) {
 			run(connection, collection, steps);
+			if (before.presence === "roster") {
+				heard.note_earlier(connection);
+			}
 		}
 	}
 

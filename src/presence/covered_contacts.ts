@@ -19,11 +19,17 @@ interface Told {
 interface Picture {
 	/** By contact and resource. */
 	contacts: LuaTable<string, LuaTable<string, Told>>;
-	/** Contacts that it may have been told more of while its grant covered all users, until `end_others` is called for them. */
-	others: LuaTable<string, true>;
+	/**
+	 * Contacts that it may have been told more of, while its grant covered all users or before a reload of the module, until
+	 * `end_others` is called for them. By contact: the resources that it was told of; true if these may be any.
+	 */
+	others: LuaTable<string, LuaTable<string, Told> | true>;
 	/** Contacts with more resources than are remembered, if it was told of such resources. By contact: the users who got these, as keys; `anyone` if they may be any. */
 	crowded: LuaTable<string, LuaTable<string, true>>;
 }
+
+/** What the streams of entities were told of contacts; "all" if their grants covered all users. */
+export type Pictures = LuaTable<Session, Picture | "all">;
 
 /** Stands for users who are not known. No user has this name. */
 const anyone = "";
@@ -67,16 +73,37 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		};
 	}
 
-	/** Notes that a connection was told the presence of a resource that a user got. */
-	function note_told(connection: Connection, contact: string, resource: string, form: string, username: string): void {
+	/** Whether a resource is one of those that `end_others` would end. It is none any more, unless these may be any. */
+	function take_other(connection: Connection, contact: string, resource: string): boolean {
+		const others = picture_of(connection).others.get(contact) as LuaTable<string, Told> | true | undefined;
+		if (others === undefined || others === true) {
+			return others === true;
+		}
+		const is_other = others.has(resource);
+		others.delete(resource);
+		return is_other;
+	}
+
+	/** Puts a resource into a connection's picture. */
+	function put_told(connection: Connection, contact: string, resource: string, told: Told): void {
 		const contacts = picture_of(connection).contacts;
 		const resources = (contacts.get(contact) as LuaTable<string, Told> | undefined) ?? new LuaTable<string, Told>();
-		const told = (resources.get(resource) as Told | undefined) ?? { form: form, through: username, viewers: new LuaTable<string, true>() };
+		take_other(connection, contact, resource);
+		resources.set(resource, told);
+		contacts.set(contact, resources);
+	}
+
+	/** Notes that a connection was told the presence of a resource that a user got. */
+	function note_told(connection: Connection, contact: string, resource: string, form: string, username: string): void {
+		const resources = told_of(connection, contact);
+		const before = resources && (resources.get(resource) as Told | undefined);
+		const told = before ?? { form: form, through: username, viewers: new LuaTable<string, true>() };
 		told.form = form;
 		told.through = username;
 		told.viewers.set(username, true);
-		resources.set(resource, told);
-		contacts.set(contact, resources);
+		if (!before) {
+			put_told(connection, contact, resource, told);
+		}
 	}
 
 	/** Tells a connection that a resource is not available, if it may see the contact. */
@@ -136,12 +163,8 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		return undefined;
 	}
 
-	/** Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none. */
-	function remove_viewer(connection: Connection, contact: string, resource: string, told: Told, username: string, tell: Tell): void {
-		told.viewers.delete(username);
-		if (told.through !== username && next(told.viewers)[0] !== undefined) {
-			return;
-		}
+	/** Tells a connection the presence that a covered viewer of a resource got, if it differs from what it was told, or the end if there is no such viewer. */
+	function tell_of_viewer(connection: Connection, contact: string, resource: string, told: Told, tell: Tell): void {
 		const other = covered_viewer(connection, told);
 		const form = other !== undefined ? cache.form_of(contact, resource, other) : undefined;
 		if (other === undefined || form === undefined) {
@@ -153,6 +176,14 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 			tell(from, form_rest(from, form));
 		}
 		note_told(connection, contact, resource, form, other);
+	}
+
+	/** Takes a user off the viewers of a resource. Tells the connection the presence of another covered viewer, if it differs, or the end if there is none. */
+	function remove_viewer(connection: Connection, contact: string, resource: string, told: Told, username: string, tell: Tell): void {
+		told.viewers.delete(username);
+		if (told.through === username || next(told.viewers)[0] === undefined) {
+			tell_of_viewer(connection, contact, resource, told, tell);
+		}
 	}
 
 	/** Tells a connection an available presence that a user got, unless it was told the same one before. */
@@ -185,7 +216,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 	function tell_ended(connection: Connection, contact: string, ended: string[], username: string | undefined): void {
 		const resources = told_of(connection, contact);
 		for (const [, resource] of ipairs(ended)) {
-			if (picture_of(connection).others.has(contact) && !(resources && resources.has(resource))) {
+			if (take_other(connection, contact, resource) && !(resources && resources.has(resource))) {
 				tell_unavailable(connection, contact, resource, direct(connection));
 			}
 		}
@@ -303,14 +334,35 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		show(connection, username, contact, tell);
 	}
 
-	/** Ends, for a connection, the resources of a contact that it was told of while its grant covered all users and that no covered user sees. */
+	/** The contacts for which `end_others` has to be called. */
+	function others_of(connection: Connection): string[] {
+		const picture = picture_of(connection);
+		const contacts = keys_of(picture.others);
+		for (const [contact] of pairs(picture.crowded)) {
+			if (!picture.others.has(contact)) {
+				contacts.push(contact);
+			}
+		}
+		return contacts;
+	}
+
+	/** Ends, for a connection, the resources of a contact that it was told of before `narrow` or `restore` and that no covered user sees. */
 	function end_others(connection: Connection, contact: string, tell: Tell): void {
 		const picture = picture_of(connection);
-		picture.others.delete(contact);
+		const others = picture.others.get(contact) as LuaTable<string, Told> | true | undefined;
 		const resources = told_of(connection, contact);
-		for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
-			if (!(resources && resources.has(resource))) {
-				tell_unavailable(connection, contact, resource, tell);
+		picture.others.delete(contact);
+		if (others === true) {
+			for (const [, resource] of ipairs(keys_of(cache.of(contact)))) {
+				if (!(resources && resources.has(resource))) {
+					tell_unavailable(connection, contact, resource, tell);
+				}
+			}
+		} else if (others !== undefined) {
+			// A user may see them of whom the catch-up did not know: if those who opted in could not be listed.
+			for (const [resource, told] of pairs(others)) {
+				put_told(connection, contact, resource, told);
+				tell_of_viewer(connection, contact, resource, told, tell);
 			}
 		}
 		for (const [username] of pairs(picture.crowded.get(contact) ?? new LuaTable<string, true>())) {
@@ -326,6 +378,57 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		pictures.delete(connection);
 	}
 
+	/** What all entities were told that see contacts, to be restored after a reload. */
+	function save(): Pictures {
+		const saved: Pictures = new LuaTable();
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+			saved.set(connection.session, "all");
+		}
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			saved.set(connection.session, picture_of(connection));
+		}
+		return saved;
+	}
+
+	/** Takes over what a connection was told before a reload. To be followed by `show` and `end_others`: grants may differ, and what was under way was lost. */
+	function restore_picture(connection: Connection, saved: Picture): void {
+		const picture = begin_picture(connection);
+		picture.others = saved.others;
+		picture.crowded = saved.crowded;
+		for (const [contact, resources] of pairs(saved.contacts)) {
+			const before = saved.others.get(contact);
+			if (before === undefined) {
+				saved.others.set(contact, resources);
+			} else if (before !== true) {
+				for (const [resource, told] of pairs(resources)) {
+					before.set(resource, told);
+				}
+			}
+		}
+	}
+
+	/** Takes over what `save` gave. Returns the connections that were told of contacts before. */
+	function restore(saved: Pictures): Connection[] {
+		const connections: Connection[] = [];
+		for (const [, connection] of ipairs(entities.receivers("contacts"))) {
+			if (saved.has(connection.session)) {
+				connections.push(connection);
+			}
+		}
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			const picture = saved.get(connection.session) as Picture | "all" | undefined;
+			if (picture === "all") {
+				narrow(connection);
+			} else if (picture !== undefined) {
+				restore_picture(connection, picture);
+			}
+			if (picture !== undefined) {
+				connections.push(connection);
+			}
+		}
+		return connections;
+	}
+
 	return {
 		receive_available,
 		receive_end,
@@ -335,8 +438,11 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		hide,
 		narrow,
 		keep,
+		others_of,
 		end_others,
 		forget,
+		save,
+		restore,
 	};
 }
 export type CoveredContacts = ReturnType<typeof create_covered_contacts>;

@@ -6,6 +6,8 @@ import type { Connection } from "../entities/entities";
 export interface HeardOf {
 	/** The JIDs whose presences it was told, as keys: full ones, and bare ones of contacts. */
 	jids: LuaTable<string, true>;
+	/** Whether it was told of other contacts before. */
+	has_earlier: boolean;
 	/** How many catch-ups are running. */
 	runs: number;
 }
@@ -24,7 +26,7 @@ export function create_heard() {
 
 	/** Begins to keep them for a catch-up. Returns a token for `is_kept` and `release`. */
 	function begin(connection: Connection): HeardOf {
-		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), runs: 0 };
+		const heard = of(connection) ?? { jids: new LuaTable<string, true>(), has_earlier: false, runs: 0 };
 		heard.runs = heard.runs + 1;
 		by_connection.set(connection, heard);
 		return heard;
@@ -83,11 +85,20 @@ export function create_heard() {
 		return heard !== undefined && heard.jids.has(from);
 	}
 
-	/** Whether a connection is being caught up and was not told of a JID yet. */
-	function is_unaware(connection: Connection, from: string): boolean {
-		return of(connection) !== undefined && !has(connection, from);
+	/** Notes that a connection was told of contacts before its catch-ups began, if any is running. */
+	function note_earlier(connection: Connection): void {
+		const heard = of(connection);
+		if (heard) {
+			heard.has_earlier = true;
+		}
 	}
 
-	return { begin, is_kept, release, forget, forget_others, note, drop, has, is_unaware };
+	/** Whether a connection is being caught up for the first time and was not told of a contact's JID yet. */
+	function is_unaware(connection: Connection, from: string): boolean {
+		const heard = of(connection);
+		return heard !== undefined && !heard.has_earlier && !heard.jids.has(from);
+	}
+
+	return { begin, is_kept, release, forget, forget_others, note, drop, has, note_earlier, is_unaware };
 }
 export type Heard = ReturnType<typeof create_heard>;

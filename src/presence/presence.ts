@@ -8,6 +8,7 @@ import { create_contact_cache } from "./contact_cache";
 import type { SavedContacts } from "./contact_cache";
 import { create_contact_presence } from "./contacts";
 import { create_covered_contacts } from "./covered_contacts";
+import type { Pictures } from "./covered_contacts";
 import { create_delivery } from "./delivery";
 import { create_heard } from "./heard";
 import { watch_local_domains } from "./local_domains";
@@ -21,6 +22,8 @@ export interface SavedPresence {
 	contacts: SavedContacts;
 	probes: SavedProbes;
 	earlier: EarlierSessions | undefined;
+	/** Not there after an update from a version that does not keep it. */
+	pictures?: Pictures;
 }
 
 /** What telling of presences needs. */
@@ -81,7 +84,7 @@ export function create_presence(service: PresenceService) {
 
 	function save(): SavedPresence {
 		contacts.finish_endings();
-		return { contacts: cache.save(), probes: probes.save(), earlier: users.save() };
+		return { contacts: cache.save(), probes: probes.save(), earlier: users.save(), pictures: covered_contacts.save() };
 	}
 
 	function restore(saved: SavedPresence): void {
@@ -89,6 +92,11 @@ export function create_presence(service: PresenceService) {
 			cache.restore(saved.contacts);
 			probes.restore(saved.probes);
 			users.restore(saved.earlier);
+			if (saved.pictures) {
+				for (const [, connection] of ipairs(covered_contacts.restore(saved.pictures))) {
+					heard.note_earlier(connection);
+				}
+			}
 		}
 	}
 
