@@ -4021,7 +4021,7 @@ local function is_seen_by_contact(item)
 end
 
 --- Decides which connections are told a presence, and tells them.
-local function create_delivery(host, entities, users, heard, statistics)
+local function create_delivery(host, entities, users, heard, statistics, is_told_elsewhere)
 	local texts = create_presence_texts()
 
 	--- Whether the grant of a connection's entity covers a user.
@@ -4062,12 +4062,23 @@ local function create_delivery(host, entities, users, heard, statistics)
 	--- Whether a connection gets presences of a contact, if a user sees the contact whom its grant covers.
 	local function may_tell_contact(connection, contact)
 		local name = connection.entity.jid
-		local _, contact_host = jid.split(contact)
+		local node, contact_host = jid.split(contact)
 		return is_connected(connection)
 			and connection.entity.permissions.presence == "roster"
 			and contact ~= name
 			and contact_host ~= name
 			and not is_own_contact(connection, contact)
+			and not (node ~= nil and is_told_elsewhere(name, node, contact_host))
+	end
+
+	--- Whether any connection gets what a contact sends to the second of two users, and not what it sends to the first one.
+	local function shows_more(username, other)
+		for _, connection in ipairs(entities.receivers("covered_contacts")) do
+			if covers(connection, other) and not covers(connection, username) then
+				return true
+			end
+		end
+		return false
 	end
 
 	--- Tells a connection a presence of a JID. `rest` is its XML text as `presence_rest` returns it.
@@ -4150,6 +4161,7 @@ local function create_delivery(host, entities, users, heard, statistics)
 		may_tell_of = may_tell_of,
 		may_tell_user = may_tell_user,
 		may_tell_contact = may_tell_contact,
+		shows_more = shows_more,
 		tell = tell,
 		tell_uncovered = tell_uncovered,
 		tell_broadcast = tell_broadcast,
@@ -4575,37 +4587,66 @@ local probe_pause = 0.1
 --- Seconds for which an answer counts: the contact is not probed again in that time.
 local answer_age = 3600
 
---- Seconds in which a probe without an answer is not repeated.
+--- Seconds in which a probe without an answer is not repeated, in any user's name.
 local repeat_after = 5
 
 --- Seconds for which a probe waits for its answer.
 local answer_time = 60
+
+--- Seconds for which it is kept who got no presence, at least; twice as long at most.
+local refusal_age = 1800
+
+--- In how many users' names a contact can be waiting to be probed.
+local max_names = 20
+
+--- Takes a name out of a list.
+local function remove_name(names, username)
+	for i = #names, 1, -1 do
+		if names[i] == username then
+			table.remove(names, i)
+		end
+	end
+end
 
 --- Probes contacts of users who are offline, so that no client of theirs does (RFC 6121, 4.3).
 --
 -- Probes come from full JIDs that no client has, so that their answers reach no client. Contacts are given by their bare
 -- JIDs, users by their names.
 --
+-- A contact is probed in one user's name. If that user gets no presence, another one may: it is probed in the names of the
+-- others for whom a catch-up requested it, one at a time. Servers refuse probes of users who are not subscribed with
+-- `unsubscribed` or, as Prosody, not at all.
+--
 -- @param is_probed_by_client whether a user has come online meanwhile, with a client that probes
-local function create_probes(host, options, add_timer, is_probed_by_client)
+-- @param shows_more whether an entity is told what the second of two users gets, and not what the first one gets
+local function create_probes(host, options, add_timer, is_probed_by_client, shows_more)
 	local function ended()
 		return nil
 	end
 	local secret = uuid.generate()
-	-- The contacts to be probed in their order, and the users in whose names, by contact. Those without a user were cancelled.
+	-- The contacts to be probed in their order, and the users in whose names, by contact. Those without users were cancelled.
 	local queue = create_fifo()
 	local queued = {}
 	local is_sending = false
+	-- Sends the next probes; set below, as the end of one probe may begin another.
+	local function send_next()
+		return nil
+	end
 	-- The probes of the last minute, and those of them without an answer by contact.
 	local sent = create_fifo()
 	local is_ending = false
 	local unanswered = {}
-	-- When contacts answered last, by contact; those from before `answered_since` are in the second table.
+	-- The last answers by contact; those from before `answered_since` are in the second table.
 	local answered = {}
 	local answered_before = {}
 	local answered_since = os.time()
+	-- The probes of which no longer than `repeat_after` nothing has come, and some older ones.
+	local fresh = create_fifo()
+	-- The users who were refused or got no answer, by contact and user, see `view_of`.
+	local without = create_recent(refusal_age)
 
-	--- Sets the function that is called with each probe when its time is over.
+	--- Sets the function that is called with each probe when its time is over: with the contact, the user, when it was sent, and
+	-- whether what has come, or that nothing has come for any user, is so for all users who see the contact.
 	local function on_end(handler)
 		ended = handler
 	end
@@ -4626,55 +4667,120 @@ local function create_probes(host, options, add_timer, is_probed_by_client)
 		return probe ~= nil and probe.username == username
 	end
 
-	--- Notes the answer to a user's probe, if one waits for it. `failed` says that the answer is an error.
-	local function answer(contact, username, failed)
-		if is_unanswered(contact, username) then
-			unanswered[contact] = nil
-			if not failed then
-				local time = os.time()
-				if time - answered_since > answer_age then
-					answered_before = answered
-					answered = {}
-					answered_since = time
-				end
-				answered[contact] = time
-			end
+	--- The key of what a user sees of a contact.
+	local function view_of(contact, username)
+		return contact .. "\n" .. username
+	end
+
+	--- Has a contact probed in users' names, one after the other. Returns false if there are none, or no probes are sent.
+	local function enqueue(contact, names)
+		if #names == 0 or options.probe_rate <= 0 then
+			return false
 		end
+		if queued[contact] == nil then
+			queue.push(contact)
+			queued[contact] = names
+		end
+		if not is_sending then
+			is_sending = true
+			add_timer(probe_pause, send_next)
+		end
+		return true
 	end
 
-	--- Whether a contact has to be probed: no answer counts, and none is expected.
-	local function is_needed(contact)
+	--- Notes that a contact has answered with a presence.
+	local function note_answer(contact, username)
 		local time = os.time()
-		local probe = unanswered[contact]
-		local last = answered[contact] ~= nil and answered[contact] or answered_before[contact]
-		return queued[contact] == nil
-			and (probe == nil or time - probe.sent_at >= repeat_after)
-			and (last == nil or time - last > answer_age)
+		if time - answered_since > answer_age then
+			answered_before = answered
+			answered = {}
+			answered_since = time
+		end
+		answered[contact] = { time = time, username = username }
 	end
 
-	--- Ends the probes whose time is over.
+	--- Notes what came of a user's probe, if one waits for it, and has the contact probed in the next user's name where needed.
+	local function answer(contact, username, outcome)
+		local probe = unanswered[contact]
+		if not probe or probe.username ~= username then
+			return
+		end
+		unanswered[contact] = nil
+		probe.outcome = outcome
+		local others = probe.others
+		probe.others = {}
+		if outcome == "unreachable" then
+			return
+		end
+		if outcome == "presence" then
+			note_answer(contact, username)
+			local showing = {}
+			for _, other in ipairs(others) do
+				if shows_more(username, other) then
+					showing[#showing + 1] = other
+				end
+			end
+			others = showing
+		elseif outcome == "refusal" then
+			without.set(view_of(contact, username), "refusal")
+		end
+		enqueue(contact, others)
+	end
+
+	--- Whether a contact has to be probed in a user's name: no answer counts, and the user was not refused.
+	--
+	-- @param counts whether what a user was answered counts
+	local function is_needed(contact, username, counts)
+		local last = answered[contact] or answered_before[contact]
+		local age = last and os.time() - last.time
+		if age ~= nil and age <= answer_age and (age < repeat_after or counts(last.username)) then
+			return false
+		end
+		return without.get(view_of(contact, username)) ~= "refusal"
+	end
+
+	--- Notes that nothing has come of a probe. Returns the users in whose names the contact may be probed instead.
+	local function give_way(probe)
+		local others = probe.others
+		probe.others = {}
+		without.set(view_of(probe.contact, probe.username), "silence")
+		return others
+	end
+
+	--- Has the contacts that have not answered probed in the next user's name, and ends the probes whose time is over.
 	local function end_old()
 		local time = os.time()
-		local probe = sent.peek()
-		while probe and time - probe.sent_at >= answer_time do
-			sent.pop()
-			if unanswered[probe.contact] == probe then
+		local probe = fresh.peek()
+		while probe and time - probe.sent_at >= repeat_after do
+			fresh.pop()
+			if unanswered[probe.contact] == probe and enqueue(probe.contact, give_way(probe)) then
 				unanswered[probe.contact] = nil
 			end
-			ended(probe.contact, probe.username, probe.sent_at)
+			probe = fresh.peek()
+		end
+		probe = sent.peek()
+		while probe and time - probe.sent_at >= answer_time do
+			sent.pop()
+			local is_for_all = probe.outcome == "presence"
+			if unanswered[probe.contact] == probe then
+				unanswered[probe.contact] = nil
+				is_for_all = not enqueue(probe.contact, probe.others)
+			end
+			ended(probe.contact, probe.username, probe.sent_at, is_for_all)
 			probe = sent.peek()
 		end
 		is_ending = probe ~= nil
 		return is_ending and 1 or nil
 	end
 
-	local function send(contact, username)
-		local probe = { contact = contact, username = username, sent_at = os.time() }
+	local function send(contact, username, others)
+		local probe = { contact = contact, username = username, sent_at = os.time(), others = others }
 		sent.push(probe)
+		fresh.push(probe)
 		unanswered[contact] = probe
 		if not is_ending then
 			is_ending = true
-			add_timer(answer_time, end_old)
+			add_timer(1, end_old)
 		end
 		local stanza = st.presence({ type = "probe", from = jid.join(username, host, resource_of(username)), to = contact })
 		protect(log_of_module, "while a probe was sent to %s", contact, function()
@@ -4688,56 +4794,81 @@ local function create_probes(host, options, add_timer, is_probed_by_client)
 		queued = {}
 	end
 
-	local function send_batch()
+	send_next = function()
 		local rate = options.probe_rate
 		if rate <= 0 then
 			give_up()
 		end
-		local budget = math.max(1, math.floor(rate * probe_pause))
+		local batch = math.max(1, math.floor(rate * probe_pause))
+		local budget = batch
 		while budget > 0 and queue.count() > 0 do
 			local contact = queue.pop()
-			local username = queued[contact]
-			if username ~= nil then
-				queued[contact] = nil
-				if not is_probed_by_client(username) then
-					budget = budget - 1
-					send(contact, username)
-				end
+			local names = queued[contact]
+			queued[contact] = nil
+			local username = names and table.remove(names, 1)
+			if username ~= nil and not is_probed_by_client(username) then
+				budget = budget - 1
+				send(contact, username, names)
 			end
 		end
 		if queue.count() > 0 then
-			return math.max(probe_pause, 1 / rate)
+			return batch / rate
 		end
 		give_up()
 		is_sending = false
 		return nil
 	end
 
-	--- Requests a probe of a contact in a user's name. Probes are sent at the rate of the option.
-	local function request(contact, username)
-		if options.probe_rate > 0 then
-			queue.push(contact)
-			queued[contact] = username
-			if not is_sending then
-				is_sending = true
-				add_timer(probe_pause, send_batch)
+	--- The users in whose names a contact will be probed; nil if it waits for nothing.
+	local function names_of(contact)
+		local probe = unanswered[contact]
+		return queued[contact] or probe and probe.others
+	end
+
+	--- Puts a user on a list of those in whose names a contact is probed: before those who got no answer lately, as far as there is room.
+	local function add_name(names, contact, username)
+		remove_name(names, username)
+		local position = #names + 1
+		if without.get(view_of(contact, username)) == nil then
+			while position > 1 and without.get(view_of(contact, names[position - 2 + 1])) ~= nil do
+				position = position - 1
 			end
+		end
+		table.insert(names, position, username)
+		if #names > max_names then
+			table.remove(names)
+		end
+	end
+
+	--- Requests a probe of a contact in a user's name. Probes are sent at the rate of the option. If the contact is being probed
+	-- in another user's name, this user comes into question next.
+	local function request(contact, username)
+		local probe = unanswered[contact]
+		local names = names_of(contact) or {}
+		if queued[contact] == nil and (not probe or os.time() - probe.sent_at >= repeat_after) then
+			local all = probe and give_way(probe) or names
+			add_name(all, contact, username)
+			enqueue(contact, all)
+		elseif queued[contact] ~= nil or probe.username ~= username then
+			add_name(names, contact, username)
 		end
 	end
 
 	--- Gives up a probe that was not sent yet, for a user who does not have the contact any more.
 	local function cancel(contact, username)
-		if queued[contact] == username then
-			queued[contact] = nil
+		local names = names_of(contact)
+		if names then
+			remove_name(names, username)
 		end
 	end
 
 	--- Gives up a user's probes that were not sent yet.
 	local function forget_user(username)
-		for contact, name in pairs(queued) do
-			if name == username then
-				queued[contact] = nil
-			end
+		for _, names in pairs(queued) do
+			remove_name(names, username)
+		end
+		for _, probe in pairs(unanswered) do
+			remove_name(probe.others, username)
 		end
 	end
 
@@ -4761,25 +4892,31 @@ local function create_probes(host, options, add_timer, is_probed_by_client)
 	local function clear()
 		give_up()
 		sent.clear()
+		fresh.clear()
 		unanswered = {}
 		answered = {}
 		answered_before = {}
+		without = create_recent(refusal_age)
 	end
 
 	--- The state of the probes, to be restored after a reload.
 	local function save()
 		give_up()
-		return { secret = secret, sent = sent.list(), answered = answered, answered_before = answered_before }
+		return { secret = secret, sent = sent.list(), answers = answered, answers_before = answered_before }
 	end
 
 	local function restore(saved)
 		secret = saved.secret
-		answered = saved.answered
-		answered_before = saved.answered_before
+		answered = saved.answers or {}
+		answered_before = saved.answers_before or {}
 		for _, probe in ipairs(saved.sent) do
+			-- Those of an earlier version have none.
+			probe.others = probe.others or {}
 			sent.push(probe)
-			if answered[probe.contact] == nil then
-				unanswered[probe.contact] = probe
+			fresh.push(probe)
+			unanswered[probe.contact] = probe
+			if probe.outcome ~= nil then
+				unanswered[probe.contact] = nil
 			end
 		end
 		if sent.count() > 0 then
@@ -4791,6 +4928,7 @@ local function create_probes(host, options, add_timer, is_probed_by_client)
 	return {
 		on_end = on_end,
 		is_own_resource = is_own_resource,
+		is_unanswered = is_unanswered,
 		answer = answer,
 		is_needed = is_needed,
 		request = request,
@@ -4916,13 +5054,18 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Whether a contact has to be probed in a user's name because what is known of it may be incomplete or old.
-	local function is_uncertain(username, contact)
-		if not probes.is_needed(contact) then
+	--- Whether a contact has to be probed in a user's name because what a connection may know of it may be incomplete or old.
+	local function is_uncertain(connection, username, contact)
+		if not probes.is_needed(contact, username, function(name)
+			return delivery.covers(connection, name)
+		end) then
 			return false
 		end
+		-- What only uncovered users see counts for nothing.
+		local is_limited = connection.entity.permissions.users ~= "all"
+		local is_known = is_limited and cache.sees(username, contact) or not is_limited and cache.of(contact) ~= nil
 		-- A client that was online before the module was loaded may have got presences of which the module knows nothing.
-		return not cache.of(contact) or service.users.is_available(username) or cache.is_older(contact, username, os.time() - answer_age)
+		return not is_known or service.users.is_available(username) or cache.is_older(contact, username, os.time() - answer_age)
 	end
 
 	--- Ends the presences of contacts that a user does not have in the roster any more, whoever removed them.
@@ -4982,7 +5125,7 @@ local function create_catch_up(service)
 			collect_contact(connection, collection, username, contact)
 			if service.users.probes_contacts(username) then
 				is_probed[contact] = true
-			elseif is_probed[contact] == nil and is_uncertain(username, contact) then
+			elseif is_probed[contact] == nil and is_uncertain(connection, username, contact) then
 				probes.request(contact, username)
 			end
 		end
@@ -5463,7 +5606,7 @@ local function create_contact_presence(service)
 		local username = presence.username
 		endings.settle(contact, username)
 		if has_contact(username, contact) then
-			probes.answer(contact, username, false)
+			probes.answer(contact, username, "presence")
 			local is_new = cache.available(contact, presence.resource, username, event.stanza)
 			covered.receive_available(contact, presence.resource, username, event.stanza)
 			if is_new then
@@ -5471,6 +5614,31 @@ local function create_contact_presence(service)
 			end
 		end
 		return presence.is_answer and true or nil
+	end
+
+	--- Sees to it that the answer to a probe is noted that another module drops before `receive_available` gets it, as mod_blocklist
+	-- does where the user has blocked the contact: this user does not see it, others may.
+	local function receive_dropped(event)
+		local attr = event.stanza.attr
+		local presence = attr.type == nil and attr.to ~= nil and prosody.full_sessions[attr.to] == nil and received(event.stanza) or nil
+		if presence and presence.is_answer and probes.is_unanswered(presence.contact, presence.username) then
+			service.add_timer(0, function()
+				-- The probe waits no more where `receive_available` got the answer.
+				if probes.is_unanswered(presence.contact, presence.username) then
+					probes.answer(presence.contact, presence.username, "refusal")
+					unseen(presence.username, presence.contact)
+				end
+				return nil
+			end)
+		end
+		return nil
+	end
+
+	--- What an error says that came as the answer to a probe.
+	local function outcome_of_error(stanza, contact)
+		local _, condition = stanza:get_error()
+		local node = jid.split(contact)
+		return condition ~= nil and unreachable[condition] ~= "server" and node ~= nil and "error" or "unreachable"
 	end
 
 	--- Forgets the resources that an error ends. Returns those that nobody sees any more.
@@ -5543,7 +5711,11 @@ local function create_contact_presence(service)
 		end
 		local contact = presence.contact
 		local username = presence.username
-		probes.answer(contact, username, presence_type == "error")
+		if presence_type == "error" then
+			probes.answer(contact, username, outcome_of_error(event.stanza, contact))
+		else
+			probes.answer(contact, username, presence_type == "unavailable" and "presence" or "refusal")
+		end
 		if presence_type ~= "unsubscribed" then
 			receive_ending(presence)
 		elseif presence.is_answer then
@@ -5587,15 +5759,31 @@ local function create_contact_presence(service)
 		end
 	end
 
-	--- Handles the end of a probe: resources whose presences did not come again after it are not available any more.
-	local function probe_ended(contact, username, sent_at)
+	--- Forgets, for a user, the resources of a contact that came before a time. Returns those that nobody sees any more.
+	local function unseen_before(contact, username, time)
+		local resources = cache.of(contact)
+		local ended = {}
+		for _, resource in ipairs(keys_of(resources)) do
+			if resources[resource].heard_at < time and #cache.unseen(contact, resource, username) > 0 then
+				ended[#ended + 1] = resource
+			end
+		end
+		covered.receive_end(contact, ended, username)
+		return ended
+	end
+
+	--- Handles the end of a probe: resources whose presences did not come again after it are not available any more, for all users
+	-- or for the one in whose name it was sent.
+	local function probe_ended(contact, username, sent_at, is_for_all)
 		local is_crowded = cache.is_crowded(contact)
-		tell_end(contact, gone(contact, username, sent_at), is_crowded)
+		local ended = is_for_all and gone(contact, username, sent_at) or unseen_before(contact, username, sent_at)
+		tell_end(contact, ended, is_crowded)
 	end
 
 	return {
 		is_wanted = is_wanted,
 		receive_available = receive_available,
+		receive_dropped = receive_dropped,
 		receive_end = receive_end,
 		roster_changed = roster_changed,
 		unseen = unseen,
@@ -5887,10 +6075,10 @@ local function create_presence(service)
 	local coverage = service.coverage
 	local add_timer = service.add_timer
 	local heard = create_heard()
-	local delivery = create_delivery(host, entities, coverage, heard, service.statistics)
+	local delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.is_told_elsewhere)
 	local users = create_user_presence(host, entities, add_timer, delivery)
 	local cache = create_contact_cache()
-	local probes = create_probes(host, service.options, add_timer, users.probes_contacts)
+	local probes = create_probes(host, service.options, add_timer, users.probes_contacts, delivery.shows_more)
 	local covered_contacts = create_covered_contacts(entities, cache, delivery)
 	local contacts = create_contact_presence({
 		host = host,
@@ -5959,6 +6147,7 @@ local function create_presence(service)
 	return {
 		broadcast = users.broadcast,
 		receive_available = contacts.receive_available,
+		receive_dropped = contacts.receive_dropped,
 		receive_end = contacts.receive_end,
 		user_deleted = contacts.user_deleted,
 		is_watching = is_watching,
@@ -6958,6 +7147,13 @@ local function serve_host()
 		return false
 	end
 
+	--- Whether another host of this server tells an entity the presence of a user of its own.
+	local function is_told_elsewhere(entity, username, user_host)
+		local other = user_host ~= host and served_hosts[user_host] or nil
+		local granted = other and other.entities.get(entity)
+		return granted ~= nil and granted.permissions.presence ~= "none" and other.users.covers(entity, granted.permissions.users, username)
+	end
+
 	local options = {}
 
 	local problem_count = 0
@@ -7022,6 +7218,7 @@ local function serve_host()
 		coverage = users,
 		add_timer = add_timer,
 		statistics = statistics,
+		is_told_elsewhere = is_told_elsewhere,
 	})
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
@@ -7173,10 +7370,11 @@ local function serve_host()
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host)
 	module:hook("iq/full", iq.to_client, 1)
 	module:hook("iq/bare", iq.answer, 1)
-	-- Presences: before mod_presence handles them, and ends of presences before mod_blocklist drops them
+	-- Presences: before mod_presence handles them; ends of presences and answers to probes before mod_blocklist drops them
 	module:hook("presence/bare", presence.broadcast, 1)
 	module:hook("presence/bare", presence.receive_available, 1)
 	module:hook("presence/full", presence.receive_available, 1)
+	module:hook("presence/full", presence.receive_dropped, 200)
 	module:hook("presence/bare", presence.receive_end, 200)
 	module:hook("presence/full", presence.receive_end, 200)
 	module:hook_global("user-deleted", presence.user_deleted, 302)

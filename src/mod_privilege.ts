@@ -33,7 +33,7 @@ import type { SavedPresence } from "./presence/presence";
 import { create_check } from "./admin/check";
 import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
-import type { ServedHosts } from "./admin/shell";
+import type { ServedHost, ServedHosts } from "./admin/shell";
 
 /** The state that is kept over a reload of the module. It is empty where another module of this name was loaded before. */
 interface SavedState {
@@ -63,6 +63,15 @@ function serve_host(): void {
 			}
 		}
 		return false;
+	}
+
+	/** Whether another host of this server tells an entity the presence of a user of its own. */
+	function is_told_elsewhere(entity: string, username: string, user_host: string): boolean {
+		const other: ServedHost | undefined = user_host !== host ? served_hosts.get(user_host) : undefined;
+		const granted = other && other.entities.get(entity);
+		return (
+			granted !== undefined && granted.permissions.presence !== "none" && other!.users.covers(entity, granted.permissions.users, username)
+		);
 	}
 
 	const options = {} as Options;
@@ -110,7 +119,7 @@ function serve_host(): void {
 		add_timer,
 		statistics,
 	});
-	const presence = create_presence({ api: module, host, options, entities, coverage: users, add_timer, statistics });
+	const presence = create_presence({ api: module, host, options, entities, coverage: users, add_timer, statistics, is_told_elsewhere });
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({
@@ -263,10 +272,11 @@ function serve_host(): void {
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host);
 	module.hook("iq/full", iq.to_client, 1);
 	module.hook("iq/bare", iq.answer, 1);
-	// Presences: before mod_presence handles them, and ends of presences before mod_blocklist drops them
+	// Presences: before mod_presence handles them; ends of presences and answers to probes before mod_blocklist drops them
 	module.hook("presence/bare", presence.broadcast, 1);
 	module.hook("presence/bare", presence.receive_available, 1);
 	module.hook("presence/full", presence.receive_available, 1);
+	module.hook("presence/full", presence.receive_dropped, 200);
 	module.hook("presence/bare", presence.receive_end, 200);
 	module.hook("presence/full", presence.receive_end, 200);
 	module.hook_global("user-deleted", presence.user_deleted, 302);

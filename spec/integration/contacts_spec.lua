@@ -491,3 +491,49 @@ describe("presence of the users' contacts", function()
 		end)
 	end)
 end)
+
+describe("a contact whose own host grants the entity presences, too,", function()
+	local server, gateway
+
+	setup(function()
+		local both = { subscription = "both" }
+		server = prosody.start {
+			config = [[
+				VirtualHost "capulet.lit"
+					privileged_entities = { ["gateway.capulet.lit"] = { roster = "get", presence = "roster" } }
+				VirtualHost "verona.lit"
+					privileged_entities = { ["gateway.capulet.lit"] = { presence = "managed_entity", users = { "mercutio" } } }
+				Component "gateway.capulet.lit" component_secret = "secret"
+			]],
+			users = { "nurse@capulet.lit", "mercutio@verona.lit", "tybalt@verona.lit" },
+			rosters = {
+				["nurse@capulet.lit"] = { ["mercutio@verona.lit"] = both, ["tybalt@verona.lit"] = both },
+				["mercutio@verona.lit"] = { ["nurse@capulet.lit"] = both },
+				["tybalt@verona.lit"] = { ["nurse@capulet.lit"] = both },
+			},
+		}
+		gateway = server:component "gateway.capulet.lit"
+	end)
+
+	teardown(function()
+		server:stop()
+	end)
+
+	it("B8.3 is told once, and goes on to be seen when no user has it any more; another user of that host is not", function()
+		server:client "mercutio@verona.lit/x"
+		server:client "tybalt@verona.lit/x"
+		local online = { "mercutio@verona.lit/x", "tybalt@verona.lit/x" }
+		assert.is_same(online, presences.caught_up(gateway))
+		gateway:close()
+		gateway = server:component "gateway.capulet.lit"
+		-- the uncovered one comes with a probe's answer
+		presences.settle(server, 0.25)
+		assert.is_same(online, presences.caught_up(gateway))
+		local nurse = server:client("nurse@capulet.lit/x", { presence = false })
+		for _, contact in ipairs { "mercutio@verona.lit", "tybalt@verona.lit" } do
+			local item = ("<query xmlns='jabber:iq:roster'><item jid='%s' subscription='remove'/></query>"):format(contact)
+			assert.is_equal("result", nurse:iq({ type = "set", item }).attr.type)
+		end
+		assert.is_same({ "tybalt@verona.lit/x unavailable" }, presences.caught_up(gateway))
+	end)
+end)

@@ -16,11 +16,15 @@ VirtualHost "capulet.lit"
 		["watcher.capulet.lit"] = GRANT;
 		["gateway.capulet.lit"] = GRANT;
 		["prince@verona.lit"] = GRANT;
+		["juliets.capulet.lit"] = { users = { "juliet" }; roster = "get"; presence = "roster" };
+		["nurses.capulet.lit"] = { users = { "nurse" }; roster = "get"; presence = "roster" };
 	}
 VirtualHost "verona.lit"
 Component "pubsub.capulet.lit" component_secret = "secret"
 Component "watcher.capulet.lit" component_secret = "secret"
 Component "gateway.capulet.lit" component_secret = "secret"
+Component "juliets.capulet.lit" component_secret = "secret"
+Component "nurses.capulet.lit" component_secret = "secret"
 ]]):gsub("GRANT", grant)
 local both = { subscription = "both" }
 
@@ -252,6 +256,161 @@ describe("answers to probes", function()
 			pubsub:close()
 			connect()
 		end
+	end)
+
+	local cannot_reach = "<error type='cancel'><%s xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+
+	-- Finds the probe of the contact whom both users have
+	-- @return it, and the user in whose name it was not sent
+	local function shared_of(list)
+		for _, probe in ipairs(list) do
+			if probe.attr.to == "a@gateway.capulet.lit" then
+				return probe, probe.attr.from:find "^juliet@" and "nurse" or "juliet"
+			end
+		end
+	end
+
+	-- Has a user block the contact, until the spec ends, with a client that is never available
+	local function block(username)
+		local client = server:client(username .. "@capulet.lit/block", { presence = false })
+		local item = "<block xmlns='urn:xmpp:blocking'><item jid='a@gateway.capulet.lit'/></block>"
+		assert.is_equal("result", client:iq({ type = "set", item }).attr.type)
+		finally(function()
+			client:iq { type = "set", "<unblock xmlns='urn:xmpp:blocking'/>" }
+		end)
+	end
+
+	for what, refuse in pairs {
+		["say that the subscription has ended"] = function(probe)
+			answer(probe, "unsubscribed")
+		end,
+		["are an error of the contact"] = function(probe)
+			answer(probe, "error", nil, cannot_reach:format "item-not-found")
+		end,
+		["a user has blocked"] = function(probe)
+			block(probe.attr.from:match "^[^@]*")
+			answer(probe, nil, "/x")
+		end,
+		["do not come, as Prosody sends none where it does not know the subscription,"] = function()
+			server:eval "prosody.spec_shift = 6"
+		end,
+	} do
+		it("B8.4 that " .. what .. " say nothing of other users: another one is asked at once", function()
+			connect()
+			local _, list = probed(2)
+			local refused, other = shared_of(list)
+			refuse(refused)
+			local found, more = probed(1)
+			assert.is_same({ "a@gateway.capulet.lit by " .. other .. "@capulet.lit" }, found)
+			pubsub:nothing { name = "presence", from = "a@gateway.capulet.lit/x" }
+			answer(more[1], nil, "/x")
+			pubsub:expect { name = "presence", from = "a@gateway.capulet.lit/x", type = false }
+			settle(server, 0.25)
+			assert.is_same({}, (probed(0)))
+		end)
+	end
+
+	it("B8.4 that no user gets are not asked for again in the same name for half an hour", function()
+		connect()
+		local _, list = probed(2)
+		for _ = 1, 2 do
+			answer((shared_of(list)), "unsubscribed")
+			_, list = probed(list[2] and 1 or 0)
+		end
+		assert.is_same({}, list)
+		server:eval "prosody.spec_shift = 6"
+		pubsub:close()
+		connect()
+		settle(server, 0.25)
+		assert.is_same({ "b@gateway.capulet.lit by juliet@capulet.lit" }, (probed(1)))
+		server:eval "prosody.spec_shift = 3700"
+		pubsub:close()
+		connect()
+		assert.is_equal(2, #probed(2))
+	end)
+
+	it("B8.4 that say that the contact's server is gone are not asked for in another user's name", function()
+		connect()
+		local _, list = probed(2)
+		answer((shared_of(list)), "error", nil, cannot_reach:format "remote-server-not-found")
+		settle(server, 0.25)
+		assert.is_same({}, (probed(0)))
+	end)
+
+	it("B8.3 that a user gets none of because the user has blocked the contact end nothing for others", function()
+		connect()
+		probed(2)
+		for _, username in ipairs { "juliet", "nurse" } do
+			gateway:send(("<presence from='a@gateway.capulet.lit/x' to='%s@capulet.lit'/>"):format(username)):sync()
+		end
+		pubsub:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
+		server:eval "prosody.spec_shift = 3700"
+		pubsub:close()
+		connect()
+		local _, list = probed(2)
+		local probe, other = shared_of(list)
+		block(probe.attr.from:match "^[^@]*")
+		answer(probe, nil, "/x")
+		-- the other one is asked, and the contact does not answer
+		assert.is_same({ "a@gateway.capulet.lit by " .. other .. "@capulet.lit" }, (probed(1)))
+		gateway:send(("<presence from='a@gateway.capulet.lit/x' to='%s@capulet.lit'/>"):format(other)):sync()
+		settle(server)
+		pubsub:nothing { name = "presence", type = "unavailable" }
+		-- the module waits for the end of probes by a timer; after a reload it looks at the clock, a second later
+		server:eval "prosody.spec_shift = 3700 + 61"
+		server:reload_module "privilege"
+		settle(server, 1.2)
+		pubsub:nothing { name = "presence", type = "unavailable" }
+		gateway:send(("<presence from='a@gateway.capulet.lit/x' to='%s@capulet.lit' type='unavailable'/>"):format(other)):sync()
+		pubsub:expect { name = "presence", from = "a@gateway.capulet.lit/x", type = "unavailable" }
+	end)
+
+	it("B12.5 to one user do not count for an entity whose grant covers another one only", function()
+		connect()
+		local juliets, nurses = server:component "juliets.capulet.lit", server:component "nurses.capulet.lit"
+		local _, list = probed(2)
+		local first, other = shared_of(list)
+		answer(first, nil, "/x")
+		pubsub:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
+		local covered, uncovered = juliets, nurses
+		if other == "juliet" then
+			covered, uncovered = nurses, juliets
+		end
+		covered:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
+		local found, more = probed(1)
+		assert.is_same({ "a@gateway.capulet.lit by " .. other .. "@capulet.lit" }, found)
+		assert.is_same({}, taken(uncovered))
+		answer(more[1], nil, "/x")
+		uncovered:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
+		-- nobody is asked again, at the next connection neither
+		for _, entity in ipairs { pubsub, juliets, nurses } do
+			entity:close()
+		end
+		server:eval "prosody.spec_shift = 6"
+		list = {}
+		for i, name in ipairs { "pubsub", "juliets", "nurses" } do
+			local entity = server:component(name .. ".capulet.lit")
+			settle(server, 0.25)
+			list[i] = caught_up(entity)
+			entity:close()
+		end
+		local online = { "a@gateway.capulet.lit/x" }
+		assert.is_same({ online, online, online }, list)
+	end)
+
+	it("B12.5 to an uncovered user are not waited for: a covered one is asked when the entity connects later", function()
+		connect()
+		local _, list = probed(2)
+		local first, other = shared_of(list)
+		answer(first, nil, "/x")
+		pubsub:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
+		server:eval "prosody.spec_shift = 6"
+		local late = server:component(other .. "s.capulet.lit")
+		local found, more = probed(1)
+		assert.is_truthy(table.concat(found, " "):find("a@gateway.capulet.lit by " .. other .. "@capulet.lit", 1, true))
+		assert.is_same({}, taken(late))
+		answer((shared_of(more)), nil, "/x")
+		late:expect { name = "presence", from = "a@gateway.capulet.lit/x" }
 	end)
 
 	it("B8.4 of a component that was not connected yet are asked for again", function()

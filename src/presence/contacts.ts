@@ -2,6 +2,7 @@ import * as jid from "util.jid";
 import * as st from "util.stanza";
 import { peek_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
+import { keys_of } from "../prosody/keys";
 import type { AddTimer } from "../prosody/timers";
 import type { Entities } from "../entities/entities";
 import type { ContactCache } from "./contact_cache";
@@ -11,7 +12,7 @@ import { sees_contact } from "./delivery";
 import type { Delivery } from "./delivery";
 import { create_endings } from "./endings";
 import type { Ending } from "./endings";
-import type { Probes } from "./probes";
+import type { ProbeOutcome, Probes } from "./probes";
 
 /**
  * Errors that say what cannot be reached: the contact's server, which is so for all users; or the contact, which may be so
@@ -167,7 +168,7 @@ export function create_contact_presence(service: ContactService) {
 		const username = presence.username;
 		endings.settle(contact, username);
 		if (has_contact(username, contact)) {
-			probes.answer(contact, username, false);
+			probes.answer(contact, username, "presence");
 			const is_new = cache.available(contact, presence.resource, username, event.stanza);
 			covered.receive_available(contact, presence.resource, username, event.stanza);
 			if (is_new) {
@@ -175,6 +176,34 @@ export function create_contact_presence(service: ContactService) {
 			}
 		}
 		return presence.is_answer ? true : undefined;
+	}
+
+	/**
+	 * Sees to it that the answer to a probe is noted that another module drops before `receive_available` gets it, as mod_blocklist
+	 * does where the user has blocked the contact: this user does not see it, others may.
+	 */
+	function receive_dropped(event: StanzaEvent): Handled {
+		const attr = event.stanza.attr;
+		const presence =
+			attr.type === undefined && attr.to !== undefined && !prosody.full_sessions.has(attr.to) ? received(event.stanza) : undefined;
+		if (presence && presence.is_answer && probes.is_unanswered(presence.contact, presence.username)) {
+			service.add_timer(0, () => {
+				// The probe waits no more where `receive_available` got the answer.
+				if (probes.is_unanswered(presence.contact, presence.username)) {
+					probes.answer(presence.contact, presence.username, "refusal");
+					unseen(presence.username, presence.contact);
+				}
+				return undefined;
+			});
+		}
+		return undefined;
+	}
+
+	/** What an error says that came as the answer to a probe. */
+	function outcome_of_error(stanza: Stanza, contact: string): ProbeOutcome {
+		const [, condition] = stanza.get_error();
+		const [node] = jid.split(contact);
+		return condition !== undefined && unreachable[condition] !== "server" && node !== undefined ? "error" : "unreachable";
 	}
 
 	/** Forgets the resources that an error ends. Returns those that nobody sees any more. */
@@ -249,7 +278,11 @@ export function create_contact_presence(service: ContactService) {
 		}
 		const contact = presence.contact;
 		const username = presence.username;
-		probes.answer(contact, username, presence_type === "error");
+		if (presence_type === "error") {
+			probes.answer(contact, username, outcome_of_error(event.stanza, contact));
+		} else {
+			probes.answer(contact, username, presence_type === "unavailable" ? "presence" : "refusal");
+		}
 		if (presence_type !== "unsubscribed") {
 			receive_ending(presence);
 		} else if (presence.is_answer) {
@@ -293,15 +326,33 @@ export function create_contact_presence(service: ContactService) {
 		}
 	}
 
-	/** Handles the end of a probe: resources whose presences did not come again after it are not available any more. */
-	function probe_ended(contact: string, username: string, sent_at: number): void {
+	/** Forgets, for a user, the resources of a contact that came before a time. Returns those that nobody sees any more. */
+	function unseen_before(contact: string, username: string, time: number): string[] {
+		const resources = cache.of(contact);
+		const ended: string[] = [];
+		for (const [, resource] of ipairs(keys_of(resources))) {
+			if (resources!.get(resource).heard_at < time && cache.unseen(contact, resource, username).length > 0) {
+				ended.push(resource);
+			}
+		}
+		covered.receive_end(contact, ended, username);
+		return ended;
+	}
+
+	/**
+	 * Handles the end of a probe: resources whose presences did not come again after it are not available any more, for all users
+	 * or for the one in whose name it was sent.
+	 */
+	function probe_ended(contact: string, username: string, sent_at: number, is_for_all: boolean): void {
 		const is_crowded = cache.is_crowded(contact);
-		tell_end(contact, gone(contact, username, sent_at), is_crowded);
+		const ended = is_for_all ? gone(contact, username, sent_at) : unseen_before(contact, username, sent_at);
+		tell_end(contact, ended, is_crowded);
 	}
 
 	return {
 		is_wanted,
 		receive_available,
+		receive_dropped,
 		receive_end,
 		roster_changed,
 		unseen,

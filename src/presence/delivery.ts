@@ -75,8 +75,18 @@ export function is_seen_by_contact(item: RosterItem | undefined): boolean {
 	return item !== undefined && (item.subscription === "both" || item.subscription === "from");
 }
 
+/** Whether another host of this server tells an entity the presence of a user of its own. */
+export type IsToldElsewhere = (this: void, entity: string, username: string, user_host: string) => boolean;
+
 /** Decides which connections are told a presence, and tells them. */
-export function create_delivery(host: string, entities: Entities, users: Users, heard: Heard, statistics: Statistics) {
+export function create_delivery(
+	host: string,
+	entities: Entities,
+	users: Users,
+	heard: Heard,
+	statistics: Statistics,
+	is_told_elsewhere: IsToldElsewhere,
+) {
 	const texts = create_presence_texts();
 
 	/** Whether the grant of a connection's entity covers a user. */
@@ -119,14 +129,25 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 	/** Whether a connection gets presences of a contact, if a user sees the contact whom its grant covers. */
 	function may_tell_contact(connection: Connection, contact: string): boolean {
 		const name = connection.entity.jid;
-		const [, contact_host] = jid.split(contact);
+		const [node, contact_host] = jid.split(contact);
 		return (
 			is_connected(connection)
 			&& connection.entity.permissions.presence === "roster"
 			&& contact !== name
 			&& contact_host !== name
 			&& !is_own_contact(connection, contact)
+			&& !(node !== undefined && is_told_elsewhere(name, node, contact_host!))
 		);
+	}
+
+	/** Whether any connection gets what a contact sends to the second of two users, and not what it sends to the first one. */
+	function shows_more(username: string, other: string): boolean {
+		for (const [, connection] of ipairs(entities.receivers("covered_contacts"))) {
+			if (covers(connection, other) && !covers(connection, username)) {
+				return true;
+			}
+		}
+		return false;
 	}
 
 	/** Tells a connection a presence of a JID. `rest` is its XML text as `presence_rest` returns it. */
@@ -213,6 +234,7 @@ export function create_delivery(host: string, entities: Entities, users: Users, 
 		may_tell_of,
 		may_tell_user,
 		may_tell_contact,
+		shows_more,
 		tell,
 		tell_uncovered,
 		tell_broadcast,

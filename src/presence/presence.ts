@@ -10,6 +10,7 @@ import { create_contact_presence } from "./contacts";
 import { create_covered_contacts } from "./covered_contacts";
 import type { Pictures } from "./covered_contacts";
 import { create_delivery } from "./delivery";
+import type { IsToldElsewhere } from "./delivery";
 import { create_heard } from "./heard";
 import { watch_local_domains } from "./local_domains";
 import { create_probes } from "./probes";
@@ -35,6 +36,7 @@ interface PresenceService {
 	coverage: Users;
 	add_timer: AddTimer;
 	statistics: Statistics;
+	is_told_elsewhere: IsToldElsewhere;
 }
 
 /** Puts together the parts that tell entities of presences (XEP-0356, section 7). */
@@ -44,10 +46,10 @@ export function create_presence(service: PresenceService) {
 	const coverage = service.coverage;
 	const add_timer = service.add_timer;
 	const heard = create_heard();
-	const delivery = create_delivery(host, entities, coverage, heard, service.statistics);
+	const delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.is_told_elsewhere);
 	const users = create_user_presence(host, entities, add_timer, delivery);
 	const cache = create_contact_cache();
-	const probes = create_probes(host, service.options, add_timer, users.probes_contacts);
+	const probes = create_probes(host, service.options, add_timer, users.probes_contacts, delivery.shows_more);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
 	const contacts = create_contact_presence({ host, entities, cache, probes, add_timer, delivery, covered_contacts });
 	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
@@ -103,6 +105,7 @@ export function create_presence(service: PresenceService) {
 	return {
 		broadcast: users.broadcast,
 		receive_available: contacts.receive_available,
+		receive_dropped: contacts.receive_dropped,
 		receive_end: contacts.receive_end,
 		user_deleted: contacts.user_deleted,
 		is_watching,
