@@ -4902,16 +4902,14 @@ local function create_probes(host, options, add_timer, is_probed_by_client, show
 	--- The state of the probes, to be restored after a reload.
 	local function save()
 		give_up()
-		return { secret = secret, sent = sent.list(), answers = answered, answers_before = answered_before }
+		return { secret = secret, probes = sent.list(), answers = answered, answers_before = answered_before }
 	end
 
 	local function restore(saved)
 		secret = saved.secret
-		answered = saved.answers or {}
-		answered_before = saved.answers_before or {}
-		for _, probe in ipairs(saved.sent) do
-			-- Those of an earlier version have none.
-			probe.others = probe.others or {}
+		answered = saved.answers or answered
+		answered_before = saved.answers_before or answered_before
+		for _, probe in ipairs(saved.probes or {}) do
 			sent.push(probe)
 			fresh.push(probe)
 			unanswered[probe.contact] = probe
@@ -7149,8 +7147,11 @@ local function serve_host()
 
 	--- Whether another host of this server tells an entity the presence of a user of its own.
 	local function is_told_elsewhere(entity, username, user_host)
-		local other = user_host ~= host and served_hosts[user_host] or nil
-		local granted = other and other.entities.get(entity)
+		if user_host == host or served_hosts[user_host] == nil then
+			return false
+		end
+		local other = served_hosts[user_host]
+		local granted = other.entities.get(entity)
 		return granted ~= nil and granted.permissions.presence ~= "none" and other.users.covers(entity, granted.permissions.users, username)
 	end
 

@@ -33,7 +33,7 @@ import type { SavedPresence } from "./presence/presence";
 import { create_check } from "./admin/check";
 import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
-import type { ServedHost, ServedHosts } from "./admin/shell";
+import type { ServedHosts } from "./admin/shell";
 
 /** The state that is kept over a reload of the module. It is empty where another module of this name was loaded before. */
 interface SavedState {
@@ -67,10 +67,13 @@ function serve_host(): void {
 
 	/** Whether another host of this server tells an entity the presence of a user of its own. */
 	function is_told_elsewhere(entity: string, username: string, user_host: string): boolean {
-		const other: ServedHost | undefined = user_host !== host ? served_hosts.get(user_host) : undefined;
-		const granted = other && other.entities.get(entity);
+		if (user_host === host || !served_hosts.has(user_host)) {
+			return false;
+		}
+		const other = served_hosts.get(user_host);
+		const granted = other.entities.get(entity);
 		return (
-			granted !== undefined && granted.permissions.presence !== "none" && other!.users.covers(entity, granted.permissions.users, username)
+			granted !== undefined && granted.permissions.presence !== "none" && other.users.covers(entity, granted.permissions.users, username)
 		);
 	}
 

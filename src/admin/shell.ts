@@ -15,7 +15,7 @@ import { print_table } from "./print_table";
 import { count_of, describe_users } from "./words";
 
 /** A host with the module. */
-export interface ServedHost {
+interface ServedHost {
 	entities: Entities;
 	users: Users;
 	opting: Opting;

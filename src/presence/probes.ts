@@ -55,8 +55,8 @@ interface ProbeAnswer {
 /** The state that is kept over a reload of the module. */
 export interface SavedProbes {
 	secret: string;
-	sent: Probe[];
-	/** Not there after an update from a version that kept only their times. */
+	/** Not there after an update from a version that keeps something else, as the next two. */
+	probes?: Probe[];
 	answers?: LuaTable<string, ProbeAnswer>;
 	answers_before?: LuaTable<string, ProbeAnswer>;
 }
@@ -372,16 +372,14 @@ export function create_probes(
 	/** The state of the probes, to be restored after a reload. */
 	function save(): SavedProbes {
 		give_up();
-		return { secret: secret, sent: sent.list(), answers: answered, answers_before: answered_before };
+		return { secret: secret, probes: sent.list(), answers: answered, answers_before: answered_before };
 	}
 
 	function restore(saved: SavedProbes): void {
 		secret = saved.secret;
-		answered = saved.answers ?? new LuaTable();
-		answered_before = saved.answers_before ?? new LuaTable();
-		for (const [, probe] of ipairs(saved.sent)) {
-			// Those of an earlier version have none.
-			probe.others = probe.others ?? [];
+		answered = saved.answers ?? answered;
+		answered_before = saved.answers_before ?? answered_before;
+		for (const [, probe] of ipairs(saved.probes ?? [])) {
 			sent.push(probe);
 			fresh.push(probe);
 			unanswered.set(probe.contact, probe);

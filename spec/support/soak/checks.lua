@@ -186,12 +186,16 @@ local constants = {
 	"metrics.counts",
 	-- no more than there are contacts: what was answered in the last hours, what was asked in the last minute (`values`)
 	"answered",
+	"answered.*",
 	"answered_before",
+	"answered_before.*",
 	"earlier",
 	"values",
 	"values.*",
+	"values.*.others",
 	"unanswered",
 	"unanswered.*",
+	"unanswered.*.others",
 	-- by the presences of clients, weakly: as long as Prosody has these
 	"kept",
 }
@@ -201,7 +205,7 @@ for _, path in ipairs(constants) do
 end
 
 -- What is forgotten later: refusals are counted for a second, probes sent at some rate
-local fades = { suppressed = true, ["suppressed.*"] = true, queued = true }
+local fades = { suppressed = true, ["suppressed.*"] = true, queued = true, ["queued.*"] = true }
 
 --- The module has forgotten all who were there.
 -- @param waits whether to wait for what fades, too
