@@ -142,4 +142,20 @@ function presences.forge(montague, from, to, kind, content)
 	]]):format("<presence>" .. (content or "") .. "</presence>", from, to, kind and ("%q"):format(kind) or "nil"))
 end
 
+--- Lua text that slows the reading of rosters down, until prosody.spec_fail is nil. It has the most that are read before
+-- anything else can be done in prosody.spec_most: counted, as that takes longer on a busy machine.
+presences.slow_rosters = [[
+	local before = 0;
+	prosody.spec_reads, prosody.spec_most = 0, 0;
+	prosody.spec_fail = { roster_get = function ()
+		prosody.spec_reads = prosody.spec_reads + 1;
+		require "socket".sleep(0.01);
+	end };
+	module:add_timer(0.001, function ()
+		prosody.spec_most = math.max(prosody.spec_most, prosody.spec_reads - before);
+		before = prosody.spec_reads;
+		return prosody.spec_fail and 0.001 or nil;
+	end);
+]]
+
 return presences
