@@ -21,10 +21,10 @@ VirtualHost "quiet.lit"
 	privilege_probe_rate = 0
 	privileged_entities = { ["pubsub.quiet.lit"] = GRANT }
 VirtualHost "slow.lit"
-	privilege_probe_rate = 4
+	privilege_probe_rate = 0.5
 	privileged_entities = { ["pubsub.slow.lit"] = GRANT }
 VirtualHost "cut.lit"
-	privilege_probe_rate = 4
+	privilege_probe_rate = 0.5
 	privileged_entities = { ["pubsub.cut.lit"] = GRANT }
 VirtualHost "verona.lit"
 Component "pubsub.capulet.lit" component_secret = "secret"
@@ -299,7 +299,7 @@ describe("probing", function()
 		settle(capulet, 0.25)
 		assert.is_same({}, (probes(montague, 0)))
 		pubsub:close()
-		capulet:reload_config((config:gsub("privilege_probe_rate = 0", "")))
+		capulet:reload_config((config:gsub("privilege_probe_rate = 0\n", "\n")))
 		capulet:component "pubsub.quiet.lit"
 		assert.is_equal(30, #probes(montague, 30))
 	end)
@@ -314,7 +314,7 @@ describe("probing", function()
 			"y@montague.lit by user@slow.lit/x",
 			"z@montague.lit by user@slow.lit/x",
 		}, (probes(montague, 3)))
-		settle(capulet, 0.6)
+		settle(capulet, 2.2)
 		assert.is_same({}, (probes(montague, 0)))
 		user:nothing()
 	end)
@@ -338,7 +338,7 @@ describe("probing", function()
 		assert.is_equal(1, #probes(montague, 1))
 		capulet:reload_module("privilege", "cut.lit")
 		assert.is_equal(2, #probes(montague, 2))
-		settle(capulet, 0.6)
+		settle(capulet, 2.2)
 		assert.is_same({}, (probes(montague, 0)))
 	end)
 

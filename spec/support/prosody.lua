@@ -559,9 +559,23 @@ local function terminate(self)
 	for _, connected in ipairs(self.streams) do
 		connected:cut()
 	end
-	-- A server that has not noticed yet that its clients are gone would wait for a second
+	-- A server that has not noticed yet that its clients are gone would wait for a second, and one whose stream with another
+	-- server has ended, but not yet the connection, fails on its way down: mod_s2s closes such streams, which cannot be closed
 	for _ = 1, 50 do
-		local ok, gone = pcall(methods.eval, self, "return next(prosody.full_sessions) == nil", nil, 1)
+		local ok, gone = pcall(
+			methods.eval,
+			self,
+			[[
+				for _, session in pairs(module:shared "/*/s2s/sessions") do
+					if not session.close then
+						return false;
+					end
+				end
+				return next(prosody.full_sessions) == nil;
+			]],
+			nil,
+			1
+		)
 		if not ok or gone then
 			break
 		end
