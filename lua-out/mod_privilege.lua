@@ -126,6 +126,7 @@ local account_span = 2
 -- By bare JID: the commands of the console ask about accounts of all hosts.
 local existing = create_recent(account_span)
 local roles = create_recent(account_span)
+local enabled_accounts = create_recent(account_span)
 
 --- Whether an account exists on a host. Always asks the storage: to be used before something is saved for the account.
 local function account_exists_now(username, host)
@@ -149,6 +150,20 @@ local function account_exists(username, host)
 	return account_exists_now(username, host)
 end
 
+--- Whether an admin has disabled an account, which need not exist (Prosody 13 and later).
+local function account_disabled(username, host)
+	local user = username .. "@" .. host
+	if not usermanager.user_is_enabled or enabled_accounts.get(user) then
+		return false
+	end
+	-- Not every authentication can tell: nil does not mean disabled.
+	if usermanager.user_is_enabled(username, host) == false then
+		return true
+	end
+	enabled_accounts.set(user, true)
+	return false
+end
+
 --- The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier).
 local function user_role(username, host)
 	local user = username .. "@" .. host
@@ -162,10 +177,11 @@ local function user_role(username, host)
 	return role
 end
 
---- Forgets what is remembered of an account. To be called when the account is created or deleted, or gets another role.
+--- Forgets what is remembered of an account. To be called when the account is created, deleted, disabled or enabled, or gets another role.
 local function forget_account(username, host)
 	existing.forget(username .. "@" .. host)
 	roles.forget(username .. "@" .. host)
+	enabled_accounts.forget(username .. "@" .. host)
 end
 
 --- Drops an offline user's roster from the server's cache. The server never does so itself, not even when the account is
@@ -1507,6 +1523,7 @@ local refusals = {
 	module_failed = { type = "wait", condition = "internal-server-error", text = "Another part of the server failed" },
 
 	not_covered = forbidden("The grant does not cover this user"),
+	account_disabled = forbidden("The account is disabled"),
 
 	roster_get = {
 		type = "auth",
@@ -1645,18 +1662,35 @@ local function create_authorization(host, users)
 			or nil
 	end
 
-	--- The refusal of a request to get or set the roster of a user (XEP-0356, 4).
-	local function roster_refusal(entity, username, iq_type)
-		if not allows(entity.permissions.roster, iq_type) then
-			return iq_type == "get" and refusals.roster_get or refusals.roster_set
+	--- The refusal of a request to act for an account, which need not exist.
+	local function acting_refusal(entity, username)
+		local not_covered = coverage_refusal(entity, username)
+		if not not_covered and account_disabled(username, host) then
+			return about(refusals.account_disabled, username .. "@" .. host)
+		end
+		return not_covered
+	end
+
+	--- The refusal of a request to read the roster of a user (XEP-0356, 4.2).
+	local function roster_get_refusal(entity, username)
+		if not allows(entity.permissions.roster, "get") then
+			return refusals.roster_get
 		end
 		return coverage_refusal(entity, username)
+	end
+
+	--- The refusal of a request to change the roster of a user (XEP-0356, 4.3).
+	local function roster_set_refusal(entity, username)
+		if not allows(entity.permissions.roster, "set") then
+			return refusals.roster_set
+		end
+		return acting_refusal(entity, username)
 	end
 
 	--- The refusal of an iq in a user's name (XEP-0356, 6).
 	local function iq_refusal(entity, username, iq_type, namespace)
 		if allows(entity.permissions.iq[namespace], iq_type) then
-			return coverage_refusal(entity, username)
+			return acting_refusal(entity, username)
 		end
 		return with_detail(
 			refusals.iq,
@@ -1672,10 +1706,15 @@ local function create_authorization(host, users)
 		if entity.permissions.message ~= "outgoing" then
 			return about(refusals.message, sender or "there is no sender")
 		end
-		return username ~= nil and coverage_refusal(entity, username) or nil
+		return username ~= nil and acting_refusal(entity, username) or nil
 	end
 
-	return { roster_refusal = roster_refusal, iq_refusal = iq_refusal, message_refusal = message_refusal }
+	return {
+		roster_get_refusal = roster_get_refusal,
+		roster_set_refusal = roster_set_refusal,
+		iq_refusal = iq_refusal,
+		message_refusal = message_refusal,
+	}
 end
 
 -- ==== src/entities/covered_count.ts ====
@@ -3172,7 +3211,7 @@ local function create_roster_requests(service)
 		local origin = event.origin
 		local stanza = event.stanza
 		local username = jid.split(stanza.attr.to)
-		local not_allowed = service.authorization.roster_refusal(entity, username, "get")
+		local not_allowed = service.authorization.roster_get_refusal(entity, username)
 		if not_allowed then
 			return refuse(entity, origin, stanza, not_allowed)
 		end
@@ -3255,7 +3294,7 @@ local function create_roster_requests(service)
 		local stanza = event.stanza
 		local user = stanza.attr.to
 		local username = jid.split(user)
-		local not_allowed = service.authorization.roster_refusal(entity, username, "set")
+		local not_allowed = service.authorization.roster_set_refusal(entity, username)
 		if not_allowed then
 			return refuse(entity, origin, stanza, not_allowed)
 		end
@@ -7317,7 +7356,7 @@ local function serve_host()
 		return nil
 	end
 
-	--- Drops what is in memory of an account that was created or deleted, or whose role changed.
+	--- Drops what is in memory of an account that was created, deleted, disabled or enabled, or whose role changed.
 	local function account_changed(event)
 		if event.host == host then
 			forget_account(event.username, host)
@@ -7362,6 +7401,8 @@ local function serve_host()
 	module:hook_global("user-deleted", account_changed, -1000)
 	module:hook("user-registered", account_changed, 1000)
 	module:hook_global("user-role-changed", account_changed)
+	module:hook_global("user-disabled", account_changed)
+	module:hook_global("user-enabled", account_changed)
 	module:hook("pre-resource-bind", client_logs_in, 1000)
 	-- Messages
 	module:hook("message/host", message, 1)

@@ -219,7 +219,7 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Drops what is in memory of an account that was created or deleted, or whose role changed. */
+	/** Drops what is in memory of an account that was created, deleted, disabled or enabled, or whose role changed. */
 	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
 			forget_account(event.username, host);
@@ -266,6 +266,8 @@ function serve_host(): void {
 	module.hook_global("user-deleted", account_changed, -1000);
 	module.hook("user-registered", account_changed, 1000);
 	module.hook_global("user-role-changed", account_changed);
+	module.hook_global("user-disabled", account_changed);
+	module.hook_global("user-enabled", account_changed);
 	module.hook("pre-resource-bind", client_logs_in, 1000);
 	// Messages
 	module.hook("message/host", message, 1);

@@ -10,6 +10,8 @@ declare module "core.usermanager" {
 	): LuaMultiReturn<[((this: void, state: unknown, last: unknown) => string | undefined) | undefined, unknown, unknown]>;
 	/** What authenticates the users of a host; the name is that of its module without "auth_". */
 	function get_provider(host: string): { name?: string };
+	/** Whether an account is enabled; nil where the storage failed or the authentication cannot tell. Prosody 13 and later. */
+	const user_is_enabled: ((this: void, username: string, host: string) => unknown) | undefined;
 	/** The role of a user. Prosody 13 and later. */
 	const get_user_role: ((this: void, username: string, host: string) => Role | undefined) | undefined;
 

@@ -1,3 +1,4 @@
+import { account_disabled } from "../prosody/accounts";
 import { printable } from "../prosody/log_text";
 import { allows } from "../grants/permissions";
 import type { Users } from "../grants/users";
@@ -15,18 +16,35 @@ export function create_authorization(host: string, users: Users) {
 		return users.covers(entity.jid, entity.permissions.users, username) ? undefined : about(refusals.not_covered, username + "@" + host);
 	}
 
-	/** The refusal of a request to get or set the roster of a user (XEP-0356, 4). */
-	function roster_refusal(entity: Entity, username: string, iq_type: "get" | "set"): Refusal | undefined {
-		if (!allows(entity.permissions.roster, iq_type)) {
-			return iq_type === "get" ? refusals.roster_get : refusals.roster_set;
+	/** The refusal of a request to act for an account, which need not exist. */
+	function acting_refusal(entity: Entity, username: string): Refusal | undefined {
+		const not_covered = coverage_refusal(entity, username);
+		if (!not_covered && account_disabled(username, host)) {
+			return about(refusals.account_disabled, username + "@" + host);
+		}
+		return not_covered;
+	}
+
+	/** The refusal of a request to read the roster of a user (XEP-0356, 4.2). */
+	function roster_get_refusal(entity: Entity, username: string): Refusal | undefined {
+		if (!allows(entity.permissions.roster, "get")) {
+			return refusals.roster_get;
 		}
 		return coverage_refusal(entity, username);
+	}
+
+	/** The refusal of a request to change the roster of a user (XEP-0356, 4.3). */
+	function roster_set_refusal(entity: Entity, username: string): Refusal | undefined {
+		if (!allows(entity.permissions.roster, "set")) {
+			return refusals.roster_set;
+		}
+		return acting_refusal(entity, username);
 	}
 
 	/** The refusal of an iq in a user's name (XEP-0356, 6). */
 	function iq_refusal(entity: Entity, username: string, iq_type: string, namespace: string): Refusal | undefined {
 		if (allows(entity.permissions.iq.get(namespace), iq_type)) {
-			return coverage_refusal(entity, username);
+			return acting_refusal(entity, username);
 		}
 		return with_detail(
 			refusals.iq,
@@ -44,9 +62,9 @@ export function create_authorization(host: string, users: Users) {
 		if (entity.permissions.message !== "outgoing") {
 			return about(refusals.message, sender ?? "there is no sender");
 		}
-		return username !== undefined ? coverage_refusal(entity, username) : undefined;
+		return username !== undefined ? acting_refusal(entity, username) : undefined;
 	}
 
-	return { roster_refusal, iq_refusal, message_refusal };
+	return { roster_get_refusal, roster_set_refusal, iq_refusal, message_refusal };
 }
 export type Authorization = ReturnType<typeof create_authorization>;

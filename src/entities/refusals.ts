@@ -31,6 +31,7 @@ export const refusals = {
 	module_failed: { type: "wait", condition: "internal-server-error", text: "Another part of the server failed" } as Refusal,
 
 	not_covered: forbidden("The grant does not cover this user"),
+	account_disabled: forbidden("The account is disabled"),
 
 	roster_get: {
 		type: "auth",

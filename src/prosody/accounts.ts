@@ -11,6 +11,7 @@ const account_span = 2;
 // By bare JID: the commands of the console ask about accounts of all hosts.
 const existing = create_recent<true>(account_span);
 const roles = create_recent<import("core.usermanager").Role>(account_span);
+const enabled_accounts = create_recent<true>(account_span);
 
 /** Whether an account exists on a host. Always asks the storage: to be used before something is saved for the account. */
 export function account_exists_now(username: string, host: string): boolean {
@@ -33,6 +34,20 @@ export function account_exists(username: string, host: string): boolean {
 	return account_exists_now(username, host);
 }
 
+/** Whether an admin has disabled an account, which need not exist (Prosody 13 and later). */
+export function account_disabled(username: string, host: string): boolean {
+	const user = username + "@" + host;
+	if (!usermanager.user_is_enabled || enabled_accounts.get(user)) {
+		return false;
+	}
+	// Not every authentication can tell: nil does not mean disabled.
+	if (usermanager.user_is_enabled(username, host) === false) {
+		return true;
+	}
+	enabled_accounts.set(user, true);
+	return false;
+}
+
 /** The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier). */
 export function user_role(username: string, host: string): import("core.usermanager").Role | undefined {
 	const user = username + "@" + host;
@@ -46,10 +61,11 @@ export function user_role(username: string, host: string): import("core.usermana
 	return role;
 }
 
-/** Forgets what is remembered of an account. To be called when the account is created or deleted, or gets another role. */
+/** Forgets what is remembered of an account. To be called when the account is created, deleted, disabled or enabled, or gets another role. */
 export function forget_account(username: string, host: string): void {
 	existing.forget(username + "@" + host);
 	roles.forget(username + "@" + host);
+	enabled_accounts.forget(username + "@" + host);
 }
 
 /**

@@ -76,7 +76,7 @@ export function create_roster_requests(service: RosterService) {
 		const origin = event.origin;
 		const stanza = event.stanza;
 		const [username] = jid.split(stanza.attr.to);
-		const not_allowed = service.authorization.roster_refusal(entity, username!, "get");
+		const not_allowed = service.authorization.roster_get_refusal(entity, username!);
 		if (not_allowed) {
 			return refuse(entity, origin, stanza, not_allowed);
 		}
@@ -157,7 +157,7 @@ export function create_roster_requests(service: RosterService) {
 		const stanza = event.stanza;
 		const user = stanza.attr.to!;
 		const [username] = jid.split(user);
-		const not_allowed = service.authorization.roster_refusal(entity, username!, "set");
+		const not_allowed = service.authorization.roster_set_refusal(entity, username!);
 		if (not_allowed) {
 			return refuse(entity, origin, stanza, not_allowed);
 		}
