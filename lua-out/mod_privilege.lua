@@ -156,8 +156,11 @@ local function account_disabled(username, host)
 	if not usermanager.user_is_enabled or enabled_accounts.get(user) then
 		return false
 	end
+	local is_enabled = protect(log_of_module, "while the account %s was looked for", username, function()
+		return usermanager.user_is_enabled(username, host)
+	end)
 	-- Not every authentication can tell: nil does not mean disabled.
-	if usermanager.user_is_enabled(username, host) == false then
+	if is_enabled == false then
 		return true
 	end
 	enabled_accounts.set(user, true)
@@ -5093,16 +5096,16 @@ local function create_catch_up(service)
 
 	--- Whether a contact has to be probed in a user's name because what a connection may know of it may be incomplete or old.
 	local function is_uncertain(connection, username, contact)
-		if not probes.is_needed(contact, username, function(name)
-			return delivery.covers(connection, name)
-		end) then
-			return false
-		end
 		-- What only uncovered users see counts for nothing.
 		local is_limited = connection.entity.permissions.users ~= "all"
 		local is_known = is_limited and cache.sees(username, contact) or not is_limited and cache.of(contact) ~= nil
 		-- A client that was online before the module was loaded may have got presences of which the module knows nothing.
-		return not is_known or service.users.is_available(username) or cache.is_older(contact, username, os.time() - answer_age)
+		if is_known and not service.users.is_available(username) and not cache.is_older(contact, username, os.time() - answer_age) then
+			return false
+		end
+		return probes.is_needed(contact, username, function(name)
+			return delivery.covers(connection, name)
+		end)
 	end
 
 	--- Ends the presences of contacts that a user does not have in the roster any more, whoever removed them.

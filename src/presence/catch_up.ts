@@ -87,14 +87,14 @@ export function create_catch_up(service: CatchUpService) {
 
 	/** Whether a contact has to be probed in a user's name because what a connection may know of it may be incomplete or old. */
 	function is_uncertain(connection: Connection, username: string, contact: string): boolean {
-		if (!probes.is_needed(contact, username, (name) => delivery.covers(connection, name))) {
-			return false;
-		}
 		// What only uncovered users see counts for nothing.
 		const is_limited = connection.entity.permissions.users !== "all";
 		const is_known = (is_limited && cache.sees(username, contact)) || (!is_limited && cache.of(contact) !== undefined);
 		// A client that was online before the module was loaded may have got presences of which the module knows nothing.
-		return !is_known || service.users.is_available(username) || cache.is_older(contact, username, os.time() - answer_age);
+		if (is_known && !service.users.is_available(username) && !cache.is_older(contact, username, os.time() - answer_age)) {
+			return false;
+		}
+		return probes.is_needed(contact, username, (name) => delivery.covers(connection, name));
 	}
 
 	/** Ends the presences of contacts that a user does not have in the roster any more, whoever removed them. */

@@ -40,8 +40,11 @@ export function account_disabled(username: string, host: string): boolean {
 	if (!usermanager.user_is_enabled || enabled_accounts.get(user)) {
 		return false;
 	}
+	const is_enabled = protect(log_of_module, "while the account %s was looked for", username, () =>
+		usermanager.user_is_enabled!(username, host),
+	);
 	// Not every authentication can tell: nil does not mean disabled.
-	if (usermanager.user_is_enabled(username, host) === false) {
+	if (is_enabled === false) {
 		return true;
 	}
 	enabled_accounts.set(user, true);
