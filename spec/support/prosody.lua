@@ -587,9 +587,12 @@ local function terminate(self)
 			release(self, true)
 			return "Prosody did not stop in time"
 		end
-		socket.sleep(0.005)
-		if self.control then
-			self.control.conn:send " " -- a server that does not wake up for the signal does for this
+		socket.sleep(0.01)
+		-- A server that does not wake up for the signal does for a new connection. Anything sent to a component's stream would come
+		-- too late now and then: mod_component fails then
+		local connection = socket.connect(self.ip, self.c2s_port)
+		if connection then
+			connection:close()
 		end
 	end
 	local status = release(self, true)
