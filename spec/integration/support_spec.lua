@@ -1,5 +1,6 @@
 -- Proves that the library which the other specs stand on works, on a Prosody without the module.
 
+local environment = require "spec.support.environment"
 local prosody = require "spec.support.prosody"
 local xml = require "spec.support.xml"
 local socket = require "socket"
@@ -236,6 +237,28 @@ describe("the specs' support", function()
 	it("reports a server that does not start", function()
 		local err = failure(start, { config = "VirtualHost 'capulet.lit' this is no configuration" })
 		assert.is_truthy(err:find "did not start")
+	end)
+
+	it("starts a server on other ports where one of them was taken meanwhile", function()
+		local folder = assert(io.popen("mktemp -d"):read "*l")
+		local program = folder .. "/prosody"
+		environment.write_file(
+			program,
+			([[#!/bin/sh
+				if [ ! -e %s/tried ]; then
+					touch %s/tried
+					echo "Failed to open server port 1 on 127.0.0.1, this port is in use by another application" >&2
+					exit 1
+				fi
+				exec %s "$@"
+			]]):format(folder, folder, environment.program)
+		)
+		assert.is_true(os.execute(("chmod +x '%s'"):format(program)))
+		local server = start { prosody = program }
+		server:client "romeo@capulet.lit/orchard"
+		server:stop()
+		assert.is_truthy(environment.read_file(folder .. "/tried"))
+		os.execute(("rm -r '%s'"):format(folder))
 	end)
 
 	it("restarts a server with its data, stopped or killed", function()

@@ -364,21 +364,7 @@ local function launch(self)
 	end
 end
 
---- Starts a server.
--- @param options table, every field of which may be left out but config:
--- config: text of the configuration from the first VirtualHost on;
--- global: more lines for the global section;
--- modules: names of more modules for all VirtualHosts, default { "privilege" };
--- users: accounts, [jid] = password or just jid (with the password "secret");
--- rosters: [jid] = { [contact] = { subscription =, name =, ask =, groups = { list } } }, and [false] for other metadata than { version = 1, pending = {} };
--- storage: "internal" or "sql" (SQLite3);
--- ip: the loopback address to listen on, default "127.0.0.1";
--- s2s: true or a port, for a server that federates with all others that do;
--- log_level: the least level that is logged, default "debug" (which takes most of a busy server's time);
--- plugin_paths: folders of modules, default the repository's lua-out;
--- prosody: the program, default PROSODY_BIN or the one in PATH
--- @return the server, with dir, ip, c2s_port, component_port, s2s_port, pid, host (the first VirtualHost) and hosts
-function prosody.start(options)
+local function start(options)
 	local self = setmetatable({ options = options, streams = {}, allowed = {}, passwords = {} }, server_mt)
 	for key, value in pairs(options.users or {}) do
 		if type(key) == "number" then
@@ -429,6 +415,33 @@ function prosody.start(options)
 		]]):format(self.dir .. "/seeds.lua"))
 	end
 	return self
+end
+
+--- Starts a server.
+-- @param options table, every field of which may be left out but config:
+-- config: text of the configuration from the first VirtualHost on;
+-- global: more lines for the global section;
+-- modules: names of more modules for all VirtualHosts, default { "privilege" };
+-- users: accounts, [jid] = password or just jid (with the password "secret");
+-- rosters: [jid] = { [contact] = { subscription =, name =, ask =, groups = { list } } }, and [false] for other metadata than { version = 1, pending = {} };
+-- storage: "internal" or "sql" (SQLite3);
+-- ip: the loopback address to listen on, default "127.0.0.1";
+-- s2s: true or a port, for a server that federates with all others that do;
+-- log_level: the least level that is logged, default "debug" (which takes most of a busy server's time);
+-- plugin_paths: folders of modules, default the repository's lua-out;
+-- prosody: the program, default PROSODY_BIN or the one in PATH
+-- @return the server, with dir, ip, c2s_port, component_port, s2s_port, pid, host (the first VirtualHost) and hosts
+function prosody.start(options)
+	for _ = 1, 3 do
+		local ok, server = pcall(start, options)
+		if ok then
+			return server
+		elseif not tostring(server):find("port is in use", 1, true) then
+			error(server, 0)
+		end
+		-- Somebody took a port after it was found free: the next server has others
+	end
+	return start(options)
 end
 
 --- Kills all servers that are still there, without looking at their logs.
