@@ -49,7 +49,7 @@ format: node ## lay out what is written by hand in TypeScript, JavaScript and Lu
 
 lint: check debian-lint ## check the sources, and that the Lua is what they make
 	@printf 'eslint: ' && $(BIN)/eslint . && echo "no problems"
-	@printf 'prettier: ' && $(BIN)/prettier --check --log-level warn . && echo "no problems"
+	@printf 'prettier: ' && $(BIN)/prettier --check --log-level warn . && echo "no problems" || { echo "Run: make format" >&2; exit 1; }
 	@for folder in . demo examples/typescript spec/types; do \
 		printf 'tsc: %s: ' "$$folder" && $(BIN)/tsc -p $$folder --noEmit && echo "no problems" || exit 1; \
 	done
@@ -101,13 +101,13 @@ install: ## copy the module to PLUGINS=DIR
 	@echo 'mod_privilege.lua is in $(DESTDIR)$(PLUGINS). An example of the configuration, as in README.md:'
 	@echo
 	@awk '/^```lua$$/ { inside = 1; next } inside && /^```$$/ { exit } inside { print ($$0 == "" ? "" : "    " $$0) }' README.md \
-		| sed 's,/usr/local/lib/prosody/modules,$(PLUGINS),'
+		| if [ "$(PLUGINS)" = /usr/local/lib/prosody/modules ]; then cat; else sed 's,/usr/local/lib/prosody/modules,$(PLUGINS),; s,; Debian has this line already,,'; fi
 
 uninstall: ## remove the module from PLUGINS=DIR
 	@if [ ! -e "$(DESTDIR)$(PLUGINS)/mod_privilege.lua" ]; then \
 		echo 'mod_privilege.lua was not in $(DESTDIR)$(PLUGINS).'; \
 	elif rm -f "$(DESTDIR)$(PLUGINS)/mod_privilege.lua"; then \
-		echo 'mod_privilege.lua is not in $(DESTDIR)$(PLUGINS) any more. Take "privilege" out of modules_enabled.'; \
+		echo 'mod_privilege.lua is not in $(DESTDIR)$(PLUGINS) any more. Take "privilege" and privileged_entities out of the configuration.'; \
 	else \
 		echo "Nothing was removed from $(DESTDIR)$(PLUGINS). Where only root may write: sudo make uninstall." >&2; \
 		exit 1; \

@@ -77,4 +77,9 @@ function main(is_check) {
 	return is_same || !is_check ? 0 : 1;
 }
 
-process.exitCode = main(process.argv.includes("--check"));
+const args = process.argv.slice(2);
+if (args.some((arg) => arg !== "--check")) {
+	console.error("Usage: node scripts/build.mjs [--check]");
+	process.exit(2);
+}
+process.exitCode = main(args.length > 0);

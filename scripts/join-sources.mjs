@@ -31,7 +31,10 @@ function order_files(entry, sources) {
 
 	function visit(file, trail) {
 		if (ordered.has(file)) return;
-		if (trail.includes(file)) throw new Error(`import cycle: ${[...trail, file].map((name) => path.basename(name)).join(" -> ")}`);
+		if (trail.includes(file)) {
+			console.error(`import cycle: ${[...trail.slice(trail.indexOf(file)), file].join(" -> ")}`);
+			process.exit(1);
+		}
 		for (const target of sources.get(file)?.imports ?? []) {
 			const is_near = path.dirname(target) === path.dirname(file);
 			for (const needed of is_near ? [target] : [...folder_of(target), target]) visit(needed, [...trail, file]);

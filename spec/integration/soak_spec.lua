@@ -8,7 +8,13 @@ local prosody = require "spec.support.prosody"
 local soak = require "spec.support.soak"
 local socket = require "socket"
 
-local seconds, seed = tonumber(os.getenv "SOAK" or "") or 25, tonumber(os.getenv "SEED" or "") or 1
+-- Gives a number of the environment
+local function number(name, default)
+	local text = os.getenv(name) or ""
+	return text == "" and default or assert(tonumber(text), name .. " has to be a number")
+end
+
+local seconds, seed = number("SOAK", 25), number("SEED", 1)
 local is_long = seconds > 60
 local shows_progress = os.execute "test -t 2" == true
 
