@@ -833,6 +833,11 @@ local function show_value(value)
 		return (string.gsub(string.format("%q", value), "\n", "n"))
 	end
 	if type(value) == "table" then
+		local key, first = next(value)
+		if key == 1 and type(first) == "string" then
+			local more = next(value, key)
+			return string.format("{ %s%s }", show_value(first), more ~= nil and ", …" or "")
+		end
 		return "a table"
 	end
 	return tostring(value)
@@ -916,10 +921,15 @@ local function read_configuration(option, prepare, host)
 			local name = type(key) == "number" and type(user) == "string" and user or ""
 			local prepared_jid = prepare(string.find(name, "@", 1, true) ~= nil and name or name .. "@" .. host)
 			local username, user_host = string.match(prepared_jid or "", "^([^@/]+)@([^@/]+)$")
-			if username ~= nil and user_host == host then
+			if users_choices[name] then
+				add_problem("users", list, string.format("write users = %s, or the user with the host", show_value(name)))
+			elseif username ~= nil and user_host == host then
 				listed[username] = true
-			else
+			elseif type(key) == "number" then
 				add_problem("users", user, string.format('expected users of %s, { "NAME", "NAME@%s" }', host, host))
+			else
+				local shown = tostring(key)
+				add_problem("users", list, string.format('write { "%s" } instead of { %s = %s }', shown, shown, show_value(user)))
 			end
 		end
 		return listed
@@ -977,28 +987,37 @@ local function read_configuration(option, prepare, host)
 
 	--- Reads the entry of one entity.
 	local function read_entry(key, value)
-		local name = tostring(key)
-		local function add_problem(option_name, wrong, advice, meant, needs)
-			problems[#problems + 1] =
-				{ entity = name, option = option_name, value = show_value(wrong), advice = advice, meant = meant, needs = needs }
-		end
 		local entity = entity_jid(key)
+		local shown_key = show_value(key)
 		if type(key) == "number" and entity_jid(value) ~= nil then
 			local shown = show_value(value)
 			problems[#problems + 1] = {
-				entity = nil,
-				option = "privileged_entities",
-				value = string.format("{ %s }", shown),
+				setting = string.format("privileged_entities = { %s }", shown),
 				advice = string.format("write [%s] = { … }", shown),
-				meant = nil,
 			}
 		elseif entity == nil then
-			add_problem("privileged_entities", key, "expected a domain or a bare JID as key")
+			problems[#problems + 1] =
+				{ setting = "the key " .. shown_key .. " of privileged_entities", advice = "expected a domain or a bare JID" }
 		elseif grants[entity] ~= nil then
-			add_problem("privileged_entities", key, "expected each entity once; " .. entity .. " stands there in another spelling")
+			problems[#problems + 1] = {
+				setting = "the key " .. shown_key .. " of privileged_entities",
+				advice = "expected each entity once; " .. entity .. " stands there in another spelling",
+			}
 		elseif type(value) ~= "table" then
-			add_problem("privileged_entities", value, "expected a table of permissions for the entity")
+			problems[#problems + 1] = {
+				setting = string.format("privileged_entities = { [%s] = %s }", shown_key, show_value(value)),
+				advice = "expected a table of permissions for the entity",
+			}
 		else
+			local function add_problem(option_name, wrong, advice, meant, needs)
+				problems[#problems + 1] = {
+					entity = tostring(key),
+					setting = option_name .. " = " .. show_value(wrong),
+					advice = advice,
+					meant = meant,
+					needs = needs,
+				}
+			end
 			grants[entity] = read_permissions(value, add_problem)
 		end
 	end
@@ -1010,11 +1029,8 @@ local function read_configuration(option, prepare, host)
 		end
 	elseif option ~= nil then
 		problems[#problems + 1] = {
-			entity = nil,
-			option = "privileged_entities",
-			value = show_value(option),
+			setting = "privileged_entities = " .. show_value(option),
 			advice = 'expected a table of entities, { ["JID"] = { … } }',
-			meant = nil,
 		}
 	end
 	return { grants = grants, problems = problems }
@@ -1023,11 +1039,29 @@ end
 --- A problem as a sentence for the log.
 local function describe_problem(host, problem)
 	local entity = problem.entity ~= nil and string.format(' entity "%s":', problem.entity) or ""
-	local setting = string.format('VirtualHost "%s":%s %s = %s', host, entity, problem.option, problem.value)
+	local setting = string.format('VirtualHost "%s":%s %s', host, entity, problem.setting)
 	if problem.needs ~= nil then
 		return setting .. " needs " .. problem.needs
 	end
 	return string.format("%s grants nothing, %s%s", setting, problem.advice, did_you_mean(problem.meant))
+end
+
+--- Sentences about those entries that grant nothing although no problem was found in them.
+local function describe_empty_entries(host, configuration)
+	local has_problem = {}
+	for _, problem in ipairs(configuration.problems) do
+		if problem.entity ~= nil then
+			has_problem[string.lower(problem.entity)] = true
+		end
+	end
+	local sentences = {}
+	for _, entity in ipairs(sorted_keys(configuration.grants)) do
+		if not has_problem[entity] and not grants_anything(configuration.grants[entity]) then
+			sentences[#sentences + 1] =
+				string.format('VirtualHost "%s": entity "%s": the entry grants nothing. Values need quotes: roster = "both"', host, entity)
+		end
+	end
+	return sentences
 end
 
 -- ==== src/grants/users.ts ====
@@ -1504,7 +1538,7 @@ local function describe_entities(entities)
 	local granted = 0
 	local connected = 0
 	for _, entity in pairs(entities.all()) do
-		granted = granted + 1
+		granted = granted + (grants_anything(entity.permissions) and 1 or 0)
 		connected = connected + (#entity.connections > 0 and 1 or 0)
 	end
 	return string.format("%d granted, %d connected", granted, connected)
@@ -1578,17 +1612,20 @@ local function about(refusal, address)
 	return with_detail(refusal, printable(address))
 end
 
---- The text of the refusal of a request, for the entity and for the log.
-local function refusal_text(refusal, stanza)
+--- The text of the refusal of a request, which names its recipient where nothing else is named and `names_recipient` is true.
+local function refusal_text(refusal, stanza, names_recipient)
 	if refusal.detail ~= nil then
 		return refusal.text .. ": " .. refusal.detail
 	end
-	return refusal.about_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. printable(stanza.attr.to) or refusal.text
+	return names_recipient and stanza.attr.to ~= nil and refusal.text .. ": " .. printable(stanza.attr.to) or refusal.text
 end
 
 --- Answers a request with an error unless its stream has ended.
 local function answer_error(session, stanza, refusal)
-	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)))
+	send_stanza(
+		session,
+		st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza, refusal.about_recipient == true))
+	)
 end
 
 --- Makes the functions that refuse requests.
@@ -1633,7 +1670,7 @@ local function create_refusing(log, add_timer, statistics)
 	--- Refuses a request of an entity: counts that, logs it and answers with an error. Returns true, as handlers of events do.
 	local function refuse(entity, session, stanza, refusal)
 		statistics.count(entity, "refusals")
-		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza))
+		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza, true))
 		answer_error(session, stanza, refusal)
 		return true
 	end
@@ -1646,7 +1683,7 @@ local function create_refusing(log, add_timer, statistics)
 			return nil
 		end
 		local refusal = about(refusals.not_listed, requester)
-		log_refusal(requester, refusal.text, refusal_text(refusal, stanza))
+		log_refusal(requester, refusal.text, refusal_text(refusal, stanza, true))
 		answer_error(session, stanza, refusal)
 		return true
 	end
@@ -6337,6 +6374,8 @@ local function create_check()
 		privilege_log_acts = "boolean",
 	}
 
+	local least_values = { privilege_iq_timeout = 1, privilege_probe_rate = 0 }
+
 	--- Looks up a key in a table itself. Prosody's tables of options have the global section behind them.
 	local function own(from, key)
 		return rawget(from, key)
@@ -6417,7 +6456,10 @@ local function create_check()
 		if component_module == nil then
 			return "it is a VirtualHost, an entity is a Component or a user"
 		end
-		return component_module ~= "component" and "it is part of the server itself, an entity is an external Component" or nil
+		if component_module ~= "component" then
+			return "it is part of the server itself, an entity is an external Component"
+		end
+		return section.component_secret == nil and "its Component has no component_secret, so it cannot connect" or nil
 	end
 
 	local function permission_row(host, entity, permissions)
@@ -6501,33 +6543,40 @@ local function create_check()
 		end
 	end
 
-	--- Whether Prosody understands the value of an option as a value of the wanted type.
-	local function is_understood(value, wanted)
+	--- What the value of an option has to be, in words; nil if it is that. Prosody takes numbers and booleans in quotes, too.
+	local function expected_value(option, value)
+		local wanted = option_types[option]
 		if wanted == "number" then
-			return tonumber(value) ~= nil
+			local least = least_values[option]
+			local number = tonumber(value)
+			return (number == nil or number < least) and string.format("a number of at least %d", least) or nil
 		end
 		local text = tostring(value)
-		return text == "true" or text == "false" or value == 0 or value == 1
+		local is_boolean = text == "true" or text == "false" or value == 0 or value == 1
+		return wanted == "boolean" and not is_boolean and "true or false" or nil
 	end
 
 	local function check_options(host, section, problems)
 		for _, option in ipairs(sorted_keys(section)) do
 			local value = section[option]
-			local wanted = option_types[option]
-			if wanted == nil then
+			local expected = expected_value(option, value)
+			if option_types[option] == nil then
 				local meant = suggest(option, option_types)
 				if meant ~= nil then
 					problems[#problems + 1] =
 						string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant))
 				end
-			elseif wanted ~= "table" and not is_understood(value, wanted) then
+			elseif expected ~= nil then
 				problems[#problems + 1] = string.format(
-					"%s: %s = %s is not understood, expected a %s",
+					"%s: %s = %s is not understood, expected %s",
 					section_name(host, section),
 					option,
 					show_value(value),
-					wanted
+					expected
 				)
+			elseif section.component_module ~= nil and option ~= "privileged_entities" then
+				problems[#problems + 1] =
+					string.format("%s: %s does nothing here, it belongs to a VirtualHost", section_name(host, section), option)
 			end
 		end
 	end
@@ -6563,6 +6612,9 @@ local function create_check()
 		local configuration = read_configuration(option, jid.prep, host)
 		for _, problem in ipairs(configuration.problems) do
 			table.insert(report.problems, describe_problem(host, problem))
+		end
+		for _, warning in ipairs(describe_empty_entries(host, configuration)) do
+			table.insert(report.warnings, warning)
 		end
 		local admins = admins_of(section, server)
 		for _, entity in ipairs(sorted_keys(configuration.grants)) do
@@ -6704,7 +6756,9 @@ local function create_check()
 		end
 		for _, row in ipairs(rows) do
 			local _, domain = jid.split(row[2])
-			compare(domain, false)
+			if entity_problem(row[2], sections) == nil then
+				compare(domain, false)
+			end
 		end
 		return warnings
 	end
@@ -6760,7 +6814,12 @@ local function create_check()
 				"  check    shows what the configuration grants to which entities, what is wrong with it, and whether the server runs with it"
 			)
 			print("  version  shows the version of the module")
-			return (command == nil or command == "help" or command == "--help") and 0 or 1
+			local is_help = command == nil or command == "help" or command == "--help"
+			if not is_help then
+				print("")
+				print("There is no command " .. command)
+			end
+			return is_help and 0 or 1
 		end
 		local sections = get_sections()
 		local server = ask_server(sections["*"].admin_socket)
@@ -6771,6 +6830,9 @@ local function create_check()
 			end
 		end
 		print_report(report)
+		if not server then
+			print("No running server answered, so only the configuration was checked.")
+		end
 		return #report.problems > 0 and 1 or 0
 	end
 
@@ -6960,25 +7022,24 @@ local function add_shell_commands(api, everywhere)
 	end
 
 	--- Prepares the name of a host of a command; nil and an error where the module is not loaded there.
-	local function find_host(usage, name)
-		if type(name) ~= "string" then
-			return nil, "Usage: privilege " .. usage
-		end
+	local function find_host(name)
 		local host = jid.prep(name) or name
-		if everywhere[host] == nil then
-			return nil, "mod_privilege is not loaded on " .. host
+		if everywhere[host] ~= nil then
+			return host, ""
 		end
-		return host, ""
+		local known = prosody.hosts[host]
+		if known and not known.sessions then
+			return nil, host .. " is a Component, HOST is the VirtualHost that grants"
+		end
+		local meant = not known and suggest(host, everywhere) or nil
+		return nil, string.format("mod_privilege is not loaded on %s%s", host, did_you_mean(meant))
 	end
 
 	--- Finds the host and the entity of a command; nil and an error where there is none.
-	local function find_subject(usage, host, name)
-		local host_name, problem = find_host(usage, host)
+	local function find_subject(host, name)
+		local host_name, problem = find_host(host)
 		if host_name == nil then
 			return nil, problem
-		end
-		if type(name) ~= "string" then
-			return nil, "Usage: privilege " .. usage
 		end
 		local served = everywhere[host_name]
 		local entity_name = jid.prep(name) or name
@@ -7014,13 +7075,12 @@ local function add_shell_commands(api, everywhere)
 
 	--- The commands `allow` and `revoke`.
 	local function change(allowed, host, name, user)
-		local usage = (allowed and "allow" or "revoke") .. " HOST ENTITY USER"
-		local subject, problem = find_subject(usage, host, name)
+		if type(host) ~= "string" or type(name) ~= "string" or type(user) ~= "string" then
+			return nil, string.format("Usage: privilege %s HOST ENTITY USER", allowed and "allow" or "revoke")
+		end
+		local subject, problem = find_subject(host, name)
 		if not subject then
 			return nil, problem
-		end
-		if type(user) ~= "string" then
-			return nil, "Usage: privilege " .. usage
 		end
 		local username, user_problem = find_user(subject, user)
 		if username == nil then
@@ -7079,7 +7139,10 @@ local function add_shell_commands(api, everywhere)
 		list = function(self, host)
 			local only
 			if host ~= nil then
-				local host_name, problem = find_host("list HOST", host)
+				if type(host) ~= "string" then
+					return nil, "Usage: privilege list HOST"
+				end
+				local host_name, problem = find_host(host)
 				if host_name == nil then
 					return nil, problem
 				end
@@ -7107,7 +7170,10 @@ local function add_shell_commands(api, everywhere)
 			return true, count_of(#rows, "entity", "entities")
 		end,
 		users = function(self, host, entity)
-			local subject, problem = find_subject("users HOST ENTITY", host, entity)
+			if type(host) ~= "string" or type(entity) ~= "string" then
+				return nil, "Usage: privilege users HOST ENTITY"
+			end
+			local subject, problem = find_subject(host, entity)
 			if not subject then
 				return nil, problem
 			end
@@ -7291,7 +7357,11 @@ local function serve_host()
 		end
 		local text = describe_entities(entities) .. ", version " .. module_version
 		if problem_count > 0 then
-			module:set_status("error", text .. "; " .. tostring(problem_count) .. " errors in the configuration, see the log", true)
+			module:set_status(
+				"error",
+				text .. "; " .. count_of(problem_count, "error", "errors") .. " in the configuration, see the log",
+				true
+			)
 		else
 			module:set_status("info", text, true)
 		end
@@ -7324,7 +7394,11 @@ local function serve_host()
 		for _, problem in ipairs(configuration.problems) do
 			log("error", "%s", describe_problem(host, problem))
 		end
-		if not grants_any_entity(configuration.grants) then
+		if grants_any_entity(configuration.grants) then
+			for _, sentence in ipairs(describe_empty_entries(host, configuration)) do
+				log("warn", "%s", sentence)
+			end
+		else
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()))
 		end
 		if not since_0_10 then

@@ -5,7 +5,7 @@ import { forget_account, forget_roster, read_roster } from "./prosody/accounts";
 import { create_act_as } from "./prosody/act_as";
 import { since_0_10 } from "./prosody/compatibility";
 import type { AddTimer } from "./prosody/timers";
-import { describe_problem, read_configuration } from "./grants/configuration";
+import { describe_empty_entries, describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
 import { grants_anything, grants_any_entity } from "./grants/permissions";
 import { create_users } from "./grants/users";
@@ -31,6 +31,7 @@ import { create_write_queue } from "./roster/write_queue";
 import { create_presence } from "./presence/presence";
 import type { SavedPresence } from "./presence/presence";
 import { create_check } from "./admin/check";
+import { count_of } from "./admin/words";
 import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
 import type { ServedHosts } from "./admin/shell";
@@ -151,7 +152,7 @@ function serve_host(): void {
 		}
 		const text = describe_entities(entities) + ", version " + module_version;
 		if (problem_count > 0) {
-			module.set_status("error", text + "; " + problem_count + " errors in the configuration, see the log", true);
+			module.set_status("error", text + "; " + count_of(problem_count, "error", "errors") + " in the configuration, see the log", true);
 		} else {
 			module.set_status("info", text, true);
 		}
@@ -184,7 +185,11 @@ function serve_host(): void {
 		for (const [, problem] of ipairs(configuration.problems)) {
 			log("error", "%s", describe_problem(host, problem));
 		}
-		if (!grants_any_entity(configuration.grants)) {
+		if (grants_any_entity(configuration.grants)) {
+			for (const [, sentence] of ipairs(describe_empty_entries(host, configuration))) {
+				log("warn", "%s", sentence);
+			}
+		} else {
 			log("warn", "%s", create_check().explain_no_grants(host, configmanager.getconfig()));
 		}
 		if (!since_0_10) {

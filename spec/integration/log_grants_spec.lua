@@ -74,6 +74,18 @@ describe("B10.1 a host that has the module and grants nothing", function()
 		end)
 	end
 
+	it("is not one that grants something; its entries without a grant are named", function()
+		local mark = server:mark()
+		-- Lua takes a word without quotes for a variable, which is nil
+		server:reload_config(
+			config 'privileged_entities = { ["pubsub.capulet.lit"] = { roster = "get" }, ["a.lit"] = { roster = both } }',
+			""
+		)
+		local found = warnings(mark)
+		assert.is_equal(1, #found)
+		assert.is_truthy(found[1]:find('VirtualHost "capulet.lit": entity "a.lit": the entry grants nothing', 1, true), found[1])
+	end)
+
 	it("is named in a warning where the option is misspelt in the global section", function()
 		local mark = server:mark()
 		server:reload_config(config "", "privilegedentities = " .. granted)

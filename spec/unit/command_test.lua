@@ -22,6 +22,7 @@ end
 local function component(options)
 	options = options or {}
 	options.component_module = options.component_module or "component"
+	options.component_secret = "secret"
 	return options
 end
 
@@ -62,6 +63,8 @@ test("B10.3 shows what is granted, sorted", function()
 		{ "capulet.lit", "pubsub.capulet.lit", "all", "both", "no", "none", "roster", "urn:a=set urn:b=get" },
 		{ "capulet.lit", "romeo@montaigu.lit", "all", "none", "no", "none", "none", "none" },
 		{ "montaigu.lit", "juliet@capulet.lit", "all", "none", "no", "outgoing", "none", "none" },
+	}, {}, {
+		'VirtualHost "capulet.lit": entity "romeo@montaigu.lit": the entry grants nothing. Values need quotes: roster = "both"',
 	})
 end)
 
@@ -70,7 +73,7 @@ test("B10.3 tells every problem of 1.3, and shows the rest", function()
 		["capulet.lit"] = granting { ["pubsub.capulet.lit"] = { roster = "get", message = "outgoin" }, [17] = {} },
 		["pubsub.capulet.lit"] = component(),
 	}, { row }, {
-		'VirtualHost "capulet.lit": entity "17": privileged_entities = 17 grants nothing, expected a domain or a bare JID as key',
+		'VirtualHost "capulet.lit": the key 17 of privileged_entities grants nothing, expected a domain or a bare JID',
 		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": message = "outgoin" grants nothing, expected "none" or "outgoing" (did you mean "outgoing"?)',
 	})
 	check({ ["capulet.lit"] = granting "all" }, {}, {
@@ -149,14 +152,18 @@ test("B10.3 looks at the further options, in every section", function()
 	check({
 		["*"] = { privilege_iq_timeout = "soon", privilege_entities = {} },
 		["capulet.lit"] = { privileged_entitys = {}, privilege_probe_rate = {}, privilege_legacy_namespace = "maybe" },
-		["pubsub.capulet.lit"] = component { privilege_log_act = true },
+		["montague.lit"] = { privilege_probe_rate = -1, privilege_iq_timeout = 0.5 },
+		["pubsub.capulet.lit"] = component { privilege_log_act = true, privilege_log_acts = true },
 	}, {}, {
 		'global section: there is no option privilege_entities (did you mean "privileged_entities"?)',
-		'global section: privilege_iq_timeout = "soon" is not understood, expected a number',
-		'VirtualHost "capulet.lit": privilege_legacy_namespace = "maybe" is not understood, expected a boolean',
-		'VirtualHost "capulet.lit": privilege_probe_rate = a table is not understood, expected a number',
+		'global section: privilege_iq_timeout = "soon" is not understood, expected a number of at least 1',
+		'VirtualHost "capulet.lit": privilege_legacy_namespace = "maybe" is not understood, expected true or false',
+		'VirtualHost "capulet.lit": privilege_probe_rate = a table is not understood, expected a number of at least 0',
 		'VirtualHost "capulet.lit": there is no option privileged_entitys (did you mean "privileged_entities"?)',
+		'VirtualHost "montague.lit": privilege_iq_timeout = 0.5 is not understood, expected a number of at least 1',
+		'VirtualHost "montague.lit": privilege_probe_rate = -1 is not understood, expected a number of at least 0',
 		'Component "pubsub.capulet.lit": there is no option privilege_log_act (did you mean "privilege_log_acts"?)',
+		'Component "pubsub.capulet.lit": privilege_log_acts does nothing here, it belongs to a VirtualHost',
 	})
 	for _, good in ipairs {
 		{ privilege_iq_timeout = 10, privilege_probe_rate = 0 },
@@ -290,13 +297,14 @@ local function run(args, given, server)
 	return status, table.concat(lines, "\n")
 end
 
+local not_asked = "\nNo running server answered, so only the configuration was checked."
 local titles = "Host\tEntity\tUsers\tRoster\tPushes\tMessage\tPresence\tIQ namespaces\n"
 
 test("B10.3 the exit status says whether anything is wrong", function()
 	local good = { ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = component() }
 	local status, text = run({ "check" }, good)
 	equal(status, 0)
-	equal(text, titles .. table.concat(row, "\t") .. "\n\nOK: no problems in 1 grant")
+	equal(text, titles .. table.concat(row, "\t") .. "\n\nOK: no problems in 1 grant" .. not_asked)
 	status, text = run({ "check" }, { ["capulet.lit"] = granting() })
 	equal(status, 1)
 	luaunit.assertStrContains(
@@ -304,7 +312,7 @@ test("B10.3 the exit status says whether anything is wrong", function()
 		table.concat(row, "\t") .. '\n\nVirtualHost "capulet.lit": entity "pubsub.capulet.lit": there is no such Component'
 	)
 	luaunit.assertNotStrContains(text, "OK")
-	equal({ run({ "check" }, {}) }, { 0, "No entity is granted anything." })
+	equal({ run({ "check" }, {}) }, { 0, "No entity is granted anything." .. not_asked })
 	status, text = run({ "check" }, good, { finds = "/mod_privilege.lua", hosts = {}, admins = {} })
 	equal(status, 0)
 	luaunit.assertStrContains(
@@ -318,6 +326,7 @@ test("B10.3 other words get help, and an error where help was not asked for", fu
 		local status, text = run({ word or nil }, {})
 		equal(status, expected)
 		luaunit.assertStrContains(text, "Usage: prosodyctl mod_privilege check")
+		equal(text:find("\nThere is no command chekc", 1, true) ~= nil, word == "chekc")
 	end
 end)
 
@@ -325,4 +334,13 @@ test("B10.3 what is not known after the command is an error", function()
 	for _, word in ipairs { "check", "version" } do
 		equal({ run({ word, "capulet.lit" }, {}) }, { 1, "prosodyctl mod_privilege " .. word .. " takes no arguments: capulet.lit" })
 	end
+end)
+
+test("B10.3 an entity without a secret cannot connect", function()
+	local without = component()
+	without.component_secret = nil
+	check({ ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = without }, { row }, {
+		'VirtualHost "capulet.lit": entity "pubsub.capulet.lit": its Component has no component_secret, so it cannot connect',
+	})
+	check({ ["*"] = { component_secret = "secret" }, ["capulet.lit"] = granting(), ["pubsub.capulet.lit"] = without }, { row })
 end)

@@ -10,15 +10,19 @@ local test = support.suite "config"
 local entity = "pubsub.capulet.lit"
 local access = '"none", "get", "set" or "both"'
 local options = "the options are roster, roster_push, message, presence, iq and users"
-local jid_key = "a domain or a bare JID as key"
 
 local function read(option)
 	return parts.read_configuration(option, support.prep, "capulet.lit")
 end
 
 local function problem(option, value, allowed, meant, of)
-	local advice = allowed == options and options or "expected " .. allowed
-	return { entity = of or entity, option = option, value = value, advice = advice, meant = meant }
+	local advice = (allowed == options or allowed:find "^write ") and allowed or "expected " .. allowed
+	return { entity = of or entity, setting = option .. " = " .. value, advice = advice, meant = meant }
+end
+
+--- A problem with a key of the option.
+local function key_problem(shown, expected)
+	return { setting = ("the key %s of privileged_entities"):format(shown), advice = "expected " .. (expected or "a domain or a bare JID") }
 end
 
 --- A problem that comes of what is not granted besides.
@@ -91,8 +95,8 @@ test("B1.1 an entity that stands there twice has what stands first", function()
 		local configuration = read { ["a.lit"] = { roster = "get" }, ["A.lit"] = { roster = "set" }, ["A.LIT"] = { message = "outgoing" } }
 		equal(configuration.grants, { ["a.lit"] = support.permissions { message = "outgoing" } })
 		equal(configuration.problems, {
-			problem("privileged_entities", '"A.lit"', "each entity once; a.lit stands there in another spelling", nil, "A.lit"),
-			problem("privileged_entities", '"a.lit"', "each entity once; a.lit stands there in another spelling", nil, "a.lit"),
+			key_problem('"A.lit"', "each entity once; a.lit stands there in another spelling"),
+			key_problem('"a.lit"', "each entity once; a.lit stands there in another spelling"),
 		})
 	end
 end)
@@ -103,8 +107,7 @@ test("B1.3 the option as a whole is of the wrong type", function()
 			grants = {},
 			problems = {
 				{
-					option = "privileged_entities",
-					value = shown,
+					setting = "privileged_entities = " .. shown,
 					advice = 'expected a table of entities, { ["JID"] = { … } }',
 				},
 			},
@@ -125,26 +128,31 @@ test("B1.3 a key that is no JID, has a resource or is no text", function()
 		"a.lit/orchard",
 		"romeo@montaigu.lit/orchard",
 	} do
-		equal(read { [key] = good }, { grants = {}, problems = { problem("privileged_entities", '"' .. key .. '"', jid_key, nil, key) } })
+		equal(read { [key] = good }, { grants = {}, problems = { key_problem('"' .. key .. '"') } })
 	end
-	equal(read { good }.problems, { problem("privileged_entities", "1", jid_key, nil, "1") })
-	equal(read { [true] = good }.problems, { problem("privileged_entities", "true", jid_key, nil, "true") })
-	equal(read { [good] = good }.problems, { problem("privileged_entities", "a table", jid_key, nil, tostring(good)) })
+	equal(read { good }.problems, { key_problem "1" })
+	equal(read { [true] = good }.problems, { key_problem "true" })
+	equal(read { [good] = good }.problems, { key_problem "a table" })
 	-- A list of entities
 	equal(read { "pubsub.capulet.lit" }, {
 		grants = {},
 		problems = {
-			{ option = "privileged_entities", value = '{ "pubsub.capulet.lit" }', advice = 'write ["pubsub.capulet.lit"] = { … }' },
+			{ setting = 'privileged_entities = { "pubsub.capulet.lit" }', advice = 'write ["pubsub.capulet.lit"] = { … }' },
 		},
 	})
-	equal(read { "@" }, { grants = {}, problems = { problem("privileged_entities", "1", jid_key, nil, "1") } })
+	equal(read { "@" }, { grants = {}, problems = { key_problem "1" } })
 end)
 
 test("B1.3 what an entity is granted is no table", function()
 	for value, shown in pairs { both = '"both"', [17] = "17", [true] = "true", [false] = "false" } do
 		equal(read { [entity] = value }, {
 			grants = {},
-			problems = { problem("privileged_entities", shown, "a table of permissions for the entity") },
+			problems = {
+				{
+					setting = ('privileged_entities = { ["%s"] = %s }'):format(entity, shown),
+					advice = "expected a table of permissions for the entity",
+				},
+			},
 		})
 	end
 end)
@@ -253,7 +261,17 @@ test("B12.1 users that are not understood are nobody, and the rest of the entry 
 	} do
 		grants({ users = { "nurse", case[1] } }, { users = { nurse = true } }, { problem("users", case[2], listed) })
 	end
-	grants({ users = { juliet = true } }, { users = {} }, { problem("users", "true", listed) })
+	grants(
+		{ users = { juliet = true } },
+		{ users = {} },
+		{ problem("users", "a table", 'write { "juliet" } instead of { juliet = true }') }
+	)
+	for _, word in ipairs { "all", "opted-in" } do
+		local advice = ('write users = "%s", or the user with the host'):format(word)
+		grants({ users = { word } }, { users = {} }, { problem("users", ('{ "%s" }'):format(word), advice) })
+		grants({ users = { word, "nurse" } }, { users = { nurse = true } }, { problem("users", ('{ "%s", … }'):format(word), advice) })
+		grants({ users = { word .. "@capulet.lit" } }, { users = { [word] = true } })
+	end
 end)
 
 test("B1.3 problems hinder nothing else, and are told in a steady order", function()
@@ -279,14 +297,14 @@ test("B1.3 problems hinder nothing else, and are told in a steady order", functi
 			["e.lit"] = support.permissions { roster = "both", push = true },
 		})
 		equal(configuration.problems, {
-			problem("privileged_entities", '"a.lit/x"', jid_key, nil, "a.lit/x"),
+			key_problem '"a.lit/x"',
 			problem("message", "5", '"none" or "outgoing"', nil, "b.lit"),
 			problem('iq["urn:a"]', "false", access, nil, "b.lit"),
 			problem('iq["urn:z"]', '"gett"', access, "get", "b.lit"),
 			problem("roster_push", '"yes"', "true or false", nil, "b.lit"),
 			problem("alpha", "2", options, nil, "b.lit"),
 			problem("zeta", "1", options, nil, "b.lit"),
-			problem("privileged_entities", "1", "a table of permissions for the entity", nil, "d.lit"),
+			{ setting = 'privileged_entities = { ["d.lit"] = 1 }', advice = "expected a table of permissions for the entity" },
 		})
 	end
 end)
@@ -310,7 +328,23 @@ test("B1.3 a problem is a sentence that names host, entity, option, value and wh
 		'VirtualHost "capulet.lit": privileged_entities = { "a.lit" } grants nothing, write ["a.lit"] = { … }'
 	)
 	equal(
+		parts.describe_problem("capulet.lit", read({ ["a.lit/x"] = {} }).problems[1]),
+		'VirtualHost "capulet.lit": the key "a.lit/x" of privileged_entities grants nothing, expected a domain or a bare JID'
+	)
+	equal(
 		parts.describe_problem("capulet.lit", read("x").problems[1]),
 		'VirtualHost "capulet.lit": privileged_entities = "x" grants nothing, expected a table of entities, { ["JID"] = { … } }'
 	)
+end)
+
+test("B1.3 an entry that grants nothing is told unless there is a problem with it", function()
+	local configuration = read {
+		["a.lit"] = {},
+		["b.lit"] = { users = "opted-in" },
+		["c.lit"] = { roster = "boht" },
+		["d.lit"] = { roster = "get" },
+		["E.lit"] = { rosters = "get" },
+	}
+	local sentence = 'VirtualHost "capulet.lit": entity "%s": the entry grants nothing. Values need quotes: roster = "both"'
+	equal(parts.describe_empty_entries("capulet.lit", configuration), { sentence:format "a.lit", sentence:format "b.lit" })
 end)

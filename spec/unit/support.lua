@@ -122,6 +122,7 @@ local parts = {
 	"no_counts",
 	"read_configuration",
 	"describe_problem",
+	"describe_empty_entries",
 	"suggest",
 	"edit_distance",
 	"no_permissions",

@@ -1,6 +1,6 @@
 import * as jid from "util.jid";
 import { sorted_keys } from "../prosody/keys";
-import { describe_problem, read_configuration, show_value } from "../grants/configuration";
+import { describe_empty_entries, describe_problem, read_configuration, show_value } from "../grants/configuration";
 import { allows } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import { did_you_mean, suggest } from "../grants/suggestion";
@@ -39,6 +39,8 @@ export function create_check() {
 		privilege_legacy_namespace: "boolean",
 		privilege_log_acts: "boolean",
 	};
+
+	const least_values: Record<string, number> = { privilege_iq_timeout: 1, privilege_probe_rate: 0 };
 
 	/** Looks up a key in a table itself. Prosody's tables of options have the global section behind them. */
 	function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
@@ -116,7 +118,10 @@ export function create_check() {
 		if (component_module === undefined) {
 			return "it is a VirtualHost, an entity is a Component or a user";
 		}
-		return component_module !== "component" ? "it is part of the server itself, an entity is an external Component" : undefined;
+		if (component_module !== "component") {
+			return "it is part of the server itself, an entity is an external Component";
+		}
+		return section.get("component_secret") === undefined ? "its Component has no component_secret, so it cannot connect" : undefined;
 	}
 
 	function permission_row(host: string, entity: string, permissions: Permissions): string[] {
@@ -199,28 +204,34 @@ export function create_check() {
 		}
 	}
 
-	/** Whether Prosody understands the value of an option as a value of the wanted type. */
-	function is_understood(value: unknown, wanted: string): boolean {
+	/** What the value of an option has to be, in words; nil if it is that. Prosody takes numbers and booleans in quotes, too. */
+	function expected_value(option: string, value: unknown): string | undefined {
+		const wanted = option_types[option];
 		if (wanted === "number") {
-			return tonumber(value) !== undefined;
+			const least = least_values[option]!;
+			const number = tonumber(value);
+			return number === undefined || number < least ? string.format("a number of at least %d", least) : undefined;
 		}
 		const text = tostring(value);
-		return text === "true" || text === "false" || value === 0 || value === 1;
+		const is_boolean = text === "true" || text === "false" || value === 0 || value === 1;
+		return wanted === "boolean" && !is_boolean ? "true or false" : undefined;
 	}
 
 	function check_options(host: string, section: Section, problems: string[]): void {
 		for (const [, option] of ipairs(sorted_keys(section))) {
 			const value = section.get(option);
-			const wanted = option_types[option];
-			if (wanted === undefined) {
+			const expected = expected_value(option, value);
+			if (option_types[option] === undefined) {
 				const meant = suggest(option, option_types);
 				if (meant !== undefined) {
 					problems.push(string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant)));
 				}
-			} else if (wanted !== "table" && !is_understood(value, wanted)) {
+			} else if (expected !== undefined) {
 				problems.push(
-					string.format("%s: %s = %s is not understood, expected a %s", section_name(host, section), option, show_value(value), wanted),
+					string.format("%s: %s = %s is not understood, expected %s", section_name(host, section), option, show_value(value), expected),
 				);
+			} else if (section.has("component_module") && option !== "privileged_entities") {
+				problems.push(string.format("%s: %s does nothing here, it belongs to a VirtualHost", section_name(host, section), option));
 			}
 		}
 	}
@@ -253,6 +264,9 @@ export function create_check() {
 		const configuration = read_configuration(option, jid.prep, host);
 		for (const [, problem] of ipairs(configuration.problems)) {
 			report.problems.push(describe_problem(host, problem));
+		}
+		for (const [, warning] of ipairs(describe_empty_entries(host, configuration))) {
+			report.warnings.push(warning);
 		}
 		const admins = admins_of(section, server);
 		for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
@@ -393,7 +407,9 @@ export function create_check() {
 		}
 		for (const [, row] of ipairs(rows)) {
 			const [, domain] = jid.split(row[1]);
-			compare(domain!, false);
+			if (entity_problem(row[1]!, sections) === undefined) {
+				compare(domain!, false);
+			}
 		}
 		return warnings;
 	}
@@ -454,7 +470,12 @@ export function create_check() {
 			print("");
 			print("  check    shows what the configuration grants to which entities, what is wrong with it, and whether the server runs with it");
 			print("  version  shows the version of the module");
-			return command === undefined || command === "help" || command === "--help" ? 0 : 1;
+			const is_help = command === undefined || command === "help" || command === "--help";
+			if (!is_help) {
+				print("");
+				print("There is no command " + command);
+			}
+			return is_help ? 0 : 1;
 		}
 		const sections = get_sections();
 		const server = ask_server(sections.get("*").get("admin_socket"));
@@ -465,6 +486,9 @@ export function create_check() {
 			}
 		}
 		print_report(report);
+		if (!server) {
+			print("No running server answered, so only the configuration was checked.");
+		}
 		return report.problems.length > 0 ? 1 : 0;
 	}
 

@@ -149,28 +149,27 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	}
 
 	/** Prepares the name of a host of a command; nil and an error where the module is not loaded there. */
-	function find_host(usage: string, name: string | undefined): LuaMultiReturn<[string | undefined, string]> {
-		if (type(name) !== "string") {
-			return $multi(undefined, "Usage: privilege " + usage);
+	function find_host(name: string): LuaMultiReturn<[string | undefined, string]> {
+		const host = jid.prep(name) ?? name;
+		if (everywhere.has(host)) {
+			return $multi(host, "");
 		}
-		const host = jid.prep(name!) ?? name!;
-		if (!everywhere.has(host)) {
-			return $multi(undefined, "mod_privilege is not loaded on " + host);
+		const known = prosody.hosts.get(host) as Host | undefined;
+		if (known && !known.sessions) {
+			return $multi(undefined, host + " is a Component, HOST is the VirtualHost that grants");
 		}
-		return $multi(host, "");
+		const meant = known ? undefined : suggest(host, everywhere as unknown as Record<string, unknown>);
+		return $multi(undefined, string.format("mod_privilege is not loaded on %s%s", host, did_you_mean(meant)));
 	}
 
 	/** Finds the host and the entity of a command; nil and an error where there is none. */
-	function find_subject(usage: string, host: string | undefined, name: string | undefined): LuaMultiReturn<[Subject | undefined, string]> {
-		const [host_name, problem] = find_host(usage, host);
+	function find_subject(host: string, name: string): LuaMultiReturn<[Subject | undefined, string]> {
+		const [host_name, problem] = find_host(host);
 		if (host_name === undefined) {
 			return $multi(undefined, problem);
 		}
-		if (type(name) !== "string") {
-			return $multi(undefined, "Usage: privilege " + usage);
-		}
 		const served = everywhere.get(host_name);
-		const entity_name = jid.prep(name!) ?? name!;
+		const entity_name = jid.prep(name) ?? name;
 		const entity = served.entities.get(entity_name);
 		if (!entity) {
 			const meant = suggest(entity_name, served.entities.all() as unknown as Record<string, unknown>);
@@ -205,13 +204,12 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 
 	/** The commands `allow` and `revoke`. */
 	function change(allowed: boolean, host?: string, name?: string, user?: string): Answer {
-		const usage = (allowed ? "allow" : "revoke") + " HOST ENTITY USER";
-		const [subject, problem] = find_subject(usage, host, name);
+		if (type(host) !== "string" || type(name) !== "string" || type(user) !== "string") {
+			return $multi(undefined, string.format("Usage: privilege %s HOST ENTITY USER", allowed ? "allow" : "revoke"));
+		}
+		const [subject, problem] = find_subject(host!, name!);
 		if (!subject) {
 			return $multi(undefined, problem);
-		}
-		if (type(user) !== "string") {
-			return $multi(undefined, "Usage: privilege " + usage);
 		}
 		const [username, user_problem] = find_user(subject, user!);
 		if (username === undefined) {
@@ -270,7 +268,10 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		list(host?: string) {
 			let only: string | undefined;
 			if (host !== undefined) {
-				const [host_name, problem] = find_host("list HOST", host);
+				if (type(host) !== "string") {
+					return $multi(undefined, "Usage: privilege list HOST");
+				}
+				const [host_name, problem] = find_host(host);
 				if (host_name === undefined) {
 					return $multi(undefined, problem);
 				}
@@ -298,7 +299,10 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 			return $multi(true, count_of(rows.length, "entity", "entities"));
 		},
 		users(host?: string, entity?: string) {
-			const [subject, problem] = find_subject("users HOST ENTITY", host, entity);
+			if (type(host) !== "string" || type(entity) !== "string") {
+				return $multi(undefined, "Usage: privilege users HOST ENTITY");
+			}
+			const [subject, problem] = find_subject(host!, entity!);
 			if (!subject) {
 				return $multi(undefined, problem);
 			}

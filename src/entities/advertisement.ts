@@ -122,7 +122,7 @@ export function describe_entities(entities: Entities): string {
 	let granted = 0;
 	let connected = 0;
 	for (const [, entity] of pairs(entities.all())) {
-		granted = granted + 1;
+		granted = granted + (grants_anything(entity.permissions) ? 1 : 0);
 		connected = connected + (entity.connections.length > 0 ? 1 : 0);
 	}
 	return string.format("%d granted, %d connected", granted, connected);

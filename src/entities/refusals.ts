@@ -13,7 +13,7 @@ export interface Refusal {
 	text: string;
 	/** Follows the text: the address or the permission in question. */
 	detail?: string;
-	/** Whether the recipient of the request follows the text. */
+	/** Whether the recipient of the request follows the text in the error, too, not only in the log. */
 	about_recipient?: true;
 }
 
@@ -83,17 +83,20 @@ export function about(refusal: Refusal, address: string): Refusal {
 	return with_detail(refusal, printable(address));
 }
 
-/** The text of the refusal of a request, for the entity and for the log. */
-function refusal_text(refusal: Refusal, stanza: Stanza): string {
+/** The text of the refusal of a request, which names its recipient where nothing else is named and `names_recipient` is true. */
+function refusal_text(refusal: Refusal, stanza: Stanza, names_recipient: boolean): string {
 	if (refusal.detail !== undefined) {
 		return refusal.text + ": " + refusal.detail;
 	}
-	return refusal.about_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + printable(stanza.attr.to) : refusal.text;
+	return names_recipient && stanza.attr.to !== undefined ? refusal.text + ": " + printable(stanza.attr.to) : refusal.text;
 }
 
 /** Answers a request with an error unless its stream has ended. */
 export function answer_error(session: Session, stanza: Stanza, refusal: Refusal): void {
-	send_stanza(session, st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza)));
+	send_stanza(
+		session,
+		st.error_reply(stanza, refusal.type, refusal.condition, refusal_text(refusal, stanza, refusal.about_recipient === true)),
+	);
 }
 
 /** The refusals that were not logged since the last line of the log. */
@@ -147,7 +150,7 @@ export function create_refusing(log: Log, add_timer: AddTimer, statistics: Stati
 	/** Refuses a request of an entity: counts that, logs it and answers with an error. Returns true, as handlers of events do. */
 	function refuse(entity: Entity, session: Session, stanza: Stanza, refusal: Refusal): true {
 		statistics.count(entity, "refusals");
-		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza));
+		log_refusal(entity.jid, refusal.text, refusal_text(refusal, stanza, true));
 		answer_error(session, stanza, refusal);
 		return true;
 	}
@@ -162,7 +165,7 @@ export function create_refusing(log: Log, add_timer: AddTimer, statistics: Stati
 			return undefined;
 		}
 		const refusal = about(refusals.not_listed, requester);
-		log_refusal(requester, refusal.text, refusal_text(refusal, stanza));
+		log_refusal(requester, refusal.text, refusal_text(refusal, stanza, true));
 		answer_error(session, stanza, refusal);
 		return true;
 	}

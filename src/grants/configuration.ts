@@ -1,20 +1,18 @@
 import { sorted_keys } from "../prosody/keys";
-import { no_permissions } from "./permissions";
+import { grants_anything, no_permissions } from "./permissions";
 import type { Access, Coverage, MessagePermission, Permissions, PresencePermission } from "./permissions";
 import { did_you_mean, suggest } from "./suggestion";
 
 /** A mistake in the option `privileged_entities`. */
 export interface Problem {
 	/** The entity in whose entry it is, as the admin wrote it; nil for a mistake in the option as a whole. */
-	entity: string | undefined;
-	/** The option, `iq["NAMESPACE"]` for a namespace. */
-	option: string;
-	/** The value of the option, as Lua would write it. */
-	value: string;
+	entity?: string;
+	/** What is wrong: an option with its value, as Lua would write it, such as `iq["NAMESPACE"] = "gett"`. */
+	setting: string;
 	/** What to write instead, as in `expected true or false`. */
 	advice: string;
 	/** The value that was probably meant; nil where that is not clear. */
-	meant: string | undefined;
+	meant?: string | undefined;
 	/** For an allowed value: the other option that it needs. */
 	needs?: string | undefined;
 }
@@ -50,6 +48,11 @@ export function show_value(value: unknown): string {
 		return string.gsub(string.format("%q", value), "\n", "n")[0];
 	}
 	if (type(value) === "table") {
+		const [key, first] = next(value as LuaTable<AnyNotNil, unknown>);
+		if (key === 1 && type(first) === "string") {
+			const [more] = next(value as LuaTable<AnyNotNil, unknown>, key);
+			return string.format("{ %s%s }", show_value(first), more !== undefined ? ", …" : "");
+		}
 		return "a table";
 	}
 	return tostring(value);
@@ -141,10 +144,15 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 			const name = type(key) === "number" && type(user) === "string" ? (user as string) : "";
 			const prepared_jid = prepare(string.find(name, "@", 1, true)[0] !== undefined ? name : name + "@" + host);
 			const [username, user_host] = string.match(prepared_jid ?? "", "^([^@/]+)@([^@/]+)$");
-			if (username !== undefined && user_host === host) {
+			if (users_choices[name as "all"] as true | undefined) {
+				add_problem("users", list, string.format("write users = %s, or the user with the host", show_value(name)));
+			} else if (username !== undefined && user_host === host) {
 				listed.set(username, true);
-			} else {
+			} else if (type(key) === "number") {
 				add_problem("users", user, string.format('expected users of %s, { "NAME", "NAME@%s" }', host, host));
+			} else {
+				const shown = tostring(key);
+				add_problem("users", list, string.format('write { "%s" } instead of { %s = %s }', shown, shown, show_value(user)));
 			}
 		}
 		return listed;
@@ -202,27 +210,36 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 
 	/** Reads the entry of one entity. */
 	function read_entry(key: AnyNotNil, value: unknown): void {
-		const name = tostring(key);
-		const add_problem: AddProblem = (option_name, wrong, advice, meant, needs) => {
-			problems.push({ entity: name, option: option_name, value: show_value(wrong), advice: advice, meant: meant, needs: needs });
-		};
 		const entity = entity_jid(key);
+		const shown_key = show_value(key);
 		if (type(key) === "number" && entity_jid(value) !== undefined) {
 			const shown = show_value(value);
 			problems.push({
-				entity: undefined,
-				option: "privileged_entities",
-				value: string.format("{ %s }", shown),
+				setting: string.format("privileged_entities = { %s }", shown),
 				advice: string.format("write [%s] = { … }", shown),
-				meant: undefined,
 			});
 		} else if (entity === undefined) {
-			add_problem("privileged_entities", key, "expected a domain or a bare JID as key");
+			problems.push({ setting: "the key " + shown_key + " of privileged_entities", advice: "expected a domain or a bare JID" });
 		} else if (grants.has(entity)) {
-			add_problem("privileged_entities", key, "expected each entity once; " + entity + " stands there in another spelling");
+			problems.push({
+				setting: "the key " + shown_key + " of privileged_entities",
+				advice: "expected each entity once; " + entity + " stands there in another spelling",
+			});
 		} else if (type(value) !== "table") {
-			add_problem("privileged_entities", value, "expected a table of permissions for the entity");
+			problems.push({
+				setting: string.format("privileged_entities = { [%s] = %s }", shown_key, show_value(value)),
+				advice: "expected a table of permissions for the entity",
+			});
 		} else {
+			const add_problem: AddProblem = (option_name, wrong, advice, meant, needs) => {
+				problems.push({
+					entity: tostring(key),
+					setting: option_name + " = " + show_value(wrong),
+					advice: advice,
+					meant: meant,
+					needs: needs,
+				});
+			};
 			grants.set(entity, read_permissions(value as LuaTable<AnyNotNil, unknown>, add_problem));
 		}
 	}
@@ -234,11 +251,8 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 		}
 	} else if (option !== undefined) {
 		problems.push({
-			entity: undefined,
-			option: "privileged_entities",
-			value: show_value(option),
+			setting: "privileged_entities = " + show_value(option),
 			advice: 'expected a table of entities, { ["JID"] = { … } }',
-			meant: undefined,
 		});
 	}
 	return { grants: grants, problems: problems };
@@ -247,9 +261,28 @@ export function read_configuration(option: unknown, prepare: (this: void, jid: s
 /** A problem as a sentence for the log. */
 export function describe_problem(host: string, problem: Problem): string {
 	const entity = problem.entity !== undefined ? string.format(' entity "%s":', problem.entity) : "";
-	const setting = string.format('VirtualHost "%s":%s %s = %s', host, entity, problem.option, problem.value);
+	const setting = string.format('VirtualHost "%s":%s %s', host, entity, problem.setting);
 	if (problem.needs !== undefined) {
 		return setting + " needs " + problem.needs;
 	}
 	return string.format("%s grants nothing, %s%s", setting, problem.advice, did_you_mean(problem.meant));
+}
+
+/** Sentences about those entries that grant nothing although no problem was found in them. */
+export function describe_empty_entries(host: string, configuration: Configuration): string[] {
+	const has_problem: Record<string, true | undefined> = {};
+	for (const [, problem] of ipairs(configuration.problems)) {
+		if (problem.entity !== undefined) {
+			has_problem[string.lower(problem.entity)] = true;
+		}
+	}
+	const sentences: string[] = [];
+	for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
+		if (!has_problem[entity] && !grants_anything(configuration.grants.get(entity))) {
+			sentences.push(
+				string.format('VirtualHost "%s": entity "%s": the entry grants nothing. Values need quotes: roster = "both"', host, entity),
+			);
+		}
+	}
+	return sentences;
 }
