@@ -3394,6 +3394,7 @@ local function create_write_queue(service)
 	local max_waiting = 100
 
 	local host = service.host
+	local waiting_streams = service.waiting_streams
 	local waiting = {}
 	local timer_runs = false
 	-- For each stream with changes that wait: its own `send`, and the function in its place.
@@ -3566,6 +3567,7 @@ local function create_write_queue(service)
 				session.send = functions.send
 			end
 			replaced[session] = nil
+			waiting_streams[session] = nil
 		end
 		local changes = waiting
 		if #changes > 0 then
@@ -3577,9 +3579,15 @@ local function create_write_queue(service)
 
 	--- Sees to it that the changes of a stream are answered before anything else is sent on it.
 	local function keep_order(session)
-		if replaced[session] ~= nil then
+		local flush_waiting = waiting_streams[session]
+		if flush_waiting == flush then
 			return
 		end
+		if flush_waiting then
+			-- Changes for another host came first.
+			flush_waiting()
+		end
+		waiting_streams[session] = flush
 		local send = session.send
 		local function in_order(stanza)
 			flush()
@@ -7241,6 +7249,7 @@ local function serve_host()
 	-- The parts of each host with the module that other hosts and the console need, by host.
 	local served_hosts = module:shared("/*/privilege/served_hosts")
 	-- The listeners for roster changes, by host.
+	local waiting_streams = module:shared("/*/privilege/waiting_streams")
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
 	--- Whether any host of this server lists the JID that a stream authenticated as.
@@ -7285,7 +7294,13 @@ local function serve_host()
 		return roster_listeners[host]
 	end)
 	local roster_push = create_roster_push(host, entities, users, statistics)
-	local write_queue = create_write_queue({ host = host, log = log, add_timer = add_timer, change_watch = change_watch })
+	local write_queue = create_write_queue({
+		host = host,
+		log = log,
+		add_timer = add_timer,
+		change_watch = change_watch,
+		waiting_streams = waiting_streams,
+	})
 	local roster = create_roster_requests({
 		host = host,
 		log = log,

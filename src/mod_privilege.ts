@@ -28,6 +28,7 @@ import type { RosterListener } from "./roster/change_watch";
 import { create_roster_push } from "./roster/push";
 import { create_roster_requests } from "./roster/requests";
 import { create_write_queue } from "./roster/write_queue";
+import type { WaitingStreams } from "./roster/write_queue";
 import { create_presence } from "./presence/presence";
 import type { SavedPresence } from "./presence/presence";
 import { create_check } from "./admin/check";
@@ -54,6 +55,7 @@ function serve_host(): void {
 	// The parts of each host with the module that other hosts and the console need, by host.
 	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
 	// The listeners for roster changes, by host.
+	const waiting_streams = module.shared<WaitingStreams>("/*/privilege/waiting_streams");
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
 	/** Whether any host of this server lists the JID that a stream authenticated as. */
@@ -98,7 +100,7 @@ function serve_host(): void {
 	const authorization = create_authorization(host, users);
 	const change_watch = create_change_watch(() => roster_listeners.get(host));
 	const roster_push = create_roster_push(host, entities, users, statistics);
-	const write_queue = create_write_queue({ host, log, add_timer, change_watch });
+	const write_queue = create_write_queue({ host, log, add_timer, change_watch, waiting_streams });
 	const roster = create_roster_requests({
 		host,
 		log,

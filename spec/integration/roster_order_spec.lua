@@ -11,6 +11,8 @@ VirtualHost "capulet.lit"
 		["watcher.capulet.lit"] = { roster = "get" };
 		["setter.capulet.lit"] = { roster = "set" };
 	}
+VirtualHost "verona.lit"
+	privileged_entities = { ["gateway.capulet.lit"] = { roster = "both" } }
 ]] .. fixture.components("gateway", "watcher", "setter")
 
 local contacts = { "one@montague.lit", "two@montague.lit", "three@montague.lit", "four@montague.lit" }
@@ -26,7 +28,7 @@ for _, storage in ipairs { "internal", "sql" } do
 		fixture.drained({
 			storage = storage,
 			config = config,
-			users = { "juliet@capulet.lit", "peter@capulet.lit", "samson@capulet.lit" },
+			users = { "juliet@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "escalus@verona.lit" },
 			rosters = { ["juliet@capulet.lit"] = seed, ["peter@capulet.lit"] = seed, ["samson@capulet.lit"] = seed },
 		}, {
 			"gateway.capulet.lit",
@@ -59,6 +61,27 @@ for _, storage in ipairs { "internal", "sql" } do
 			end
 			assert.is_same(expected, ids)
 		end
+
+		it("B4.3 are answered in their order on several hosts, and the stream is left as it was", function()
+			local function send_function()
+				return server:eval [[return tostring(prosody.hosts["gateway.capulet.lit"].modules.component.session.send)]]
+			end
+			gateway:sync()
+			local before = send_function()
+			for round = 1, 3 do
+				gateway:send(table.concat {
+					set(gateway, 1, "juliet@capulet.lit", ("<item jid='hosts@b' name='%d'/>"):format(round)),
+					set(gateway, 2, "escalus@verona.lit", "<item jid='hosts@b'/>"),
+					set(gateway, 3, "juliet@capulet.lit", "<item jid='hosts@b' name='Both'/>"),
+					request(gateway, 4, "get", "capulet.lit", "<ping xmlns='urn:xmpp:ping'/>"),
+					set(gateway, 5, "escalus@verona.lit", "<item jid='hosts@b' subscription='remove'/>"),
+					set(gateway, 6, "juliet@capulet.lit", "<item jid='hosts@b' subscription='remove'/>"),
+				})
+				answers_in_order(gateway, 6)
+			end
+			gateway:sync()
+			assert.is_equal(before, send_function())
+		end)
 
 		it("B4.3 are answered in their order: sets of several users, gets, pings, refusals and errors", function()
 			local ping = "<ping xmlns='urn:xmpp:ping'/>"

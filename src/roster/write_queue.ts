@@ -38,11 +38,15 @@ interface Outcome {
 	version?: number | true | undefined;
 }
 
+/** For each stream with changes that wait: the function that saves and answers them. All hosts share this table. */
+export type WaitingStreams = LuaTable<Session, (this: void) => void>;
+
 interface WriteQueueService {
 	host: string;
 	log: Log;
 	add_timer: AddTimer;
 	change_watch: ChangeWatch;
+	waiting_streams: WaitingStreams;
 }
 
 /**
@@ -57,6 +61,7 @@ export function create_write_queue(service: WriteQueueService) {
 	const max_waiting = 100;
 
 	const host = service.host;
+	const waiting_streams = service.waiting_streams;
 	let waiting: RosterChange[] = [];
 	let timer_runs = false;
 	// For each stream with changes that wait: its own `send`, and the function in its place.
@@ -224,6 +229,7 @@ export function create_write_queue(service: WriteQueueService) {
 				session.send = functions.send;
 			}
 			replaced.delete(session);
+			waiting_streams.delete(session);
 		}
 		const changes = waiting;
 		if (changes.length > 0) {
@@ -235,9 +241,15 @@ export function create_write_queue(service: WriteQueueService) {
 
 	/** Sees to it that the changes of a stream are answered before anything else is sent on it. */
 	function keep_order(session: Session): void {
-		if (replaced.has(session)) {
+		const flush_waiting = waiting_streams.get(session) as ((this: void) => void) | undefined;
+		if (flush_waiting === flush) {
 			return;
 		}
+		if (flush_waiting) {
+			// Changes for another host came first.
+			flush_waiting();
+		}
+		waiting_streams.set(session, flush);
 		const send = session.send;
 		function in_order(this: void, stanza: Stanza | string): boolean | undefined {
 			flush();
