@@ -1702,13 +1702,9 @@ local function create_authorization(host, users)
 			or nil
 	end
 
-	--- The refusal of a request to act for an account, which need not exist.
-	local function acting_refusal(entity, username)
-		local not_covered = coverage_refusal(entity, username)
-		if not not_covered and account_disabled(username, host) then
-			return about(refusals.account_disabled, username .. "@" .. host)
-		end
-		return not_covered
+	--- The refusal where an admin has disabled an account, which need not exist.
+	local function disabled_refusal(username)
+		return account_disabled(username, host) and about(refusals.account_disabled, username .. "@" .. host) or nil
 	end
 
 	--- The refusal of a request to read the roster of a user (XEP-0356, 4.2).
@@ -1724,18 +1720,23 @@ local function create_authorization(host, users)
 		if not allows(entity.permissions.roster, "set") then
 			return refusals.roster_set
 		end
-		return acting_refusal(entity, username)
+		return coverage_refusal(entity, username) or disabled_refusal(username)
 	end
 
-	--- The refusal of an iq in a user's name (XEP-0356, 6).
-	local function iq_refusal(entity, username, iq_type, namespace)
+	--- The refusal of the answer to an iq that was sent in a user's name: the grant may have changed since.
+	local function iq_answer_refusal(entity, username, iq_type, namespace)
 		if allows(entity.permissions.iq[namespace], iq_type) then
-			return acting_refusal(entity, username)
+			return coverage_refusal(entity, username)
 		end
 		return with_detail(
 			refusals.iq,
 			string.format('iq["%s"] = "%s", for %s', printable(namespace), iq_type, printable(username .. "@" .. host))
 		)
+	end
+
+	--- The refusal of an iq in a user's name (XEP-0356, 6).
+	local function iq_refusal(entity, username, iq_type, namespace)
+		return iq_answer_refusal(entity, username, iq_type, namespace) or disabled_refusal(username)
 	end
 
 	--- The refusal of a message in the name of a user or of the host (XEP-0356, 5).
@@ -1746,13 +1747,17 @@ local function create_authorization(host, users)
 		if entity.permissions.message ~= "outgoing" then
 			return about(refusals.message, sender or "there is no sender")
 		end
-		return username ~= nil and acting_refusal(entity, username) or nil
+		if username == nil then
+			return nil
+		end
+		return coverage_refusal(entity, username) or disabled_refusal(username)
 	end
 
 	return {
 		roster_get_refusal = roster_get_refusal,
 		roster_set_refusal = roster_set_refusal,
 		iq_refusal = iq_refusal,
+		iq_answer_refusal = iq_answer_refusal,
 		message_refusal = message_refusal,
 	}
 end
@@ -2672,7 +2677,7 @@ local function create_iq(service)
 			return true
 		end
 		local username = jid.split(user)
-		local refusal = service.authorization.iq_refusal(entity, username, pending_iq.outer.type, pending_iq.namespace)
+		local refusal = service.authorization.iq_answer_refusal(entity, username, pending_iq.outer.type, pending_iq.namespace)
 		if refusal and account_exists(username, service.host) then
 			-- The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
 			return refuse(entity, session, st.iq(pending_iq.outer), refusal)
@@ -6487,15 +6492,17 @@ local function create_check()
 		}
 	end
 
-	--- The bare JIDs of the admins of a host: by the option `admins`, and by their roles where the server is running.
-	local function admins_of(section, server)
+	--- The bare JIDs of the admins of a host: by the option `admins` of the host and the global one, and by their roles where the server is running.
+	local function admins_of(host, sections, server)
 		local admins = {}
-		local option = section.admins
-		if type(option) == "table" then
-			for _, listed in pairs(option) do
-				local admin = type(listed) == "string" and jid.prep(listed) or nil
-				if admin ~= nil then
-					admins[admin] = true
+		for _, name in ipairs({ host, "*" }) do
+			local option = sections[name].admins
+			if type(option) == "table" then
+				for _, listed in pairs(option) do
+					local admin = type(listed) == "string" and jid.prep(listed) or nil
+					if admin ~= nil then
+						admins[admin] = true
+					end
 				end
 			end
 		end
@@ -6624,7 +6631,7 @@ local function create_check()
 		for _, warning in ipairs(describe_empty_entries(host, configuration)) do
 			table.insert(report.warnings, warning)
 		end
-		local admins = admins_of(section, server)
+		local admins = admins_of(host, sections, server)
 		for _, entity in ipairs(sorted_keys(configuration.grants)) do
 			local permissions = configuration.grants[entity]
 			table.insert(report.rows, permission_row(host, entity, permissions))

@@ -292,6 +292,10 @@ describe("B10.3 prosodyctl mod_privilege check", function()
 		assert.is_same({}, warnings(powerful))
 		assert.is_same(expected, warnings(powerful, 'admins = { "juliet@capulet.lit", "romeo@montague.lit" }'))
 		assert.is_same(expected, warnings((powerful:gsub("%s+Component", '\nadmins = { "juliet@capulet.lit" }\n%0'))))
+		-- Those of the global section are admins of a host with a list of its own, too
+		local with_own = powerful:gsub("%s+Component", '\nadmins = { "friar@capulet.lit" }\n%0')
+		local both = { (expected[1]:gsub("juliet@capulet.lit", "friar@capulet.lit, juliet@capulet.lit")) }
+		assert.is_same(both, warnings(with_own, 'admins = { "juliet@capulet.lit" }'))
 		assert.is_same({}, warnings(powerful, 'admins = { "romeo@montague.lit" }'))
 		assert.is_same({}, warnings(granting 'users = "opted-in"; message = "outgoing"', 'admins = { "juliet@capulet.lit" }'))
 	end)

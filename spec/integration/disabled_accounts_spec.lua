@@ -11,9 +11,10 @@ local juliet = privileged.user
 local config = [[
 VirtualHost "capulet.lit"
 	authentication = "internal_hashed"
+	registration_delete_grace_period = "1d"
 	privileged_entities = {
 		["gateway.capulet.lit"] = {
-			roster = "both"; roster_push = false; message = "outgoing"; iq = { ["urn:example"] = "get" };
+			roster = "both"; roster_push = false; message = "outgoing"; iq = { ["urn:example"] = "get"; ["jabber:iq:register"] = "set" };
 		};
 	}
 ]] .. fixture.components "gateway"
@@ -24,6 +25,7 @@ describe("an account that an admin disables", function()
 	local streams = fixture.drained(
 		console.options({
 			config = config,
+			modules = { "privilege", console.has_help and "user_account_management" or nil },
 			users = { juliet, "nurse@capulet.lit" },
 			rosters = { [juliet] = { ["romeo@montague.lit"] = { subscription = "both" } } },
 		}, prosody.free_port()),
@@ -78,11 +80,20 @@ describe("an account that an admin disables", function()
 		end
 	end)
 
-	since_13("B2.5 gets no answer to an iq that was sent before", function()
+	since_13("B2.5 does not lose the answer to an iq that was sent before", function()
 		ask()
 		local iq = privileged.asked(nurse)
 		admin "disable"
 		privileged.answer(nurse, iq)
+		privileged.expect_answer(gateway, { from = nurse.jid })
+		admin "enable"
+	end)
+
+	-- mod_user_account_management disables the account until the time is over
+	since_13("B7.5 B2.5 has the result of its removal, also where that is put off", function()
+		privileged.ask(gateway, { "<query xmlns='jabber:iq:register'><remove/></query>" }, { type = "set" })
+		privileged.expect_answer(gateway, { from = juliet })
+		ask()
 		privileged.expect_refusal(gateway, "forbidden", "auth")
 		admin "enable"
 	end)

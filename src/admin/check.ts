@@ -141,15 +141,17 @@ export function create_check() {
 		];
 	}
 
-	/** The bare JIDs of the admins of a host: by the option `admins`, and by their roles where the server is running. */
-	function admins_of(section: Section, server: RunningServer | undefined): string[] {
+	/** The bare JIDs of the admins of a host: by the option `admins` of the host and the global one, and by their roles where the server is running. */
+	function admins_of(host: string, sections: Sections, server: RunningServer | undefined): string[] {
 		const admins = new LuaTable<string, true>();
-		const option = section.get("admins");
-		if (type(option) === "table") {
-			for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
-				const admin = type(listed) === "string" ? jid.prep(listed as string) : undefined;
-				if (admin !== undefined) {
-					admins.set(admin, true);
+		for (const [, name] of ipairs([host, "*"])) {
+			const option = sections.get(name).get("admins");
+			if (type(option) === "table") {
+				for (const [, listed] of pairs(option as LuaTable<AnyNotNil, unknown>)) {
+					const admin = type(listed) === "string" ? jid.prep(listed as string) : undefined;
+					if (admin !== undefined) {
+						admins.set(admin, true);
+					}
 				}
 			}
 		}
@@ -268,7 +270,7 @@ export function create_check() {
 		for (const [, warning] of ipairs(describe_empty_entries(host, configuration))) {
 			report.warnings.push(warning);
 		}
-		const admins = admins_of(section, server);
+		const admins = admins_of(host, sections, server);
 		for (const [, entity] of ipairs(sorted_keys(configuration.grants))) {
 			const permissions = configuration.grants.get(entity);
 			report.rows.push(permission_row(host, entity, permissions));

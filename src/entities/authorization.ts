@@ -16,13 +16,9 @@ export function create_authorization(host: string, users: Users) {
 		return users.covers(entity.jid, entity.permissions.users, username) ? undefined : about(refusals.not_covered, username + "@" + host);
 	}
 
-	/** The refusal of a request to act for an account, which need not exist. */
-	function acting_refusal(entity: Entity, username: string): Refusal | undefined {
-		const not_covered = coverage_refusal(entity, username);
-		if (!not_covered && account_disabled(username, host)) {
-			return about(refusals.account_disabled, username + "@" + host);
-		}
-		return not_covered;
+	/** The refusal where an admin has disabled an account, which need not exist. */
+	function disabled_refusal(username: string): Refusal | undefined {
+		return account_disabled(username, host) ? about(refusals.account_disabled, username + "@" + host) : undefined;
 	}
 
 	/** The refusal of a request to read the roster of a user (XEP-0356, 4.2). */
@@ -38,18 +34,23 @@ export function create_authorization(host: string, users: Users) {
 		if (!allows(entity.permissions.roster, "set")) {
 			return refusals.roster_set;
 		}
-		return acting_refusal(entity, username);
+		return coverage_refusal(entity, username) ?? disabled_refusal(username);
 	}
 
-	/** The refusal of an iq in a user's name (XEP-0356, 6). */
-	function iq_refusal(entity: Entity, username: string, iq_type: string, namespace: string): Refusal | undefined {
+	/** The refusal of the answer to an iq that was sent in a user's name: the grant may have changed since. */
+	function iq_answer_refusal(entity: Entity, username: string, iq_type: string, namespace: string): Refusal | undefined {
 		if (allows(entity.permissions.iq.get(namespace), iq_type)) {
-			return acting_refusal(entity, username);
+			return coverage_refusal(entity, username);
 		}
 		return with_detail(
 			refusals.iq,
 			string.format('iq["%s"] = "%s", for %s', printable(namespace), iq_type, printable(username + "@" + host)),
 		);
+	}
+
+	/** The refusal of an iq in a user's name (XEP-0356, 6). */
+	function iq_refusal(entity: Entity, username: string, iq_type: string, namespace: string): Refusal | undefined {
+		return iq_answer_refusal(entity, username, iq_type, namespace) ?? disabled_refusal(username);
 	}
 
 	/**
@@ -62,9 +63,12 @@ export function create_authorization(host: string, users: Users) {
 		if (entity.permissions.message !== "outgoing") {
 			return about(refusals.message, sender ?? "there is no sender");
 		}
-		return username !== undefined ? acting_refusal(entity, username) : undefined;
+		if (username === undefined) {
+			return undefined;
+		}
+		return coverage_refusal(entity, username) ?? disabled_refusal(username);
 	}
 
-	return { roster_get_refusal, roster_set_refusal, iq_refusal, message_refusal };
+	return { roster_get_refusal, roster_set_refusal, iq_refusal, iq_answer_refusal, message_refusal };
 }
 export type Authorization = ReturnType<typeof create_authorization>;

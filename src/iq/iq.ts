@@ -98,7 +98,7 @@ export function create_iq(service: IqService) {
 			return true;
 		}
 		const [username] = jid.split(user);
-		const refusal = service.authorization.iq_refusal(entity, username!, pending_iq.outer.type!, pending_iq.namespace);
+		const refusal = service.authorization.iq_answer_refusal(entity, username!, pending_iq.outer.type!, pending_iq.namespace);
 		if (refusal && account_exists(username!, service.host)) {
 			// The permission was taken away meanwhile. If the account is gone, the iq itself may have removed it: that is no reason to refuse.
 			return refuse(entity, session, st.iq(pending_iq.outer), refusal);
