@@ -616,7 +616,11 @@ end
 
 -- ==== src/prosody/timers.ts ====
 
---- Does long work in slices. After each slice the server handles what has come in meanwhile.
+-- The works that wait for their next slices, by the function that sets the timers.
+local works_by_timer = {}
+
+--- Does long work in slices. After each slice the server handles what has come in meanwhile. Works whose timers are set by the
+-- same function take turns.
 --
 -- An error in a step is logged, and the work goes on with the next step. A step therefore moves on before it does what may fail.
 --
@@ -633,31 +637,51 @@ local function in_slices(add_timer, step, slice_end, task)
 	-- From the beginning of a slice to that of the next one, which comes later if the slice takes longer. Not 0: Prosody calls all
 	-- timers that are due before it reads from connections again.
 	local slice_pause = 0.001
-
 	local when = "while %s"
+
+	local work = { step = step, slice_end = slice_end, task = task }
+	local waiting = works_by_timer[add_timer]
+	if waiting then
+		waiting.push(work)
+		return
+	end
+	local works = create_fifo()
+	works.push(work)
+	works_by_timer[add_timer] = works
+
 	local last_second = os.time()
 	-- How many slices in a row have begun in another second than the one before.
 	local slow_count = 0
-	local goes_on = true
 
-	local function end_slice()
-		slice_end(goes_on)
+	--- Does work for so many seconds. Returns false when it has ended.
+	local function do_slice(current, seconds)
+		local began = clock()
+		local time = began
+		local goes_on = true
+		-- The clock may be set back meanwhile.
+		while goes_on and time >= began and time < began + seconds do
+			goes_on = protect(log_of_module, when, current.task, current.step) ~= false
+			time = clock()
+		end
+		protect(log_of_module, when, current.task, function()
+			return current.slice_end(goes_on)
+		end)
+		return goes_on
 	end
 
 	add_timer(slice_pause, function()
 		local second = os.time()
 		slow_count = second > last_second and slow_count + 1 or 0
 		last_second = second
-		local began = clock()
-		local stop_at = began + (slow_count > 2 and rare_slice_time or slice_time)
-		local time = began
-		-- The clock may be set back meanwhile.
-		while goes_on and time >= began and time < stop_at do
-			goes_on = protect(log_of_module, when, task, step) ~= false
-			time = clock()
+		local current = works.pop()
+		if do_slice(current, slow_count > 2 and rare_slice_time or slice_time) then
+			works.push(current)
 		end
-		protect(log_of_module, when, task, end_slice)
-		return goes_on and slice_pause or nil
+		if works.count() > 0 then
+			return slice_pause
+		end
+		works_by_timer[add_timer] = nil
+		return nil
 	end)
 end
 

@@ -129,3 +129,48 @@ test("B11 goes on behind a step that raises an error, which it logs", function()
 		failure "end of slice 3",
 	})
 end)
+
+test("B11 works that are under way at the same time take turns", function()
+	local time = 1000
+	local parts = support.load({}, {
+		["util.time"] = {
+			now = function()
+				return time / 1000000
+			end,
+		},
+	})
+	local add_timer, go_off, timers = support.timers()
+	local seen = {}
+	local function start(name, count)
+		parts.in_slices(add_timer, function()
+			if count == 0 then
+				return false
+			end
+			count = count - 1
+			time = time + 600
+			table.insert(seen, name)
+			return true
+		end, function(goes_on)
+			if not goes_on then
+				table.insert(seen, name .. " ended")
+			end
+		end, "letters were counted")
+	end
+	start("a", 5)
+	start("b", 2)
+	equal(#timers, 1)
+	go_off()
+	equal(seen, { "a", "a" })
+	go_off()
+	equal(seen, { "a", "a", "b", "b" })
+	start("c", 1)
+	for _ = 1, 4 do
+		go_off()
+	end
+	equal(seen, { "a", "a", "b", "b", "a", "a", "b ended", "c", "c ended", "a", "a ended" })
+	equal(#timers, 0)
+	start("d", 1)
+	go_off()
+	equal(seen[#seen], "d ended")
+	equal(#timers, 0)
+end)
