@@ -71,8 +71,14 @@ local function assert_timeout(server, pubsub, host, seconds)
 		local add_timer = api.add_timer;
 		module.environment.spec_timers = {};
 		function api:add_timer(delay, callback)
-			table.insert(module.environment.spec_timers, callback);
-			return add_timer(self, delay, callback);
+			local is_over;
+			local function go_off()
+				local pause = not is_over and callback() or nil;
+				is_over = not pause;
+				return pause;
+			end
+			table.insert(module.environment.spec_timers, go_off);
+			return add_timer(self, delay, go_off);
 		end
 	]],
 		host
