@@ -520,11 +520,32 @@ local function send_stanza(session, stanza)
 	end
 end
 
---- Handles `delivery/failure`, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that we sent
--- goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
-local function drop_undelivered(event)
-	local namespaces = event.stanza.namespaces
-	return namespaces and namespaces[own_mark] ~= nil and true or nil
+--- Handles `delivery/failure` on a host, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that
+-- we sent goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
+--
+-- The handler stays when the module is unloaded, as a client may be gone later.
+--
+-- @param handled the events objects that have the handler, as keys: a shared table, the same one each time
+local function drop_undelivered_at(events, handled)
+	if handled[events] ~= nil then
+		return
+	end
+
+	--- Handles the event. Refers to the shared table, so that this lasts as long as the handler.
+	local function drop_undelivered(event)
+		local namespaces = event.stanza.namespaces
+		return namespaces and namespaces[own_mark] ~= nil and handled[events] ~= nil and true or nil
+	end
+
+	local set_environment = rawget(_G, "setfenv")
+	if set_environment then
+		-- COMPAT: In Lua 5.1 a function refers to its environment, here that of the module, which would stay in memory.
+		set_environment(drop_undelivered, {})
+	end
+	setmetatable(handled, { __mode = "k" })
+	handled[events] = true
+	-- Before mod_smacks, after which no other handler is called.
+	events.add_handler("delivery/failure", drop_undelivered, 1)
 end
 
 --- Whether a stanza that Prosody wrote as XML text declares a namespace. A text or another attribute may mention it.
@@ -2146,6 +2167,8 @@ local function create_sessions(service)
 	local entities = service.entities
 	-- The events objects with our hooks, by host. A host gets a new object whenever it is activated.
 	local watched = {}
+	-- The events objects with the handler that stays when the module is unloaded, as keys.
+	local has_drop = api:shared("/*/privilege/undelivered")
 
 	--- Reports a stream if it belongs to an entity.
 	local function authenticated(session)
@@ -2218,7 +2241,6 @@ local function create_sessions(service)
 	local handlers = {
 		["component-authenticated"] = component_authenticated,
 		["component-disconnected"] = stream_ended,
-		["delivery/failure"] = drop_undelivered,
 		["presence/initial"] = client_available,
 		["presence/bare"] = client_broadcast,
 		["resource-unbind"] = stream_ended,
@@ -2254,6 +2276,7 @@ local function create_sessions(service)
 		if host and watched[name] ~= host.events then
 			unwatch(name)
 			watched[name] = host.events
+			drop_undelivered_at(host.events, has_drop)
 			for event, handler in pairs(handlers) do
 				-- Before mod_presence and mod_smacks, after which no other handler is called.
 				api:hook_object_event(host.events, event, handler, 1)

@@ -96,16 +96,49 @@ describe("B9 a privileged user whose client is gone", function()
 		assert.is_same({ "Good morrow, cousin" }, kept_messages())
 	end)
 
-	it("sends no error when its time to resume is over, though it lost its grant and the module was reloaded", function()
-		receive "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"
-		romeo:cut()
-		juliet:send "<presence><show>xa</show></presence>":sync()
-		server:drain()
-		server:reload_module "privilege"
-		server:reload_config((config:gsub("ENTRY", "")))
-		wait_until_gone()
-		juliet:nothing()
-		mercutio:nothing()
-		assert.is_same({}, kept_messages())
+	local endings = {
+		["the module was reloaded and it lost its grant"] = function()
+			server:reload_module "privilege"
+			server:reload_config((config:gsub("ENTRY", "")))
+		end,
+		["it lost its grant and the module was reloaded"] = function()
+			server:reload_config((config:gsub("ENTRY", "")))
+			server:reload_module "privilege"
+		end,
+		["the module was unloaded"] = function()
+			server:unload_module "privilege"
+		end,
+	}
+	for ending, bring_about in pairs(endings) do
+		it("sends no error when its time to resume is over, though " .. ending, function()
+			receive "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"
+			romeo:cut()
+			juliet:send "<presence><show>xa</show></presence>":sync()
+			server:drain()
+			bring_about()
+			wait_until_gone()
+			juliet:nothing()
+			mercutio:nothing()
+			assert.is_same({}, kept_messages())
+			if ending:find "unloaded" then
+				server:load_module "privilege"
+			end
+		end)
+	end
+
+	it("is forgotten but for one handler on each host, however often the module is unloaded and loaded", function()
+		local count_handlers = [[
+			local events = prosody.hosts["montague.lit"].events;
+			events.fire_event("delivery/failure", { session = {}, stanza = require "util.stanza".message() });
+			return #events.get_handlers "delivery/failure";
+		]]
+		local before = server:eval(count_handlers)
+		for _ = 1, 3 do
+			server:reload_module "privilege"
+			server:unload_module "privilege"
+			server:load_module "privilege"
+			server:eval "collectgarbage(); collectgarbage();"
+		end
+		assert.is_equal(before, server:eval(count_handlers))
 	end)
 end)

@@ -1,6 +1,6 @@
 import * as jid from "util.jid";
 import { since_0_10 } from "../prosody/compatibility";
-import { drop_undelivered } from "../prosody/send";
+import { drop_undelivered_at } from "../prosody/send";
 import { grants_anything } from "../grants/permissions";
 import type { Entities, Entity } from "./entities";
 
@@ -27,6 +27,8 @@ export function create_sessions(service: SessionsService) {
 	const entities = service.entities;
 	// The events objects with our hooks, by host. A host gets a new object whenever it is activated.
 	const watched = new LuaTable<string, Events>();
+	// The events objects with the handler that stays when the module is unloaded, as keys.
+	const has_drop = api.shared<LuaTable<Events, true>>("/*/privilege/undelivered");
 
 	/** Reports a stream if it belongs to an entity. */
 	function authenticated(session: Session): void {
@@ -99,7 +101,6 @@ export function create_sessions(service: SessionsService) {
 	const handlers: Record<string, (this: void, event: never) => Handled> = {
 		"component-authenticated": component_authenticated,
 		"component-disconnected": stream_ended,
-		"delivery/failure": drop_undelivered,
 		"presence/initial": client_available,
 		"presence/bare": client_broadcast,
 		"resource-unbind": stream_ended,
@@ -135,6 +136,7 @@ export function create_sessions(service: SessionsService) {
 		if (host && watched.get(name) !== host.events) {
 			unwatch(name);
 			watched.set(name, host.events);
+			drop_undelivered_at(host.events, has_drop);
 			for (const [event, handler] of pairs(handlers)) {
 				// Before mod_presence and mod_smacks, after which no other handler is called.
 				api.hook_object_event(host.events, event, handler, 1);

@@ -28,12 +28,33 @@ export function send_stanza(session: Session, stanza: Stanza | string): void {
 }
 
 /**
- * Handles `delivery/failure`, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that we sent
- * goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
+ * Handles `delivery/failure` on a host, in which mod_smacks gives up what a client has not acknowledged (XEP-0198). Nothing that
+ * we sent goes back to its sender as an error, and none is kept for the user's next client, which is told its own permissions.
+ *
+ * The handler stays when the module is unloaded, as a client may be gone later.
+ *
+ * @param handled the events objects that have the handler, as keys: a shared table, the same one each time
  */
-export function drop_undelivered(event: DeliveryEvent): Handled {
-	const namespaces = event.stanza.namespaces;
-	return namespaces && namespaces.has(own_mark) ? true : undefined;
+export function drop_undelivered_at(events: Events, handled: LuaTable<Events, true>): void {
+	if (handled.has(events)) {
+		return;
+	}
+
+	/** Handles the event. Refers to the shared table, so that this lasts as long as the handler. */
+	function drop_undelivered(event: DeliveryEvent): Handled {
+		const namespaces = event.stanza.namespaces;
+		return namespaces && namespaces.has(own_mark) && handled.has(events) ? true : undefined;
+	}
+
+	const set_environment = rawget(_G, "setfenv") as typeof setfenv | undefined;
+	if (set_environment) {
+		// COMPAT: In Lua 5.1 a function refers to its environment, here that of the module, which would stay in memory.
+		set_environment(drop_undelivered, {});
+	}
+	setmetatable(handled, { __mode: "k" });
+	handled.set(events, true);
+	// Before mod_smacks, after which no other handler is called.
+	events.add_handler("delivery/failure", drop_undelivered, 1);
 }
 
 /** Whether a stanza that Prosody wrote as XML text declares a namespace. A text or another attribute may mention it. */

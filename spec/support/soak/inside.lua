@@ -9,6 +9,8 @@ prosody.spec_soak = soak
 
 local roster_listeners = module:shared "/*/privilege/roster_listeners"
 local served_hosts = module:shared "/*/privilege/served_hosts"
+-- One entry for each host, as long as the host is active
+local undelivered = module:shared "/*/privilege/undelivered"
 
 -- The counters of all entities that there were, with their names; they go on counting when their entity is none any more
 local counters = {}
@@ -108,7 +110,7 @@ end
 -- What the module knows and does not own
 local function foreign_tables(env)
 	local foreign = { [_G] = true, [prosody] = true, [env] = true, [env.module] = true }
-	for _, shared in ipairs { roster_listeners, served_hosts } do
+	for _, shared in ipairs { roster_listeners, served_hosts, undelivered } do
 		foreign[shared] = true
 	end
 	for _, library in pairs(package.loaded) do
