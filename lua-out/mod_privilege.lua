@@ -115,7 +115,20 @@ local function create_recent(span, max_values)
 		older[name] = nil
 	end
 
-	return { get = get, set = set, forget = forget }
+	--- The values that are kept, for `restore` after a reload of the module.
+	local function save()
+		return { newer = newer, older = older, count = count, rotate_at = rotate_at }
+	end
+
+	--- Takes over what `save` gave, instead of the values that are kept now.
+	local function restore(saved)
+		newer = saved.newer
+		older = saved.older
+		count = saved.count
+		rotate_at = saved.rotate_at
+	end
+
+	return { get = get, set = set, forget = forget, save = save, restore = restore }
 end
 
 -- ==== src/prosody/accounts.ts ====
@@ -2426,7 +2439,7 @@ local function create_error_filter()
 		return senders.get(attr.to)
 	end
 
-	return { sent = sent, receive = receive }
+	return { sent = sent, receive = receive, save = senders.save, restore = senders.restore }
 end
 
 -- ==== src/message/message.ts ====
@@ -7578,7 +7591,7 @@ local function serve_host()
 	module:hook_global("config-reloaded", config_reloaded)
 
 	module.save = function()
-		return { presence = presence.save(), since = entities.connected_since() }
+		return { presence = presence.save(), since = entities.connected_since(), senders = error_filter.save() }
 	end
 	module.restore = function(state)
 		if state.presence then
@@ -7586,6 +7599,9 @@ local function serve_host()
 		end
 		if state.since then
 			entities.restore_since(state.since)
+		end
+		if state.senders then
+			error_filter.restore(state.senders)
 		end
 	end
 	module.unload = function()

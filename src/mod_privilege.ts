@@ -4,6 +4,7 @@ import * as jid from "util.jid";
 import { forget_account, forget_roster, read_roster } from "./prosody/accounts";
 import { create_act_as } from "./prosody/act_as";
 import { since_0_10 } from "./prosody/compatibility";
+import type { SavedRecent } from "./prosody/recent";
 import type { AddTimer } from "./prosody/timers";
 import { describe_empty_entries, describe_problem, read_configuration } from "./grants/configuration";
 import type { Options } from "./grants/configuration";
@@ -41,6 +42,8 @@ import type { ServedHosts } from "./admin/shell";
 interface SavedState {
 	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
+	/** Not there after an update from a version that does not keep it. */
+	senders?: SavedRecent<true>;
 }
 
 /** Serves the virtual host that the module is loaded on. */
@@ -303,13 +306,16 @@ function serve_host(): void {
 
 	module.hook_global("config-reloaded", config_reloaded);
 
-	module.save = () => ({ presence: presence.save(), since: entities.connected_since() });
+	module.save = () => ({ presence: presence.save(), since: entities.connected_since(), senders: error_filter.save() });
 	module.restore = (state: SavedState) => {
 		if (state.presence) {
 			presence.restore(state.presence);
 		}
 		if (state.since) {
 			entities.restore_since(state.since);
+		}
+		if (state.senders) {
+			error_filter.restore(state.senders);
 		}
 	};
 	module.unload = () => {

@@ -338,4 +338,26 @@ describe("B6 messages", function()
 			end
 		end
 	end)
+
+	it("B9 a message that bounces after a reload of the module bounces to nobody", function()
+		-- mod_carbons copies errors to those clients that do not have the highest priority
+		chamber:send "<presence><priority>5</priority></presence>":sync()
+		send { from = "juliet@capulet.lit", to = "x@stranger.capulet.lit", id = "late-bounce", type = "chat", "<body>lost</body>" }
+		stranger:expect { name = "message", id = "late-bounce" }
+		balcony:expect { name = "message" }
+		chamber:expect { name = "message" }
+		server:reload_module "privilege"
+		stranger
+			:send([[
+			<message type='error' id='late-bounce' from='x@stranger.capulet.lit' to='juliet@capulet.lit'><body>lost</body>
+				<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>
+		]])
+			:sync()
+		balcony:nothing { name = "message" }
+		chamber:nothing { name = "message" }
+		chamber:send "<presence/>":sync()
+		for _, stream in ipairs(streams()) do
+			stream:sync():drain() -- presences, and permissions that are told again
+		end
+	end)
 end)

@@ -30,6 +30,21 @@ test("a value is kept for the span at least, and twice as long at most", functio
 	end
 end)
 
+test("a value is kept as long in another keeper that takes over what the first one saved", function()
+	local recent, clock = keeper(10)
+	recent.set("older", 1)
+	clock.now = clock.now + 10
+	recent.set("newer", 2)
+	local other, other_clock = keeper(10)
+	other_clock.now = clock.now + 5
+	other.restore(recent.save())
+	equal({ other.get "older", other.get "newer" }, { 1, 2 })
+	other_clock.now = clock.now + 10
+	equal({ other.get "older", other.get "newer" }, { nil, 2 })
+	other_clock.now = clock.now + 20
+	equal(other.get "newer", nil)
+end)
+
 test("a value is forgotten at once where that is wanted", function()
 	local recent, clock = keeper(10)
 	recent.set("a", 1)

@@ -28,6 +28,6 @@ export function create_error_filter() {
 		return senders.get(attr.to);
 	}
 
-	return { sent: sent, receive: receive };
+	return { sent: sent, receive: receive, save: senders.save, restore: senders.restore };
 }
 export type ErrorFilter = ReturnType<typeof create_error_filter>;

@@ -1,3 +1,11 @@
+/** What `create_recent` keeps, to be restored after a reload of the module. */
+export interface SavedRecent<V> {
+	newer: LuaTable<string, V>;
+	older: LuaTable<string, V>;
+	count: number;
+	rotate_at: number;
+}
+
 /**
  * Keeps values by name for a short time. There are two tables: values are added to the newer one, and the older one is
  * dropped when its time is over.
@@ -42,5 +50,18 @@ export function create_recent<V extends string | number | true | object>(span: n
 		older.delete(name);
 	}
 
-	return { get, set, forget };
+	/** The values that are kept, for `restore` after a reload of the module. */
+	function save(): SavedRecent<V> {
+		return { newer, older, count, rotate_at };
+	}
+
+	/** Takes over what `save` gave, instead of the values that are kept now. */
+	function restore(saved: SavedRecent<V>): void {
+		newer = saved.newer;
+		older = saved.older;
+		count = saved.count;
+		rotate_at = saved.rotate_at;
+	}
+
+	return { get, set, forget, save, restore };
 }
