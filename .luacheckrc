@@ -30,6 +30,7 @@ stds.prosody_module = {
 				name = {},
 				path = {},
 				reloading = {},
+				saved_state = { other_fields = true },
 				-- methods
 				add_extension = {},
 				add_feature = {},

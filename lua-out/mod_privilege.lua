@@ -1336,6 +1336,11 @@ local function no_counts()
 	return { messages = 0, iqs = 0, roster_gets = 0, roster_sets = 0, pushes = 0, presences = 0, refusals = 0 }
 end
 
+--- An entity that is granted nothing yet.
+local function new_entity(name)
+	return { jid = name, permissions = no_permissions(), connections = {}, counts = no_counts() }
+end
+
 --- Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available.
 local function is_connected(connection)
 	local session = connection.session
@@ -1377,13 +1382,7 @@ local function create_entities()
 		local granted = {}
 		has_opt_ins = false
 		for name, permissions in pairs(grants) do
-			local entity = by_jid[name]
-				or {
-					jid = name,
-					permissions = permissions,
-					connections = {},
-					counts = no_counts(),
-				}
+			local entity = by_jid[name] or new_entity(name)
 			entity.permissions = permissions
 			has_opt_ins = has_opt_ins or permissions.users == "opted-in"
 			granted[name] = entity
@@ -1432,6 +1431,8 @@ local function create_entities()
 			address = address,
 			to = attribute("to", address),
 			advertised = {},
+			is_restored = false,
+			ending = {},
 			since = os.time(),
 		}
 		table.insert(entity.connections, connection)
@@ -1485,6 +1486,32 @@ local function create_entities()
 		end
 	end
 
+	--- What the streams were told, for `restore` after a reload of the module.
+	local function save()
+		local saved = {}
+		for _, entity in pairs(by_jid) do
+			for _, connection in ipairs(entity.connections) do
+				saved[connection.session] = { advertised = connection.advertised, ending = connection.ending }
+			end
+		end
+		return saved
+	end
+
+	--- Takes over what `save` gave, where no entity is there yet. These are granted nothing until `grant` is called.
+	local function restore(saved)
+		for session, told in pairs(saved) do
+			local name = authenticated_jid(session)
+			if name ~= nil then
+				local entity = by_jid[name] or new_entity(name)
+				by_jid[name] = entity
+				local connection = connect(entity, session)
+				connection.advertised = told.advertised
+				connection.ending = told.ending
+				connection.is_restored = true
+			end
+		end
+	end
+
 	return {
 		get = get,
 		of = of,
@@ -1496,6 +1523,8 @@ local function create_entities()
 		receivers = receivers,
 		connected_since = connected_since,
 		restore_since = restore_since,
+		save = save,
+		restore = restore,
 	}
 end
 
@@ -1546,12 +1575,14 @@ end
 
 --- Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
 --
--- When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
+-- When the permissions of a connection have changed, `service.changed` is called with it and the permissions before; also
+-- when they are told again after a reload of the module, with true.
 local function create_advertisement(service)
-	--- Tells an entity its permissions in a namespace unless it knows them; returns the permissions that it was told before.
+	--- Tells an entity its permissions in a namespace unless it knows them and need not be told again; returns the permissions that it was told before.
 	local function advertise_in(connection, xmlns, permissions)
 		local before = connection.advertised[xmlns] or no_permissions()
-		local privilege = not same_permissions(permissions, before) and privilege_element(permissions, before, xmlns) or nil
+		local is_known = not connection.is_restored and same_permissions(permissions, before)
+		local privilege = not is_known and privilege_element(permissions, before, xmlns) or nil
 		connection.advertised[xmlns] = permissions
 		if privilege then
 			local attributes = { from = service.host, to = connection.address, id = uuid.generate() }
@@ -1565,7 +1596,9 @@ local function create_advertisement(service)
 		local permissions = connection.entity.permissions
 		local before = advertise_in(connection, xmlns_privilege, permissions)
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy and permissions or no_permissions())
-		if not same_permissions(permissions, before) or not same_coverage(permissions.users, before.users) then
+		local is_restored = connection.is_restored and (grants_anything(permissions) or grants_anything(before))
+		connection.is_restored = false
+		if is_restored or not same_permissions(permissions, before) or not same_coverage(permissions.users, before.users) then
 			service.log(
 				"info",
 				"%s is granted %s%s",
@@ -1573,7 +1606,7 @@ local function create_advertisement(service)
 				describe_permissions(permissions),
 				grants_anything(permissions) and ", users: " .. describe_coverage(permissions.users) or ""
 			)
-			service.changed(connection, before)
+			service.changed(connection, before, is_restored)
 		end
 	end
 
@@ -5336,20 +5369,38 @@ local function create_catch_up(service)
 		end)
 	end
 
-	--- Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more.
+	--- Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. The
+	-- connection keeps that coverage until all have ended, as the module may be reloaded meanwhile.
 	local function create_uncovered_step(connection, before)
 		local name = connection.entity.jid
-		local usernames = service.coverage.candidates(before.users) or online_usernames(host)
+		local usernames = service.coverage.candidates(before) or online_usernames(host)
+		local token = {}
+		connection.ending[token] = before
 		return function()
 			local username = table.remove(usernames)
 			if username == nil then
+				connection.ending[token] = nil
 				return false
 			end
-			if service.coverage.covers(name, before.users, username) and not delivery.covers(connection, username) then
+			if service.coverage.covers(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
 			end
 			return true
 		end
+	end
+
+	--- Makes the steps that end, for a connection, the users whom its grant covered before a reload of the module and does not cover any more.
+	local function create_reload_steps(connection, told)
+		local unfinished = connection.ending
+		connection.ending = {}
+		local steps = {}
+		for _, coverage in pairs(unfinished) do
+			steps[#steps + 1] = create_uncovered_step(connection, coverage)
+		end
+		if told.presence ~= "none" and not same_coverage(told.users, connection.entity.permissions.users) then
+			steps[#steps + 1] = create_uncovered_step(connection, told.users)
+		end
+		return steps
 	end
 
 	--- Makes the step that ends, for a connection, what it was told of contacts before and that no user sees whom its grant covers now. To come when it was told all that such users see.
@@ -5415,13 +5466,18 @@ local function create_catch_up(service)
 	end
 
 	--- Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more.
-	local function start(connection, before)
+	--
+	-- @param told the permissions that it was told before
+	-- @param is_restored whether it was told them before a reload of the module; then it is told all presences again
+	local function start(connection, told, is_restored)
 		local permissions = connection.entity.permissions
+		local before = is_restored and no_permissions() or told
 		if permissions.presence ~= "roster" or permissions.users == "all" or before.presence ~= "roster" then
 			service.covered_contacts.forget(connection)
 		end
 		if permissions.presence == "none" then
 			heard.forget(connection)
+			connection.ending = {}
 			return
 		end
 		if permissions.presence ~= "roster" then
@@ -5436,11 +5492,11 @@ local function create_catch_up(service)
 				return delivery.covers(connection, username)
 			end,
 		}
-		local steps = {}
+		local steps = is_restored and create_reload_steps(connection, told) or {}
 		if before.presence == "none" then
 			steps[#steps + 1] = create_users_step(connection, collection, everything)
 		elseif not same_coverage(before.users, permissions.users) then
-			steps[#steps + 1] = create_uncovered_step(connection, before)
+			steps[#steps + 1] = create_uncovered_step(connection, before.users)
 			local gained = {
 				usernames = usernames,
 				wants = function(username)
@@ -7591,7 +7647,12 @@ local function serve_host()
 	module:hook_global("config-reloaded", config_reloaded)
 
 	module.save = function()
-		return { presence = presence.save(), since = entities.connected_since(), senders = error_filter.save() }
+		return {
+			presence = presence.save(),
+			since = entities.connected_since(),
+			told = entities.save(),
+			senders = error_filter.save(),
+		}
 	end
 	module.restore = function(state)
 		if state.presence then
@@ -7620,6 +7681,11 @@ local function serve_host()
 		end
 	end
 
+	-- Before the configuration takes effect, so that entities are told what they have lost since.
+	local saved = module.saved_state
+	if saved and saved.told then
+		entities.restore(saved.told)
+	end
 	configure()
 end
 

@@ -16,7 +16,7 @@ import { create_advertisement, describe_entities } from "./entities/advertisemen
 import { create_authorization } from "./entities/authorization";
 import { create_covered_count } from "./entities/covered_count";
 import { create_entities } from "./entities/entities";
-import type { Entity } from "./entities/entities";
+import type { Entity, SavedConnections } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refusing } from "./entities/refusals";
 import { create_sessions } from "./entities/sessions";
@@ -42,7 +42,8 @@ import type { ServedHosts } from "./admin/shell";
 interface SavedState {
 	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
-	/** Not there after an update from a version that does not keep it. */
+	/** Not there after an update from a version that does not keep it; neither is the next one. */
+	told?: SavedConnections;
 	senders?: SavedRecent<true>;
 }
 
@@ -306,7 +307,12 @@ function serve_host(): void {
 
 	module.hook_global("config-reloaded", config_reloaded);
 
-	module.save = () => ({ presence: presence.save(), since: entities.connected_since(), senders: error_filter.save() });
+	module.save = () => ({
+		presence: presence.save(),
+		since: entities.connected_since(),
+		told: entities.save(),
+		senders: error_filter.save(),
+	});
 	module.restore = (state: SavedState) => {
 		if (state.presence) {
 			presence.restore(state.presence);
@@ -334,6 +340,11 @@ function serve_host(): void {
 		}
 	};
 
+	// Before the configuration takes effect, so that entities are told what they have lost since.
+	const saved = module.saved_state as SavedState | undefined;
+	if (saved && saved.told) {
+		entities.restore(saved.told);
+	}
 	configure();
 }
 

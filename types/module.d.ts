@@ -10,6 +10,8 @@ interface Module {
 	path: string;
 	/** True while the module is loaded or unloaded as part of a reload. */
 	reloading?: boolean | undefined;
+	/** What `save` returned, while the module is loaded as part of a reload. */
+	saved_state?: object | undefined;
 	_log: Log;
 
 	/** What `prosodyctl mod_NAME` calls, with the words after that; a number is the exit status. */

@@ -138,6 +138,27 @@ describe("B1.6 living configuration:", function()
 		assert.is_same(all("forbidden", { roster_get = "result" }), attempt(pubsub, "juliet@capulet.lit"))
 	end)
 
+	it("B1.6 tells an entity what it lost when the module is reloaded with the configuration", function()
+		local street = guest "benvolio@montague.lit/street"
+		grant('["pubsub.capulet.lit"] = ' .. everything .. '; ["benvolio@montague.lit"] = { message = "outgoing" }')
+		told(pubsub)
+		told(street)
+		server:reload_config_and_module(config:format '["pubsub.capulet.lit"] = { roster = "get" }', "privilege")
+		local modern, legacy = told(pubsub)
+		assert.is_same({
+			"capulet.lit: roster=get push=true message=none presence=none iq(urn:b)=none iq(urn:xmpp:ping)=none",
+		}, modern)
+		assert.is_same({ "capulet.lit: roster=get message=none presence=none" }, legacy)
+		assert.is_same({ "capulet.lit: message=none" }, (told(street)))
+		server:reload_config_and_module(config:format '["pubsub.capulet.lit"] = {}', "privilege")
+		assert.is_same({ "capulet.lit: roster=none push=false" }, (told(pubsub)))
+		assert.is_same({}, (told(street)))
+		server:reload_module "privilege"
+		grant()
+		assert.is_same({}, (told(pubsub)))
+		told(steward)
+	end)
+
 	it("B1.6 does not tell of what was lost earlier", function()
 		grant('["pubsub.capulet.lit"] = ' .. everything)
 		grant '["pubsub.capulet.lit"] = { roster = "get" }'
@@ -296,3 +317,76 @@ describe("B1.6 living configuration:", function()
 		}, (told(steward)))
 	end)
 end)
+
+for _, presence in ipairs { "managed_entity", "roster" } do
+	describe("B12.8 users whom a grant does not cover any more, with presence = " .. presence .. ",", function()
+		local users_config = [[
+VirtualHost "capulet.lit"
+	privilege_probe_rate = 0
+	privileged_entities = { ["gateway.capulet.lit"] = { users = %s, roster = "get", roster_push = false, presence = "]] .. presence .. [[" } }
+Component "gateway.capulet.lit"
+	component_secret = "secret"
+]]
+		local server, gateway, taken
+		local online = {}
+
+		-- What the entity believes after all that it was told
+		local function believed()
+			presences.settle(server)
+			for _, description in ipairs(presences.taken(gateway)) do
+				table.insert(taken, description)
+			end
+			return presences.believed(taken)
+		end
+
+		setup(function()
+			local users = {}
+			for i = 1, 10 do
+				users[i] = ("u%d@capulet.lit"):format(i)
+			end
+			server = prosody.start { config = users_config:format '"all"', users = users }
+			for i, user in ipairs(users) do
+				online[i] = server:client(user .. "/x").jid
+			end
+			table.sort(online)
+		end)
+
+		before_each(function()
+			server:reload_config(users_config:format '"all"')
+			gateway, taken = server:component "gateway.capulet.lit", {}
+			assert.is_same(online, believed())
+		end)
+
+		after_each(function()
+			gateway:close()
+		end)
+
+		teardown(function()
+			server:stop()
+		end)
+
+		it("are unavailable when the module is reloaded with the configuration", function()
+			server:reload_config_and_module(users_config:format '{ "u1" }', "privilege")
+			assert.is_same({ "u1@capulet.lit/x" }, believed())
+		end)
+
+		it("are unavailable when the module is reloaded, twice, before all of them could be looked up", function()
+			server:eval "prosody.spec_fail = { privilege_get = function () require 'socket'.sleep(0.02); end }"
+			server:reload_config(users_config:format '"opted-in"')
+			server:reload_module "privilege"
+			server:reload_module "privilege"
+			server:eval "prosody.spec_fail = nil"
+			assert.is_same({}, believed())
+		end)
+
+		it("are told as unavailable only if they were covered before", function()
+			server:reload_config(users_config:format '{ "u1", "u2" }')
+			assert.is_same({ "u1@capulet.lit/x", "u2@capulet.lit/x" }, believed())
+			taken = {}
+			server:reload_config_and_module(users_config:format '{ "u2", "u3" }', "privilege")
+			assert.is_same({ "u2@capulet.lit/x", "u3@capulet.lit/x" }, believed())
+			table.sort(taken)
+			assert.is_same({ "u1@capulet.lit/x unavailable", "u2@capulet.lit/x", "u3@capulet.lit/x" }, taken)
+		end)
+	end)
+end

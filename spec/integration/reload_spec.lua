@@ -175,6 +175,29 @@ describe("B3.4 entities that were connected before:", function()
 		pubsub:nothing()
 	end)
 
+	for _, version in ipairs { "does not keep what entities were told", "keeps nothing" } do
+		it("B3.4 are told again when the module is updated from a version that " .. version, function()
+			server:load_module "privilege"
+			told(pubsub)
+			told(romeo)
+			local mark = server:mark()
+			server:eval(([[
+				local privilege = require "core.modulemanager".get_module("capulet.lit", "privilege").module;
+				local save = privilege.save;
+				function privilege.save()
+					local saved = save();
+					saved.told, saved.senders = nil, nil;
+					return %s;
+				end
+			]]):format(version == "keeps nothing" and "{}" or "saved"))
+			server:reload_module "privilege"
+			assert_told(pubsub, granted, granted_legacy)
+			assert_told(romeo, romeo_granted)
+			assert.is_same(all "result", attempt(pubsub, "nurse@capulet.lit"))
+			assert.is_nil(server:log_since(mark):find("Error restoring", 1, true))
+		end)
+	end
+
 	it("are told what has changed while the module was not loaded", function()
 		server:load_module "privilege"
 		told(pubsub)

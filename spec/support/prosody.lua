@@ -695,6 +695,16 @@ function methods:reload_config(config, global)
 	end
 end
 
+--- Replaces the configuration, and lets the server read it again and reload a module before it does anything else.
+-- @param config new text from the first VirtualHost on
+-- @param name the module's name, on the first VirtualHost
+function methods:reload_config_and_module(config, name)
+	self.config = config
+	write_config(self)
+	self:eval(('prosody.reload_config(); assert(require "core.modulemanager".reload(%q, %q))'):format(self.host, name))
+	wait_for_reload(self)
+end
+
 --- Sends the server's process a signal.
 -- @param name "HUP" and the like
 function methods:signal(name)

@@ -65,19 +65,21 @@ interface AdvertisementService {
 	host: string;
 	log: Log;
 	options: Options;
-	changed: (this: void, connection: Connection, before: Permissions) => void;
+	changed: (this: void, connection: Connection, before: Permissions, is_restored: boolean) => void;
 }
 
 /**
  * Tells entities their permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2), in both namespaces.
  *
- * When the permissions of a connection have changed, `service.changed` is called with it and the permissions before.
+ * When the permissions of a connection have changed, `service.changed` is called with it and the permissions before; also
+ * when they are told again after a reload of the module, with true.
  */
 export function create_advertisement(service: AdvertisementService) {
-	/** Tells an entity its permissions in a namespace unless it knows them; returns the permissions that it was told before. */
+	/** Tells an entity its permissions in a namespace unless it knows them and need not be told again; returns the permissions that it was told before. */
 	function advertise_in(connection: Connection, xmlns: string, permissions: Permissions): Permissions {
 		const before = connection.advertised.get(xmlns) ?? no_permissions();
-		const privilege = same_permissions(permissions, before) ? undefined : privilege_element(permissions, before, xmlns);
+		const is_known = !connection.is_restored && same_permissions(permissions, before);
+		const privilege = is_known ? undefined : privilege_element(permissions, before, xmlns);
 		connection.advertised.set(xmlns, permissions);
 		if (privilege) {
 			const attributes = { from: service.host, to: connection.address, id: uuid.generate() };
@@ -91,7 +93,9 @@ export function create_advertisement(service: AdvertisementService) {
 		const permissions = connection.entity.permissions;
 		const before = advertise_in(connection, xmlns_privilege, permissions);
 		advertise_in(connection, xmlns_privilege_legacy, service.options.legacy ? permissions : no_permissions());
-		if (!same_permissions(permissions, before) || !same_coverage(permissions.users, before.users)) {
+		const is_restored = connection.is_restored && (grants_anything(permissions) || grants_anything(before));
+		connection.is_restored = false;
+		if (is_restored || !same_permissions(permissions, before) || !same_coverage(permissions.users, before.users)) {
 			service.log(
 				"info",
 				"%s is granted %s%s",
@@ -99,7 +103,7 @@ export function create_advertisement(service: AdvertisementService) {
 				describe_permissions(permissions),
 				grants_anything(permissions) ? ", users: " + describe_coverage(permissions.users) : "",
 			);
-			service.changed(connection, before);
+			service.changed(connection, before, is_restored);
 		}
 	}
 

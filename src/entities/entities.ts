@@ -1,7 +1,7 @@
 import { attribute } from "../prosody/send";
 import { authenticated_jid } from "../prosody/streams";
 import { no_permissions } from "../grants/permissions";
-import type { Permissions } from "../grants/permissions";
+import type { Coverage, Permissions } from "../grants/permissions";
 
 /** What is counted of each entity. */
 export type Statistic = "messages" | "iqs" | "roster_gets" | "roster_sets" | "pushes" | "presences" | "refusals";
@@ -11,6 +11,11 @@ export type Counts = Record<Statistic, number>;
 
 function no_counts(): Counts {
 	return { messages: 0, iqs: 0, roster_gets: 0, roster_sets: 0, pushes: 0, presences: 0, refusals: 0 };
+}
+
+/** An entity that is granted nothing yet. */
+function new_entity(name: string): Entity {
+	return { jid: name, permissions: no_permissions(), connections: [], counts: no_counts() };
 }
 
 /** A stream of an entity. */
@@ -23,6 +28,10 @@ export interface Connection {
 	to: string;
 	/** The permissions that the entity was told last, by namespace. */
 	advertised: LuaTable<string, Permissions>;
+	/** Whether it has to be told its permissions again, as the module was reloaded. */
+	is_restored: boolean;
+	/** The users whom its grant covered before, while those who are not covered any more are being ended for it. */
+	ending: LuaTable<object, Coverage>;
 	/** When the entity connected, as os.time() gives it. */
 	since: number;
 }
@@ -48,6 +57,9 @@ interface Receivers {
 	/** Roster pushes. */
 	push: Connection[];
 }
+
+/** What the streams of entities were told, to be restored after a reload. */
+export type SavedConnections = LuaTable<Session, { advertised: LuaTable<string, Permissions>; ending: LuaTable<object, Coverage> }>;
 
 /** Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available. */
 export function is_connected(connection: Connection): boolean {
@@ -90,12 +102,7 @@ export function create_entities() {
 		const granted = new LuaTable<string, Entity>();
 		has_opt_ins = false;
 		for (const [name, permissions] of pairs(grants)) {
-			const entity = (by_jid.get(name) as Entity | undefined) ?? {
-				jid: name,
-				permissions: permissions,
-				connections: [],
-				counts: no_counts(),
-			};
+			const entity = (by_jid.get(name) as Entity | undefined) ?? new_entity(name);
 			entity.permissions = permissions;
 			has_opt_ins = has_opt_ins || permissions.users === "opted-in";
 			granted.set(name, entity);
@@ -140,6 +147,8 @@ export function create_entities() {
 			address: address,
 			to: attribute("to", address),
 			advertised: new LuaTable(),
+			is_restored: false,
+			ending: new LuaTable(),
 			since: os.time(),
 		};
 		entity.connections.push(connection);
@@ -193,6 +202,32 @@ export function create_entities() {
 		}
 	}
 
+	/** What the streams were told, for `restore` after a reload of the module. */
+	function save(): SavedConnections {
+		const saved: SavedConnections = new LuaTable();
+		for (const [, entity] of pairs(by_jid)) {
+			for (const [, connection] of ipairs(entity.connections)) {
+				saved.set(connection.session, { advertised: connection.advertised, ending: connection.ending });
+			}
+		}
+		return saved;
+	}
+
+	/** Takes over what `save` gave, where no entity is there yet. These are granted nothing until `grant` is called. */
+	function restore(saved: SavedConnections): void {
+		for (const [session, told] of pairs(saved)) {
+			const name = authenticated_jid(session);
+			if (name !== undefined) {
+				const entity = (by_jid.get(name) as Entity | undefined) ?? new_entity(name);
+				by_jid.set(name, entity);
+				const connection = connect(entity, session);
+				connection.advertised = told.advertised;
+				connection.ending = told.ending;
+				connection.is_restored = true;
+			}
+		}
+	}
+
 	return {
 		get: get,
 		of: of,
@@ -204,6 +239,8 @@ export function create_entities() {
 		receivers: receivers,
 		connected_since: connected_since,
 		restore_since: restore_since,
+		save: save,
+		restore: restore,
 	};
 }
 export type Entities = ReturnType<typeof create_entities>;

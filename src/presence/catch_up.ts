@@ -3,8 +3,8 @@ import { create_fifo } from "../prosody/fifo";
 import { keys_of } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
-import { same_coverage } from "../grants/permissions";
-import type { Permissions } from "../grants/permissions";
+import { no_permissions, same_coverage } from "../grants/permissions";
+import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entity } from "../entities/entities";
@@ -223,20 +223,40 @@ export function create_catch_up(service: CatchUpService) {
 		);
 	}
 
-	/** Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. */
-	function create_uncovered_step(connection: Connection, before: Permissions): Step {
+	/**
+	 * Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. The
+	 * connection keeps that coverage until all have ended, as the module may be reloaded meanwhile.
+	 */
+	function create_uncovered_step(connection: Connection, before: Coverage): Step {
 		const name = connection.entity.jid;
-		const usernames = service.coverage.candidates(before.users) ?? online_usernames(host);
+		const usernames = service.coverage.candidates(before) ?? online_usernames(host);
+		const token = {};
+		connection.ending.set(token, before);
 		return () => {
 			const username = table.remove(usernames);
 			if (username === undefined) {
+				connection.ending.delete(token);
 				return false;
 			}
-			if (service.coverage.covers(name, before.users, username) && !delivery.covers(connection, username)) {
+			if (service.coverage.covers(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
 			}
 			return true;
 		};
+	}
+
+	/** Makes the steps that end, for a connection, the users whom its grant covered before a reload of the module and does not cover any more. */
+	function create_reload_steps(connection: Connection, told: Permissions): Step[] {
+		const unfinished = connection.ending;
+		connection.ending = new LuaTable();
+		const steps: Step[] = [];
+		for (const [, coverage] of pairs(unfinished)) {
+			steps.push(create_uncovered_step(connection, coverage));
+		}
+		if (told.presence !== "none" && !same_coverage(told.users, connection.entity.permissions.users)) {
+			steps.push(create_uncovered_step(connection, told.users));
+		}
+		return steps;
 	}
 
 	/** Makes the step that ends, for a connection, what it was told of contacts before and that no user sees whom its grant covers now. To come when it was told all that such users see. */
@@ -308,14 +328,21 @@ export function create_catch_up(service: CatchUpService) {
 		return token;
 	}
 
-	/** Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more. */
-	function start(connection: Connection, before: Permissions): void {
+	/**
+	 * Tells a connection the presences that it may see now and might not see before, and ends those that it may not see any more.
+	 *
+	 * @param told the permissions that it was told before
+	 * @param is_restored whether it was told them before a reload of the module; then it is told all presences again
+	 */
+	function start(connection: Connection, told: Permissions, is_restored: boolean): void {
 		const permissions = connection.entity.permissions;
+		const before = is_restored ? no_permissions() : told;
 		if (permissions.presence !== "roster" || permissions.users === "all" || before.presence !== "roster") {
 			service.covered_contacts.forget(connection);
 		}
 		if (permissions.presence === "none") {
 			heard.forget(connection);
+			connection.ending = new LuaTable();
 			return;
 		}
 		if (permissions.presence !== "roster") {
@@ -325,11 +352,11 @@ export function create_catch_up(service: CatchUpService) {
 		const collection = delivery.create_collection(connection);
 		const usernames = service.coverage.candidates(permissions.users);
 		const everything: Scope = { usernames: usernames, wants: (username) => delivery.covers(connection, username) };
-		const steps: Step[] = [];
+		const steps = is_restored ? create_reload_steps(connection, told) : [];
 		if (before.presence === "none") {
 			steps.push(create_users_step(connection, collection, everything));
 		} else if (!same_coverage(before.users, permissions.users)) {
-			steps.push(create_uncovered_step(connection, before));
+			steps.push(create_uncovered_step(connection, before.users));
 			const gained: Scope = {
 				usernames: usernames,
 				wants: (username) =>
