@@ -2002,7 +2002,6 @@ local function create_opting(service)
 
 	--- Opts a user in, unless that has happened already or the admin has revoked it.
 	local function opt_in(entity, username, by)
-		unregistering[user_key(entity.jid, username)] = nil
 		if not users.record(entity.jid, username) then
 			enter(entity, username, by, function(before)
 				return before == nil or before.state == "out"
@@ -2111,6 +2110,12 @@ local function create_opting(service)
 		end
 	end
 
+	--- Opts a user in who registers, also while a request to unregister waits. Nothing else that clients send ends such a request.
+	local function register(entity, username)
+		unregistering[user_key(entity.jid, username)] = nil
+		opt_in(entity, username, "registration")
+	end
+
 	--- Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050).
 	local function client_iq(event)
 		local stanza = event.stanza
@@ -2122,7 +2127,7 @@ local function create_opting(service)
 				if payload:get_child("remove") then
 					unregister(entity, username, stanza.attr.id or "")
 				else
-					opt_in(entity, username, "registration")
+					register(entity, username)
 				end
 			elseif payload.name == "command" and payload.attr.xmlns == "http://jabber.org/protocol/commands" then
 				opt_in(entity, username, "a command")

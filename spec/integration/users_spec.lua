@@ -232,6 +232,18 @@ for _, storage in ipairs { "internal", "sql" } do
 			assert.is_same(all, attempts(gateway, "juliet"))
 		end)
 
+		it("B12.3 opt out by unregistering, whatever else their clients send before the entity has answered", function()
+			local phone = server:client "juliet@capulet.lit/phone"
+			act(juliet, opt_in["a registration"])
+			act(juliet, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>")
+			act(juliet, opt_in["a command"])
+			act(phone, opt_in["a message"])
+			assert.is_same(all, attempts(gateway, "juliet"))
+			gateway:send "<iq type='result' id='out' from='gateway.capulet.lit' to='juliet@capulet.lit/balcony'/>"
+			gateway:sync()
+			assert.is_same(none, attempts(gateway, "juliet"))
+		end)
+
 		-- What must not opt juliet in
 		local nothing = {
 			["a registration that ends one"] = function()

@@ -70,7 +70,6 @@ export function create_opting(service: OptingService) {
 
 	/** Opts a user in, unless that has happened already or the admin has revoked it. */
 	function opt_in(entity: Entity, username: string, by: string): void {
-		unregistering.delete(user_key(entity.jid, username));
 		if (!users.record(entity.jid, username)) {
 			enter(entity, username, by, (before) => before === undefined || before.state === "out");
 		}
@@ -175,6 +174,12 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
+	/** Opts a user in who registers, also while a request to unregister waits. Nothing else that clients send ends such a request. */
+	function register(entity: Entity, username: string): void {
+		unregistering.delete(user_key(entity.jid, username));
+		opt_in(entity, username, "registration");
+	}
+
 	/** Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050). */
 	function client_iq(event: StanzaEvent): Handled {
 		const stanza = event.stanza;
@@ -186,7 +191,7 @@ export function create_opting(service: OptingService) {
 				if (payload.get_child("remove")) {
 					unregister(entity, username, stanza.attr.id ?? "");
 				} else {
-					opt_in(entity, username, "registration");
+					register(entity, username);
 				}
 			} else if (payload.name === "command" && payload.attr.xmlns === "http://jabber.org/protocol/commands") {
 				opt_in(entity, username, "a command");
