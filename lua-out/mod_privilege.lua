@@ -1126,25 +1126,96 @@ end
 
 --- Keeps in Prosody's storage which users opted in to which entities (option `users`). The records of a user go with the
 -- account when it is deleted.
+--
+-- Where the storage fails, requests of entities are refused. That a user opts out counts all the same, and is saved later.
 local function create_users(service)
 	-- Seconds. Changes that other processes make to the storage are noticed within twice this time.
 	local cache_span = 2
+	-- Seconds after which it is tried again to save what could not be saved.
+	local retry_pause = 5
 	local cached = create_recent(cache_span)
+	local known = {}
+	local unsaved = {}
+	local timer_runs = false
+
+	--- A copy of the records of a user.
+	local function copy_records(records)
+		local copy = {}
+		for entity, entity_record in pairs(records) do
+			copy[entity] = entity_record
+		end
+		return copy
+	end
+
+	--- Whether a user is covered who has such a record.
+	local function is_covering(found)
+		return found ~= nil and found.state ~= "out" and found.state ~= "revoked"
+	end
+
+	--- Whether a record is replaced where the user opts out: what the admin has revoked stays revoked.
+	local function may_leave(before)
+		return before == nil or is_covering(before)
+	end
+
+	--- Puts the records of a user in memory, as the storage has them or is to have them.
+	local function note(username, records)
+		cached.set(username, records)
+		known[username] = next(records) ~= nil and records or nil
+	end
+
+	--- Adds to the records that the storage has of a user those of opting out that it is to have, and forgets these where it need not have them.
+	local function with_unsaved(username, stored)
+		local missing = unsaved[username]
+		if not missing then
+			return stored
+		end
+		local records = copy_records(stored)
+		for entity, missing_record in pairs(missing) do
+			if may_leave(stored[entity]) then
+				records[entity] = missing_record
+			else
+				missing[entity] = nil
+			end
+		end
+		if next(missing) == nil then
+			unsaved[username] = nil
+		end
+		return records
+	end
 
 	--- Reads the records of a user from the storage; nil where that fails.
 	local function stored_records(username)
-		local records = protect(service.log, "while the entities of %s were looked for", username, function()
-			local stored, err = service.store:get(username)
+		local stored = protect(service.log, "while the entities of %s were looked for", username, function()
+			local found, err = service.store:get(username)
 			if err ~= nil then
 				service.log("error", "Cannot read which entities %s opted in to: %s", username, err)
 				return nil
 			end
-			return stored or {}
+			return found or {}
 		end)
-		if records then
-			cached.set(username, records)
+		if not stored then
+			return nil
 		end
+		local records = with_unsaved(username, stored)
+		note(username, records)
 		return records
+	end
+
+	--- Saves the records of a user. False where that failed, and nothing has changed.
+	local function save_records(username, records)
+		local saved = protect(service.log, "while the entities of %s were saved", username, function()
+			local ok, err = service.store:set(username, records)
+			if not ok then
+				service.log("error", "Cannot save which entities %s opted in to: %s", username, err)
+			end
+			return ok
+		end)
+		if not saved then
+			return false
+		end
+		unsaved[username] = nil
+		note(username, records)
+		return true
 	end
 
 	--- The record of a user and an entity, nil where there is none or the user has opted out.
@@ -1154,7 +1225,7 @@ local function create_users(service)
 		return found and found.state ~= "out" and found or nil
 	end
 
-	--- Whether the grant of an entity covers a user. It does not matter whether that user exists.
+	--- Whether the grant of an entity covers a user, for all that the entity asks. It does not matter whether that user exists.
 	local function covers(entity, coverage, username)
 		if coverage == "all" then
 			return true
@@ -1162,39 +1233,93 @@ local function create_users(service)
 		if coverage ~= "opted-in" then
 			return coverage[username] ~= nil
 		end
-		local found = record(entity, username)
-		return found ~= nil and found.state ~= "revoked"
+		return is_covering(record(entity, username))
 	end
 
-	--- Saves the record of a user and an entity. False where that failed or the record must not be replaced, and nothing has changed.
+	--- Whether the grant of an entity covers a user; or did when the storage was read last, where it fails now. For the presences that
+	-- the entity is told: if it were not told that a user or contact has gone, they would stay available for it.
+	local function covers_as_known(entity, coverage, username)
+		if coverage ~= "opted-in" then
+			return covers(entity, coverage, username)
+		end
+		local records = cached.get(username) or stored_records(username) or known[username]
+		local missing = unsaved[username]
+		return is_covering(records and records[entity]) and not (missing and missing[entity] ~= nil)
+	end
+
+	--- Saves the record of a user and an entity. False where the record must not be replaced, nil where the storage failed; then nothing has changed.
 	local function keep(entity, username, new_record, may_replace)
 		-- The records in memory may be those of an account that another process has deleted.
 		local before = stored_records(username)
-		if not before or may_replace and not may_replace(before[entity]) then
+		if not before then
+			return nil
+		end
+		if may_replace and not may_replace(before[entity]) then
 			return false
 		end
-		local records = {}
-		for other, other_record in pairs(before) do
-			records[other] = other_record
-		end
+		local records = copy_records(before)
 		records[entity] = new_record
-		local saved = protect(service.log, "while the entities of %s were saved", username, function()
-			local ok, err = service.store:set(username, records)
-			if not ok then
-				service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err)
-			end
-			return ok
-		end)
-		if not saved then
-			return false
-		end
-		cached.set(username, records)
-		return true
+		return save_records(username, records) and true or nil
 	end
 
-	--- Drops the records in memory of a user whose account was made or deleted.
+	--- Tries to save that a user opted out. Returns whether nothing of the user is left to be saved.
+	local function save_unsaved_of(username)
+		local records = stored_records(username)
+		return records ~= nil and (unsaved[username] == nil or save_records(username, records))
+	end
+
+	--- Tries to save who opted out. Has to be called when the module is unloaded.
+	local function save_unsaved()
+		for _, username in ipairs(keys_of(unsaved)) do
+			if save_unsaved_of(username) then
+				service.log("info", "It is saved now which entities %s opted out of", username)
+			end
+		end
+	end
+
+	--- Sees to it that a timer saves who opted out.
+	local function save_later()
+		if not timer_runs then
+			timer_runs = true
+			service.add_timer(retry_pause, function()
+				save_unsaved()
+				timer_runs = next(unsaved) ~= nil
+				return timer_runs and retry_pause or nil
+			end)
+		end
+	end
+
+	--- Opts a user out, unless the admin has revoked it. It counts at once, and is saved again and again until that succeeds. There is a record then of a user who was not in, too.
+	local function leave(entity, username)
+		local missing = unsaved[username] or {}
+		missing[entity] = { state = "out", since = os.time() }
+		unsaved[username] = missing
+		cached.forget(username)
+		if not save_unsaved_of(username) then
+			save_later()
+		end
+	end
+
+	--- Drops what is in memory of a user whose account was made or deleted.
 	local function forget(username)
 		cached.forget(username)
+		known[username] = nil
+		unsaved[username] = nil
+	end
+
+	--- The state to be restored after a reload. Who opts out after this call is in it, too.
+	local function save()
+		return { known = known, unsaved = unsaved }
+	end
+
+	--- Restores that state.
+	local function restore(saved)
+		known = saved.known
+		unsaved = saved.unsaved
+		for username in pairs(unsaved) do
+			cached.forget(username)
+			save_later()
+		end
 	end
 
 	--- The names of all users who have a record about any entity.
@@ -1224,7 +1349,18 @@ local function create_users(service)
 		return keys_of(coverage)
 	end
 
-	return { covers = covers, record = record, keep = keep, forget = forget, candidates = candidates }
+	return {
+		covers = covers,
+		covers_as_known = covers_as_known,
+		record = record,
+		keep = keep,
+		leave = leave,
+		save_unsaved = save_unsaved,
+		forget = forget,
+		candidates = candidates,
+		save = save,
+		restore = restore,
+	}
 end
 
 -- ==== src/entities/adoption.ts ====
@@ -2020,11 +2156,9 @@ local function create_opting(service)
 
 	--- Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted.
 	local function opt_out(entity, username, by)
-		local was_covered = users.covers(entity.jid, "opted-in", username)
-		local function may_replace(before)
-			return before == nil or before.state ~= "revoked" and before.state ~= "out"
-		end
-		if users.keep(entity.jid, username, { state = "out", since = os.time() }, may_replace) and was_covered then
+		local was_covered = users.covers_as_known(entity.jid, "opted-in", username)
+		users.leave(entity.jid, username)
+		if was_covered then
 			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by)
 			service.uncovered(entity, username)
 		end
@@ -2043,7 +2177,7 @@ local function create_opting(service)
 
 	--- Keeps an entity from acting for a user until the admin allows it; false where that could not be saved.
 	local function revoke(entity, username)
-		local was_covered = users.covers(entity.jid, entity.permissions.users, username)
+		local was_covered = users.covers_as_known(entity.jid, entity.permissions.users, username)
 		if not users.keep(entity.jid, username, { state = "revoked", since = os.time(), by = "the admin" }) then
 			return false
 		end
@@ -4214,9 +4348,9 @@ end
 local function create_delivery(host, entities, users, heard, statistics, is_told_elsewhere)
 	local texts = create_presence_texts()
 
-	--- Whether the grant of a connection's entity covers a user.
+	--- Whether the grant of a connection's entity covers a user, as far as that is known.
 	local function covers(connection, username)
-		return users.covers(connection.entity.jid, connection.entity.permissions.users, username)
+		return users.covers_as_known(connection.entity.jid, connection.entity.permissions.users, username)
 	end
 
 	--- Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway.
@@ -5387,7 +5521,7 @@ local function create_catch_up(service)
 				connection.ending[token] = nil
 				return false
 			end
-			if service.coverage.covers(name, before, username) and not delivery.covers(connection, username) then
+			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
 			end
 			return true
@@ -5506,7 +5640,7 @@ local function create_catch_up(service)
 				usernames = usernames,
 				wants = function(username)
 					return delivery.covers(connection, username)
-						and not service.coverage.covers(connection.entity.jid, before.users, username)
+						and not service.coverage.covers_as_known(connection.entity.jid, before.users, username)
 				end,
 			}
 			steps[#steps + 1] = create_users_step(connection, collection, gained)
@@ -7397,7 +7531,9 @@ local function serve_host()
 		end
 		local other = served_hosts[user_host]
 		local granted = other.entities.get(entity)
-		return granted ~= nil and granted.permissions.presence ~= "none" and other.users.covers(entity, granted.permissions.users, username)
+		return granted ~= nil
+			and granted.permissions.presence ~= "none"
+			and other.users.covers_as_known(entity, granted.permissions.users, username)
 	end
 
 	local options = {}
@@ -7416,7 +7552,7 @@ local function serve_host()
 	local refusing = create_refusing(log, add_timer, statistics)
 	local refuse = refusing.refuse
 	local acting = create_act_as(host, log)
-	local users = create_users({ log = log, store = storagemanager.open(host, "privilege", "keyval") })
+	local users = create_users({ log = log, add_timer = add_timer, store = storagemanager.open(host, "privilege", "keyval") })
 	local authorization = create_authorization(host, users)
 	local change_watch = create_change_watch(function()
 		return roster_listeners[host]
@@ -7576,14 +7712,21 @@ local function serve_host()
 		return nil
 	end
 
-	--- Drops what is in memory of an account that was created, deleted, disabled or enabled, or whose role changed.
+	--- Drops what is in memory of an account that was disabled or enabled, or whose role changed.
 	local function account_changed(event)
 		if event.host == host then
 			forget_account(event.username, host)
 			forget_roster(event.username, host)
-			users.forget(event.username)
 		end
 		return nil
+	end
+
+	--- Drops what is in memory of an account that was created or deleted.
+	local function account_replaced(event)
+		if event.host == host then
+			users.forget(event.username)
+		end
+		return account_changed(event)
 	end
 
 	--- Gives a client that logs in the roster from the storage: the server's cache may have that of an account which another process deleted.
@@ -7618,8 +7761,8 @@ local function serve_host()
 	module:hook("store-opened", change_watch.opened)
 	module:hook_global("user-deleted", account_deleted, 301)
 	-- After all other handlers, which may read something of the account; before a client can ask for the next account of that name.
-	module:hook_global("user-deleted", account_changed, -1000)
-	module:hook("user-registered", account_changed, 1000)
+	module:hook_global("user-deleted", account_replaced, -1000)
+	module:hook("user-registered", account_replaced, 1000)
 	module:hook_global("user-role-changed", account_changed)
 	module:hook_global("user-disabled", account_changed)
 	module:hook_global("user-enabled", account_changed)
@@ -7657,6 +7800,7 @@ local function serve_host()
 			since = entities.connected_since(),
 			told = entities.save(),
 			senders = error_filter.save(),
+			users = users.save(),
 		}
 	end
 	module.restore = function(state)
@@ -7669,10 +7813,14 @@ local function serve_host()
 		if state.senders then
 			error_filter.restore(state.senders)
 		end
+		if state.users then
+			users.restore(state.users)
+		end
 	end
 	module.unload = function()
 		write_queue.flush()
 		opting.finish_all()
+		users.save_unsaved()
 		iq.give_up()
 		served_hosts[host] = nil
 		roster_listeners[host] = nil

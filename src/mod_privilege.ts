@@ -10,7 +10,7 @@ import { describe_empty_entries, describe_problem, read_configuration } from "./
 import type { Options } from "./grants/configuration";
 import { grants_anything, grants_any_entity } from "./grants/permissions";
 import { create_users } from "./grants/users";
-import type { UserRecords } from "./grants/users";
+import type { SavedUsers, UserRecords } from "./grants/users";
 import { create_adoption } from "./entities/adoption";
 import { create_advertisement, describe_entities } from "./entities/advertisement";
 import { create_authorization } from "./entities/authorization";
@@ -42,9 +42,10 @@ import type { ServedHosts } from "./admin/shell";
 interface SavedState {
 	presence?: SavedPresence;
 	since?: LuaTable<Session, number>;
-	/** Not there after an update from a version that does not keep it; neither is the next one. */
+	/** Not there after an update from a version that does not keep it; neither are the next ones. */
 	told?: SavedConnections;
 	senders?: SavedRecent<true>;
+	users?: SavedUsers;
 }
 
 /** Serves the virtual host that the module is loaded on. */
@@ -80,7 +81,9 @@ function serve_host(): void {
 		const other = served_hosts.get(user_host);
 		const granted = other.entities.get(entity);
 		return (
-			granted !== undefined && granted.permissions.presence !== "none" && other.users.covers(entity, granted.permissions.users, username)
+			granted !== undefined
+			&& granted.permissions.presence !== "none"
+			&& other.users.covers_as_known(entity, granted.permissions.users, username)
 		);
 	}
 
@@ -100,7 +103,7 @@ function serve_host(): void {
 	const refusing = create_refusing(log, add_timer, statistics);
 	const refuse = refusing.refuse;
 	const acting = create_act_as(host, log);
-	const users = create_users({ log, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
+	const users = create_users({ log, add_timer, store: storagemanager.open<UserRecords>(host, "privilege", "keyval") });
 	const authorization = create_authorization(host, users);
 	const change_watch = create_change_watch(() => roster_listeners.get(host));
 	const roster_push = create_roster_push(host, entities, users, statistics);
@@ -230,14 +233,21 @@ function serve_host(): void {
 		return undefined;
 	}
 
-	/** Drops what is in memory of an account that was created, deleted, disabled or enabled, or whose role changed. */
+	/** Drops what is in memory of an account that was disabled or enabled, or whose role changed. */
 	function account_changed(event: UserEvent): Handled {
 		if (event.host === host) {
 			forget_account(event.username, host);
 			forget_roster(event.username, host);
-			users.forget(event.username);
 		}
 		return undefined;
+	}
+
+	/** Drops what is in memory of an account that was created or deleted. */
+	function account_replaced(event: UserEvent): Handled {
+		if (event.host === host) {
+			users.forget(event.username);
+		}
+		return account_changed(event);
 	}
 
 	/** Gives a client that logs in the roster from the storage: the server's cache may have that of an account which another process deleted. */
@@ -274,8 +284,8 @@ function serve_host(): void {
 	module.hook("store-opened", change_watch.opened);
 	module.hook_global("user-deleted", account_deleted, 301);
 	// After all other handlers, which may read something of the account; before a client can ask for the next account of that name.
-	module.hook_global("user-deleted", account_changed, -1000);
-	module.hook("user-registered", account_changed, 1000);
+	module.hook_global("user-deleted", account_replaced, -1000);
+	module.hook("user-registered", account_replaced, 1000);
 	module.hook_global("user-role-changed", account_changed);
 	module.hook_global("user-disabled", account_changed);
 	module.hook_global("user-enabled", account_changed);
@@ -312,6 +322,7 @@ function serve_host(): void {
 		since: entities.connected_since(),
 		told: entities.save(),
 		senders: error_filter.save(),
+		users: users.save(),
 	});
 	module.restore = (state: SavedState) => {
 		if (state.presence) {
@@ -323,10 +334,14 @@ function serve_host(): void {
 		if (state.senders) {
 			error_filter.restore(state.senders);
 		}
+		if (state.users) {
+			users.restore(state.users);
+		}
 	};
 	module.unload = () => {
 		write_queue.flush();
 		opting.finish_all();
+		users.save_unsaved();
 		iq.give_up();
 		served_hosts.delete(host);
 		roster_listeners.delete(host);

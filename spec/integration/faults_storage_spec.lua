@@ -312,3 +312,202 @@ for _, storage in ipairs { "internal", "sql" } do
 		end)
 	end)
 end
+
+describe("Storage of who opted in", function()
+	local opt_in = "<message to='gateway.capulet.lit'><body>register</body></message>"
+	local names = { "juliet", "nurse", "peter", "samson", "gregory", "abram", "potpan" }
+	local server, gateway, juliet, nurse, mercutio
+
+	setup(function()
+		local options = {
+			config = [[
+				VirtualHost "capulet.lit"
+					privilege_probe_rate = 0
+					privileged_entities = { ["gateway.capulet.lit"] = { users = "opted-in", roster = "both", roster_push = false, presence = "roster" } }
+				VirtualHost "verona.lit"
+				Component "gateway.capulet.lit" component_secret = "secret"
+			]],
+			users = { "mercutio@verona.lit" },
+			rosters = { ["mercutio@verona.lit"] = {} },
+		}
+		for _, username in ipairs(names) do
+			local user = username .. "@capulet.lit"
+			table.insert(options.users, user)
+			options.rosters[user] = { ["mercutio@verona.lit"] = { subscription = "both" } }
+			options.rosters["mercutio@verona.lit"][user] = { subscription = "both" }
+		end
+		server = prosody.start(options)
+		server:allow_log "spec failure"
+		-- The module opens its storage again, which can fail from now on
+		server:eval ""
+		server:reload_module "privilege"
+		gateway = server:component "gateway.capulet.lit"
+		juliet = server:client("juliet@capulet.lit/balcony", { roster = true })
+		nurse = server:client("nurse@capulet.lit/kitchen", { roster = true })
+		mercutio = server:client "mercutio@verona.lit/street"
+		juliet:send(opt_in):sync()
+		nurse:send(opt_in):sync()
+	end)
+
+	teardown(function()
+		server:stop()
+	end)
+
+	local function storage_fails(what)
+		server:eval(("prosody.spec_fail = { privilege_%s = true }"):format(what))
+	end
+
+	local function recover()
+		server:eval "prosody.spec_fail = nil"
+	end
+
+	after_each(recover)
+
+	local function is_covered(username)
+		return gateway:iq({ type = "get", to = username .. "@capulet.lit", query }).attr.type == "result"
+	end
+
+	-- Waits for what comes of itself
+	local function wait_until(test)
+		local deadline = socket.gettime() + 20
+		while not test() do
+			assert.is_true(socket.gettime() < deadline, "it never came")
+			socket.sleep(0.05)
+		end
+	end
+
+	-- Lets the storage fail until the module has nothing in memory that it may answer requests with
+	local function fail_to_read(username)
+		storage_fails "get"
+		wait_until(function()
+			return not is_covered(username)
+		end)
+	end
+
+	local function stored_state(username)
+		return server:eval(([[
+			local records = require "core.storagemanager".open(module.host, "privilege", "keyval"):get(%q);
+			return records and records["gateway.capulet.lit"] and records["gateway.capulet.lit"].state;
+		]]):format(username))
+	end
+
+	it("B8.3 B12.5 that fails leaves no user and no contact available for good", function()
+		local all = presences.caught_up(gateway)
+		local function believed()
+			for _, line in ipairs(presences.caught_up(gateway)) do
+				table.insert(all, line)
+			end
+			return presences.believed(all)
+		end
+		assert.is_same({ "juliet@capulet.lit/balcony", "mercutio@verona.lit/street", "nurse@capulet.lit/kitchen" }, believed())
+		fail_to_read "juliet"
+		juliet:iq { type = "set", "<query xmlns='jabber:iq:roster'><item jid='mercutio@verona.lit' subscription='remove'/></query>" }
+		nurse:iq { type = "set", "<query xmlns='jabber:iq:roster'><item jid='other@verona.lit'/></query>" }
+		assert.is_same({ "juliet@capulet.lit/balcony", "mercutio@verona.lit/street", "nurse@capulet.lit/kitchen" }, believed())
+		juliet:close()
+		assert.is_same({ "mercutio@verona.lit/street", "nurse@capulet.lit/kitchen" }, believed())
+		server:reload_module "privilege"
+		nurse:close()
+		mercutio:close()
+		assert.is_same({}, believed())
+	end)
+
+	local ways_out = {
+		{ "peter", "ends the subscription", "<presence type='unsubscribe' to='gateway.capulet.lit'/>" },
+		{
+			"samson",
+			"unregisters",
+			"<iq type='set' id='out' to='gateway.capulet.lit'><query xmlns='jabber:iq:register'><remove/></query></iq>",
+		},
+		{
+			"gregory",
+			"removes the entity from the roster",
+			"<iq type='set' id='x'><query xmlns='jabber:iq:roster'><item jid='gateway.capulet.lit' subscription='remove'/></query></iq>",
+		},
+	}
+	for _, way in ipairs(ways_out) do
+		for _, method in ipairs { "get", "set" } do
+			it(("B12.3 that fails to %s a record lets a user out who %s"):format(method, way[2]), function()
+				local username, text = way[1], way[3]
+				local client = server:client(username .. "@capulet.lit/x", { roster = true })
+				assert.is_equal("result", rosters.set(client, nil, "<item jid='gateway.capulet.lit'/>"))
+				client:send(opt_in):sync()
+				assert.is_true(is_covered(username))
+				presences.caught_up(gateway)
+				storage_fails(method)
+				client:send(text):sync()
+				gateway:send(("<iq type='result' id='out' from='gateway.capulet.lit' to='%s@capulet.lit/x'/>"):format(username))
+				assert.is_false(is_covered(username))
+				local told = table.concat(presences.caught_up(gateway), "\n")
+				assert.is_truthy(told:find(username .. "@capulet.lit/x unavailable", 1, true), told)
+				recover()
+				assert.is_false(is_covered(username))
+				client:send(opt_in):sync()
+				assert.is_true(is_covered(username))
+				assert.is_equal("in", stored_state(username))
+				client:close()
+			end)
+		end
+	end
+
+	it("B12.3 that failed has after a while that a user opted out", function()
+		local client = server:client "peter@capulet.lit/x"
+		client:send(opt_in):sync()
+		local mark = server:mark()
+		storage_fails "set"
+		client:send(ways_out[1][3]):sync()
+		assert.is_equal("in", stored_state "peter")
+		recover()
+		server:wait_log("It is saved now which entities peter opted out of", nil, mark)
+		assert.is_equal("out", stored_state "peter")
+		client:close()
+	end)
+
+	it("B12.3 that fails lets users out whose module is reloaded before it can be saved", function()
+		local clients = {}
+		for _, username in ipairs { "abram", "potpan" } do
+			clients[username] = server:client(username .. "@capulet.lit/x")
+			clients[username]:send(opt_in):sync()
+		end
+		storage_fails "set"
+		clients.abram:send(ways_out[1][3]):sync()
+		clients.potpan:send(ways_out[2][3]):sync()
+		server:reload_module "privilege"
+		assert.is_false(is_covered "abram")
+		assert.is_false(is_covered "potpan")
+		recover()
+		server:reload_module "privilege"
+		assert.is_same({ "out", "out" }, { stored_state "abram", stored_state "potpan" })
+	end)
+
+	it("B12.3 that fails keeps no record of an account that is deleted meanwhile", function()
+		local abram = server:client "abram@capulet.lit/y"
+		abram:send(opt_in):sync()
+		storage_fails "set"
+		abram:send(ways_out[1][3]):sync()
+		recover()
+		server:eval [[
+			assert(require "core.usermanager".delete_user("abram", module.host));
+			assert(require "core.usermanager".create_user("abram", "secret", module.host));
+		]]
+		server:reload_module "privilege"
+		assert.is_nil(stored_state "abram")
+	end)
+
+	it("B12.2 that fails to read an earlier decision opts nobody in, and what the admin has revoked stays so", function()
+		assert.is_true(server:eval [[
+			local served = module:shared "/*/privilege/served_hosts"[module.host];
+			return served.opting.revoke(served.entities.get "gateway.capulet.lit", "nurse");
+		]])
+		nurse = server:client "nurse@capulet.lit/kitchen"
+		storage_fails "get"
+		server:reload_module "privilege"
+		nurse:send(opt_in):sync()
+		nurse:send(ways_out[1][3]):sync()
+		recover()
+		server:reload_module "privilege"
+		nurse:send(opt_in):sync()
+		assert.is_false(is_covered "nurse")
+		assert.is_equal("revoked", stored_state "nurse")
+	end)
+end)

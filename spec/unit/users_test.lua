@@ -34,13 +34,15 @@ local function make()
 		return next, self.stored
 	end
 	local logged = {}
+	local add_timer, go_off, timers = support.timers()
 	local users = parts.create_users {
 		store = store,
+		add_timer = add_timer,
 		log = function(level)
 			table.insert(logged, level)
 		end,
 	}
-	return users, store, clock, logged
+	return users, store, clock, logged, go_off, timers
 end
 
 local function record(state)
@@ -108,14 +110,58 @@ test("B12 where the storage fails nobody is covered, and nothing is lost", funct
 		clock.now = clock.now + 100
 		store.fails = failure
 		equal(users.covers(gateway, "opted-in", "juliet"), false)
-		equal(users.keep(gateway, "juliet", record "in"), false)
+		equal(users.keep(gateway, "juliet", record "in"), nil)
 		store.fails = nil
 		equal(users.covers(gateway, "opted-in", "juliet"), false)
 		equal(users.record(other, "juliet"), record "revoked")
 		store.fails = failure
-		equal(users.keep(gateway, "juliet", record "in"), false)
+		equal(users.keep(gateway, "juliet", record "in"), nil)
 		equal(users.record(gateway, "juliet"), nil)
 		luaunit.assertTrue(#logged >= 3)
+	end
+end)
+
+test("B12.5 where the storage fails presences go on as it was known last", function()
+	for _, failure in ipairs(failures) do
+		local users, store, clock = make()
+		users.keep(gateway, "juliet", record "in")
+		users.keep(gateway, "nurse", record "in")
+		users.keep(other, "juliet", record "revoked")
+		clock.now = clock.now + 100
+		store.fails = failure
+		equal(users.covers(gateway, "opted-in", "juliet"), false)
+		equal(users.covers_as_known(gateway, "opted-in", "juliet"), true)
+		equal(users.covers_as_known(other, "opted-in", "juliet"), false)
+		equal(users.covers_as_known(gateway, "opted-in", "peter"), false)
+		users.leave(gateway, "juliet")
+		equal(users.covers_as_known(gateway, "opted-in", "juliet"), false)
+		users.forget "nurse"
+		equal(users.covers_as_known(gateway, "opted-in", "nurse"), false)
+		equal(users.covers_as_known(gateway, { nurse = true }, "nurse"), true)
+	end
+end)
+
+test("B12.3 that a user opted out is saved until it is, unless the admin has decided otherwise", function()
+	for _, failure in ipairs(failures) do
+		local users, store, _, _, go_off, timers = make()
+		for _, username in ipairs { "juliet", "nurse" } do
+			users.keep(gateway, username, record "in")
+			users.keep(other, username, record "in")
+		end
+		store.fails = failure
+		users.leave(gateway, "juliet")
+		users.leave(gateway, "nurse")
+		equal(#timers, 1)
+		luaunit.assertNotNil(go_off())
+		store.stored.nurse[gateway] = record "revoked"
+		store.fails = nil
+		equal(users.covers(gateway, "opted-in", "juliet"), false)
+		equal(users.covers(other, "opted-in", "juliet"), true)
+		equal(store.stored.juliet[gateway], record "in")
+		equal(go_off(), nil)
+		equal(store.stored.juliet, { [gateway] = record "out", [other] = record "in" })
+		equal(store.stored.nurse, { [gateway] = record "revoked", [other] = record "in" })
+		equal(#timers, 0)
 	end
 end)
 

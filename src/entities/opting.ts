@@ -84,9 +84,9 @@ export function create_opting(service: OptingService) {
 
 	/** Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted. */
 	function opt_out(entity: Entity, username: string, by: string): void {
-		const was_covered = users.covers(entity.jid, "opted-in", username);
-		const may_replace: MayReplace = (before) => before === undefined || (before.state !== "revoked" && before.state !== "out");
-		if (users.keep(entity.jid, username, { state: "out", since: os.time() }, may_replace) && was_covered) {
+		const was_covered = users.covers_as_known(entity.jid, "opted-in", username);
+		users.leave(entity.jid, username);
+		if (was_covered) {
 			service.log(log_level(entity, username), "%s@%s opted out of %s by %s", username, host, entity.jid, by);
 			service.uncovered(entity, username);
 		}
@@ -105,7 +105,7 @@ export function create_opting(service: OptingService) {
 
 	/** Keeps an entity from acting for a user until the admin allows it; false where that could not be saved. */
 	function revoke(entity: Entity, username: string): boolean {
-		const was_covered = users.covers(entity.jid, entity.permissions.users, username);
+		const was_covered = users.covers_as_known(entity.jid, entity.permissions.users, username);
 		if (!users.keep(entity.jid, username, { state: "revoked", since: os.time(), by: "the admin" })) {
 			return false;
 		}

@@ -1,6 +1,7 @@
 import { keys_of } from "../prosody/keys";
 import { protect } from "../prosody/protect";
 import { create_recent } from "../prosody/recent";
+import type { AddTimer } from "../prosody/timers";
 import type { Coverage } from "./permissions";
 
 /** What the storage has about a user and an entity. */
@@ -19,8 +20,17 @@ export type UserRecords = LuaTable<string, UserRecord>;
 /** Whether the record that the storage has, nil where there is none, may be replaced. */
 export type MayReplace = (this: void, before: UserRecord | undefined) => boolean;
 
+/** The state that is kept over a reload of the module. */
+export interface SavedUsers {
+	/** By user, the records that the storage gave last. */
+	known: LuaTable<string, UserRecords | undefined>;
+	/** By user, the records of those who opted out that are not saved yet. */
+	unsaved: LuaTable<string, UserRecords>;
+}
+
 interface UsersService {
 	log: Log;
+	add_timer: AddTimer;
 	/** The module's store, with the records of each user. */
 	store: import("core.storagemanager").KeyvalStore<UserRecords>;
 }
@@ -28,26 +38,97 @@ interface UsersService {
 /**
  * Keeps in Prosody's storage which users opted in to which entities (option `users`). The records of a user go with the
  * account when it is deleted.
+ *
+ * Where the storage fails, requests of entities are refused. That a user opts out counts all the same, and is saved later.
  */
 export function create_users(service: UsersService) {
 	// Seconds. Changes that other processes make to the storage are noticed within twice this time.
 	const cache_span = 2;
+	// Seconds after which it is tried again to save what could not be saved.
+	const retry_pause = 5;
 	const cached = create_recent<UserRecords>(cache_span);
+	let known = new LuaTable<string, UserRecords | undefined>();
+	let unsaved = new LuaTable<string, UserRecords>();
+	let timer_runs = false;
+
+	/** A copy of the records of a user. */
+	function copy_records(records: UserRecords): UserRecords {
+		const copy: UserRecords = new LuaTable();
+		for (const [entity, entity_record] of pairs(records)) {
+			copy.set(entity, entity_record);
+		}
+		return copy;
+	}
+
+	/** Whether a user is covered who has such a record. */
+	function is_covering(found: UserRecord | undefined): boolean {
+		return found !== undefined && found.state !== "out" && found.state !== "revoked";
+	}
+
+	/** Whether a record is replaced where the user opts out: what the admin has revoked stays revoked. */
+	function may_leave(before: UserRecord | undefined): boolean {
+		return before === undefined || is_covering(before);
+	}
+
+	/** Puts the records of a user in memory, as the storage has them or is to have them. */
+	function note(username: string, records: UserRecords): void {
+		cached.set(username, records);
+		known.set(username, next(records)[0] !== undefined ? records : undefined);
+	}
+
+	/** Adds to the records that the storage has of a user those of opting out that it is to have, and forgets these where it need not have them. */
+	function with_unsaved(username: string, stored: UserRecords): UserRecords {
+		const missing = unsaved.get(username) as UserRecords | undefined;
+		if (!missing) {
+			return stored;
+		}
+		const records = copy_records(stored);
+		for (const [entity, missing_record] of pairs(missing)) {
+			if (may_leave(stored.get(entity))) {
+				records.set(entity, missing_record);
+			} else {
+				missing.delete(entity);
+			}
+		}
+		if (next(missing)[0] === undefined) {
+			unsaved.delete(username);
+		}
+		return records;
+	}
 
 	/** Reads the records of a user from the storage; nil where that fails. */
 	function stored_records(username: string): UserRecords | undefined {
-		const records = protect(service.log, "while the entities of %s were looked for", username, () => {
-			const [stored, err] = service.store.get(username);
+		const stored = protect(service.log, "while the entities of %s were looked for", username, () => {
+			const [found, err] = service.store.get(username);
 			if (err !== undefined) {
 				service.log("error", "Cannot read which entities %s opted in to: %s", username, err);
 				return undefined;
 			}
-			return stored ?? new LuaTable<string, UserRecord>();
+			return found ?? new LuaTable<string, UserRecord>();
 		});
-		if (records) {
-			cached.set(username, records);
+		if (!stored) {
+			return undefined;
 		}
+		const records = with_unsaved(username, stored);
+		note(username, records);
 		return records;
+	}
+
+	/** Saves the records of a user. False where that failed, and nothing has changed. */
+	function save_records(username: string, records: UserRecords): boolean {
+		const saved = protect(service.log, "while the entities of %s were saved", username, () => {
+			const [ok, err] = service.store.set(username, records);
+			if (!ok) {
+				service.log("error", "Cannot save which entities %s opted in to: %s", username, err);
+			}
+			return ok;
+		});
+		if (!saved) {
+			return false;
+		}
+		unsaved.delete(username);
+		note(username, records);
+		return true;
 	}
 
 	/** The record of a user and an entity, nil where there is none or the user has opted out. */
@@ -57,7 +138,7 @@ export function create_users(service: UsersService) {
 		return found && found.state !== "out" ? found : undefined;
 	}
 
-	/** Whether the grant of an entity covers a user. It does not matter whether that user exists. */
+	/** Whether the grant of an entity covers a user, for all that the entity asks. It does not matter whether that user exists. */
 	function covers(entity: string, coverage: Coverage, username: string): boolean {
 		if (coverage === "all") {
 			return true;
@@ -65,39 +146,95 @@ export function create_users(service: UsersService) {
 		if (coverage !== "opted-in") {
 			return coverage.has(username);
 		}
-		const found = record(entity, username);
-		return found !== undefined && found.state !== "revoked";
+		return is_covering(record(entity, username));
 	}
 
-	/** Saves the record of a user and an entity. False where that failed or the record must not be replaced, and nothing has changed. */
-	function keep(entity: string, username: string, new_record: UserRecord, may_replace?: MayReplace): boolean {
+	/**
+	 * Whether the grant of an entity covers a user; or did when the storage was read last, where it fails now. For the presences that
+	 * the entity is told: if it were not told that a user or contact has gone, they would stay available for it.
+	 */
+	function covers_as_known(entity: string, coverage: Coverage, username: string): boolean {
+		if (coverage !== "opted-in") {
+			return covers(entity, coverage, username);
+		}
+		const records = cached.get(username) ?? stored_records(username) ?? known.get(username);
+		const missing = unsaved.get(username) as UserRecords | undefined;
+		return is_covering(records && records.get(entity)) && !(missing && missing.has(entity));
+	}
+
+	/** Saves the record of a user and an entity. False where the record must not be replaced, nil where the storage failed; then nothing has changed. */
+	function keep(entity: string, username: string, new_record: UserRecord, may_replace?: MayReplace): boolean | undefined {
 		// The records in memory may be those of an account that another process has deleted.
 		const before = stored_records(username);
-		if (!before || (may_replace && !may_replace(before.get(entity)))) {
+		if (!before) {
+			return undefined;
+		}
+		if (may_replace && !may_replace(before.get(entity))) {
 			return false;
 		}
-		const records: UserRecords = new LuaTable();
-		for (const [other, other_record] of pairs(before)) {
-			records.set(other, other_record);
-		}
+		const records = copy_records(before);
 		records.set(entity, new_record);
-		const saved = protect(service.log, "while the entities of %s were saved", username, () => {
-			const [ok, err] = service.store.set(username, records);
-			if (!ok) {
-				service.log("error", "Cannot save whether %s opted in to %s: %s", username, entity, err);
-			}
-			return ok;
-		});
-		if (!saved) {
-			return false;
-		}
-		cached.set(username, records);
-		return true;
+		return save_records(username, records) ? true : undefined;
 	}
 
-	/** Drops the records in memory of a user whose account was made or deleted. */
+	/** Tries to save that a user opted out. Returns whether nothing of the user is left to be saved. */
+	function save_unsaved_of(username: string): boolean {
+		const records = stored_records(username);
+		return records !== undefined && (!unsaved.has(username) || save_records(username, records));
+	}
+
+	/** Tries to save who opted out. Has to be called when the module is unloaded. */
+	function save_unsaved(): void {
+		for (const [, username] of ipairs(keys_of(unsaved))) {
+			if (save_unsaved_of(username)) {
+				service.log("info", "It is saved now which entities %s opted out of", username);
+			}
+		}
+	}
+
+	/** Sees to it that a timer saves who opted out. */
+	function save_later(): void {
+		if (!timer_runs) {
+			timer_runs = true;
+			service.add_timer(retry_pause, () => {
+				save_unsaved();
+				timer_runs = next(unsaved)[0] !== undefined;
+				return timer_runs ? retry_pause : undefined;
+			});
+		}
+	}
+
+	/** Opts a user out, unless the admin has revoked it. It counts at once, and is saved again and again until that succeeds. There is a record then of a user who was not in, too. */
+	function leave(entity: string, username: string): void {
+		const missing = (unsaved.get(username) as UserRecords | undefined) ?? new LuaTable<string, UserRecord>();
+		missing.set(entity, { state: "out", since: os.time() });
+		unsaved.set(username, missing);
+		cached.forget(username);
+		if (!save_unsaved_of(username)) {
+			save_later();
+		}
+	}
+
+	/** Drops what is in memory of a user whose account was made or deleted. */
 	function forget(username: string): void {
 		cached.forget(username);
+		known.delete(username);
+		unsaved.delete(username);
+	}
+
+	/** The state to be restored after a reload. Who opts out after this call is in it, too. */
+	function save(): SavedUsers {
+		return { known: known, unsaved: unsaved };
+	}
+
+	/** Restores that state. */
+	function restore(saved: SavedUsers): void {
+		known = saved.known;
+		unsaved = saved.unsaved;
+		for (const [username] of pairs(unsaved)) {
+			cached.forget(username);
+			save_later();
+		}
 	}
 
 	/** The names of all users who have a record about any entity. */
@@ -127,6 +264,6 @@ export function create_users(service: UsersService) {
 		return keys_of(coverage);
 	}
 
-	return { covers, record, keep, forget, candidates };
+	return { covers, covers_as_known, record, keep, leave, save_unsaved, forget, candidates, save, restore };
 }
 export type Users = ReturnType<typeof create_users>;

@@ -238,7 +238,7 @@ export function create_catch_up(service: CatchUpService) {
 				connection.ending.delete(token);
 				return false;
 			}
-			if (service.coverage.covers(name, before, username) && !delivery.covers(connection, username)) {
+			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
 			}
 			return true;
@@ -360,7 +360,7 @@ export function create_catch_up(service: CatchUpService) {
 			const gained: Scope = {
 				usernames: usernames,
 				wants: (username) =>
-					delivery.covers(connection, username) && !service.coverage.covers(connection.entity.jid, before.users, username),
+					delivery.covers(connection, username) && !service.coverage.covers_as_known(connection.entity.jid, before.users, username),
 			};
 			steps.push(create_users_step(connection, collection, gained));
 			if (permissions.presence === "roster" && before.presence === "roster") {

@@ -89,9 +89,9 @@ export function create_delivery(
 ) {
 	const texts = create_presence_texts();
 
-	/** Whether the grant of a connection's entity covers a user. */
+	/** Whether the grant of a connection's entity covers a user, as far as that is known. */
 	function covers(connection: Connection, username: string): boolean {
-		return users.covers(connection.entity.jid, connection.entity.permissions.users, username);
+		return users.covers_as_known(connection.entity.jid, connection.entity.permissions.users, username);
 	}
 
 	/** Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway. */

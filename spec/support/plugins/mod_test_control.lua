@@ -112,6 +112,7 @@ module:hook("store-opened", function(event)
 		fail_on_demand(event.store, "roster_set", "set", "set_key", "set_keys")
 	elseif event.store_name == "privilege" then
 		fail_on_demand(event.store, "privilege_get", "get")
+		fail_on_demand(event.store, "privilege_set", "set")
 	elseif event.store_name == "privilege_entities" then
 		fail_on_demand(event.store, "adopted_get", "get")
 		fail_on_demand(event.store, "adopted_set", "set")
