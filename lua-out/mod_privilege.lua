@@ -2222,6 +2222,15 @@ local function create_opting(service)
 		end
 	end
 
+	--- Drops the requests to unregister of a user whose account was made or deleted.
+	local function forget(username)
+		for key, request in pairs(unregistering) do
+			if request.username == username then
+				unregistering[key] = nil
+			end
+		end
+	end
+
 	--- Carries out all requests to unregister that wait. Has to be called when the module is unloaded, since it misses the answers.
 	local function finish_all()
 		finish_until(math.huge)
@@ -2331,6 +2340,7 @@ local function create_opting(service)
 		client_presence = client_presence,
 		roster_item_removed = roster_item_removed,
 		adopt = adopt,
+		forget = forget,
 		finish_all = finish_all,
 		allow = allow,
 		revoke = revoke,
@@ -7724,6 +7734,7 @@ local function serve_host()
 	--- Drops what is in memory of an account that was created or deleted.
 	local function account_replaced(event)
 		if event.host == host then
+			opting.forget(event.username)
 			users.forget(event.username)
 		end
 		return account_changed(event)

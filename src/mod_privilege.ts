@@ -245,6 +245,7 @@ function serve_host(): void {
 	/** Drops what is in memory of an account that was created or deleted. */
 	function account_replaced(event: UserEvent): Handled {
 		if (event.host === host) {
+			opting.forget(event.username);
 			users.forget(event.username);
 		}
 		return account_changed(event);

@@ -515,6 +515,21 @@ for _, storage in ipairs { "internal", "sql" } do
 			assert.is_same({}, caught_up())
 			peter:close()
 		end)
+
+		it("B12.3 leave nothing behind with an account that is deleted while a request to unregister waits", function()
+			local peter = server:client "peter@capulet.lit/x"
+			act(peter, opt_in["a message"])
+			act(peter, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>")
+			server:eval [[
+				local usermanager = require "core.usermanager";
+				assert(usermanager.delete_user("peter", module.host));
+				assert(usermanager.create_user("peter", "secret", module.host));
+			]]
+			gateway:send "<iq type='result' id='out' from='gateway.capulet.lit' to='peter@capulet.lit/x'/>"
+			gateway:sync()
+			server:reload_module "privilege"
+			assert.is_nil(server:eval [[return require "core.storagemanager".open(module.host, "privilege", "keyval"):get "peter"]])
+		end)
 	end)
 end
 

@@ -152,6 +152,15 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
+	/** Drops the requests to unregister of a user whose account was made or deleted. */
+	function forget(username: string): void {
+		for (const [key, request] of pairs(unregistering)) {
+			if (request.username === username) {
+				unregistering.delete(key);
+			}
+		}
+	}
+
 	/** Carries out all requests to unregister that wait. Has to be called when the module is unloaded, since it misses the answers. */
 	function finish_all(): void {
 		finish_until(math.huge);
@@ -254,6 +263,6 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, adopt, finish_all, allow, revoke };
+	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, adopt, forget, finish_all, allow, revoke };
 }
 export type Opting = ReturnType<typeof create_opting>;
