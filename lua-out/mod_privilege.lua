@@ -1369,17 +1369,30 @@ end
 -- in their rosters are opted in. This happens once for each entity. Later changes of rosters, which other entities may make,
 -- opt nobody in.
 local function create_adoption(service)
+	-- Where the storage fails, users are looked at again after so many seconds, so many times. Not for longer: entities may change
+	-- rosters meanwhile.
+	local retry_pause = 5
+	local max_retries = 12
+
 	local host = service.host
 	local store = storagemanager.open(host, "privilege_entities", "keyval")
 	-- The adoptions since the module was loaded. One that is done has to be saved yet where the storage failed. An entity that
 	-- loses its grant and gets it back is a new one.
 	local progress = setmetatable({}, { __mode = "k" })
 
-	--- Whether a user has an entity in the roster, with a subscription or a request for one.
-	local function has_in_roster(username, entity)
+	--- Whether an entity is still one that users opt in to.
+	local function is_wanted(entity)
+		return service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
+	end
+
+	--- Opts a user in who has an entity in the roster, with a subscription or a request for one. False where the storage failed.
+	local function adopt_user(entity, username)
 		local roster = read_roster(username, host)
 		local item = roster and roster[entity.jid]
-		return item ~= nil and (item.subscription ~= "none" or item.ask ~= nil)
+		if item and (item.subscription ~= "none" or item.ask ~= nil) then
+			return service.opting.adopt(entity, username)
+		end
+		return roster ~= nil
 	end
 
 	--- Reads which entities' users were adopted; nil where that fails.
@@ -1410,7 +1423,73 @@ local function create_adoption(service)
 		end)
 	end
 
-	--- Looks through all accounts of the host, in slices, for the users of an entity.
+	--- Says which users are not opted in because the storage failed.
+	local function report(entity, usernames)
+		local max_names = 10
+		table.sort(usernames)
+		service.log(
+			"error",
+			"Cannot read whether %d users of %s have %s in the roster, they have to opt in to it: %s%s",
+			#usernames,
+			host,
+			entity.jid,
+			table.concat(usernames, ", ", 1, math.min(max_names, #usernames)),
+			#usernames > max_names and " and others" or ""
+		)
+	end
+
+	--- Looks through users, in slices, for those of an entity. Where the storage fails for some, it looks at them again in a while, so many times.
+	local function search(entity, retries, next_username)
+		local failed = {}
+		local may_go_on = true
+
+		--- Looks through the users again for whom the storage failed.
+		local function search_again()
+			local position = 0
+			search(entity, retries - 1, function()
+				position = position + 1
+				return failed[position]
+			end)
+			return nil
+		end
+
+		--- Ends the adoption, or begins to wait.
+		local function end_search()
+			if #failed > 0 and retries > 0 then
+				progress[entity] = "waiting"
+				service.add_timer(retry_pause, search_again)
+				return
+			end
+			if #failed > 0 then
+				report(entity, failed)
+			end
+			finish(entity)
+		end
+		progress[entity] = "under way"
+		in_slices(service.add_timer, function()
+			if not is_wanted(entity) or not may_go_on then
+				return false
+			end
+			-- Where the list raises an error, the work ends here, and the next `configured` begins it anew.
+			may_go_on = false
+			local username = next_username()
+			if username == nil then
+				end_search()
+				return false
+			end
+			may_go_on = true
+			if not adopt_user(entity, username) then
+				failed[#failed + 1] = username
+			end
+			return true
+		end, function(goes_on)
+			if not goes_on and progress[entity] == "under way" then
+				progress[entity] = nil
+			end
+		end, string.format("the users of %s were looked for on %s", entity.jid, host))
+	end
+
+	--- Looks through all accounts of the host for the users of an entity.
 	local function adopt(entity)
 		local next_username = list_usernames(host)
 		if not next_username then
@@ -1422,30 +1501,7 @@ local function create_adoption(service)
 			)
 			return finish(entity)
 		end
-		progress[entity] = "under way"
-		local may_go_on = true
-		in_slices(service.add_timer, function()
-			local is_wanted = service.entities.get(entity.jid) == entity and entity.permissions.users == "opted-in"
-			if not is_wanted or not may_go_on then
-				return false
-			end
-			-- Where the list raises an error, the work ends here, and the next `configured` begins it anew.
-			may_go_on = false
-			local username = next_username()
-			if username == nil then
-				finish(entity)
-				return false
-			end
-			may_go_on = true
-			if has_in_roster(username, entity) then
-				service.opting.adopt(entity, username)
-			end
-			return true
-		end, function(goes_on)
-			if not goes_on and progress[entity] == "under way" then
-				progress[entity] = nil
-			end
-		end, string.format("the users of %s were looked for on %s", entity.jid, host))
+		search(entity, max_retries, next_username)
 	end
 
 	--- Adopts the users of those entities that need it. Has to be called after the configuration was read.
@@ -2128,12 +2184,14 @@ local function create_opting(service)
 		return count <= max_logged_changes and "info" or "debug"
 	end
 
-	--- Saves that a user is in, unless there is a record that must not be replaced.
+	--- Saves that a user is in, unless there is a record that must not be replaced. False where the storage failed.
 	local function enter(entity, username, by, may_replace)
-		if users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }, may_replace) then
+		local kept = users.keep(entity.jid, username, { state = "in", since = os.time(), by = by }, may_replace)
+		if kept then
 			service.log(log_level(entity, username), "%s@%s opted in to %s by %s", username, host, entity.jid, by)
 			service.covered(entity, username)
 		end
+		return kept ~= nil
 	end
 
 	--- Opts a user in, unless that has happened already or the admin has revoked it.
@@ -2145,13 +2203,12 @@ local function create_opting(service)
 		end
 	end
 
-	--- Opts a user in who has the entity in the roster, unless the user or the admin has decided before.
+	--- Opts a user in who has the entity in the roster, unless the user or the admin has decided before. False where the storage failed.
 	local function adopt(entity, username)
-		if unregistering[user_key(entity.jid, username)] == nil then
-			enter(entity, username, "having it in the roster", function(before)
+		return unregistering[user_key(entity.jid, username)] ~= nil
+			or enter(entity, username, "having it in the roster", function(before)
 				return before == nil
 			end)
-		end
 	end
 
 	--- Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted.

@@ -648,6 +648,52 @@ describe("users who have the entity in the roster, where storage raises errors",
 		assert.is_nil(server:log_since(mark):find("juliet@capulet.lit opted in", 1, true))
 	end)
 
+	local function fail_for(roster_of, records_of)
+		server:allow_log "spec failure"
+		server:eval(([[
+			prosody.spec_fail = {
+				roster_get = function (_, username) return username == %q end;
+				privilege_get = function (_, username) return username == %q end;
+			};
+		]]):format(roster_of, records_of))
+	end
+
+	it("B12.2 have opted in whose roster or records could not be read at first", function()
+		fail_for("juliet", "nurse")
+		local mark = server:mark()
+		server:reload_config(config)
+		wait_opted_in(mark, { "abram", "gregory", "peter", "samson" })
+		presences.settle(server)
+		server:eval "prosody.spec_fail = nil"
+		wait_opted_in(mark, { "juliet", "nurse" })
+	end)
+
+	it("B12.2 have to opt in themselves, and are in the log, whose roster or records could not be read for a minute", function()
+		server:eval [[
+			local timer = require "util.timer";
+			local add_task = timer.add_task;
+			function timer.add_task(delay, callback, ...)
+				return add_task(delay == 5 and 0.01 or delay, function (...)
+					local again = callback(...);
+					return again == 5 and 0.01 or again;
+				end, ...);
+			end
+		]]
+		fail_for("juliet", "nurse")
+		local mark = server:mark()
+		server:reload_config(config)
+		server:wait_log("Cannot read whether 2 users of capulet.lit have gateway.capulet.lit in the roster[^\n]*: juliet, nurse", nil, mark)
+		server:eval "prosody.spec_fail = nil"
+		server:reload_config(config)
+		presences.settle(server)
+		server:reload_module "privilege"
+		presences.settle(server)
+		for _, username in ipairs { "juliet", "nurse" } do
+			assert.is_nil(server:log_since(mark):find(username .. "@capulet.lit opted in", 1, true))
+		end
+		wait_opted_in(mark, { "abram", "gregory", "peter", "samson" })
+	end)
+
 	it("B12.2 have opted in when the configuration is read again, where the accounts could not be listed to the end", function()
 		server:eval [[
 			local provider = require "core.usermanager".get_provider(module.host);

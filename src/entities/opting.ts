@@ -60,12 +60,14 @@ export function create_opting(service: OptingService) {
 		return count <= max_logged_changes ? "info" : "debug";
 	}
 
-	/** Saves that a user is in, unless there is a record that must not be replaced. */
-	function enter(entity: Entity, username: string, by: string, may_replace: MayReplace): void {
-		if (users.keep(entity.jid, username, { state: "in", since: os.time(), by: by }, may_replace)) {
+	/** Saves that a user is in, unless there is a record that must not be replaced. False where the storage failed. */
+	function enter(entity: Entity, username: string, by: string, may_replace: MayReplace): boolean {
+		const kept = users.keep(entity.jid, username, { state: "in", since: os.time(), by: by }, may_replace);
+		if (kept) {
 			service.log(log_level(entity, username), "%s@%s opted in to %s by %s", username, host, entity.jid, by);
 			service.covered(entity, username);
 		}
+		return kept !== undefined;
 	}
 
 	/** Opts a user in, unless that has happened already or the admin has revoked it. */
@@ -75,11 +77,12 @@ export function create_opting(service: OptingService) {
 		}
 	}
 
-	/** Opts a user in who has the entity in the roster, unless the user or the admin has decided before. */
-	function adopt(entity: Entity, username: string): void {
-		if (!unregistering.has(user_key(entity.jid, username))) {
-			enter(entity, username, "having it in the roster", (before) => before === undefined);
-		}
+	/** Opts a user in who has the entity in the roster, unless the user or the admin has decided before. False where the storage failed. */
+	function adopt(entity: Entity, username: string): boolean {
+		return (
+			unregistering.has(user_key(entity.jid, username))
+			|| enter(entity, username, "having it in the roster", (before) => before === undefined)
+		);
 	}
 
 	/** Opts a user out; what the admin has revoked stays revoked. There is a record then of users who were not in, too: they are not adopted. */
