@@ -4120,6 +4120,21 @@ local function create_contact_cache()
 		return remembered and form_seen_by(remembered, username)
 	end
 
+	--- The users who see any resource of a contact, as keys.
+	local function viewers_of(contact)
+		local names = {}
+		for _, remembered in pairs(of(contact) or {}) do
+			if type(remembered.seen_by) == "string" then
+				names[remembered.seen_by] = true
+			else
+				for username in pairs(remembered.seen_by) do
+					names[username] = true
+				end
+			end
+		end
+		return names
+	end
+
 	--- Whether a user sees any resource of a contact.
 	local function sees(username, contact)
 		local seen = users[username]
@@ -4326,6 +4341,7 @@ local function create_contact_cache()
 	return {
 		of = of,
 		form_of = form_of,
+		viewers_of = viewers_of,
 		sees = sees,
 		is_crowded = is_crowded,
 		available = available,
@@ -4818,6 +4834,16 @@ local function create_covered_contacts(entities, cache, delivery)
 		end
 	end
 
+	--- Tells a connection the resources of a contact that covered users see, whatever it was told of them before.
+	local function show_again(connection, contact)
+		picture_of(connection).contacts[contact] = nil
+		for username in pairs(cache.viewers_of(contact)) do
+			if delivery.covers(connection, username) then
+				show(connection, username, contact, direct(connection))
+			end
+		end
+	end
+
 	--- Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more.
 	local function hide(connection, username, contact, tell)
 		local resources = told_of(connection, contact)
@@ -4959,6 +4985,7 @@ local function create_covered_contacts(entities, cache, delivery)
 		receive_rest_end = receive_rest_end,
 		receive_unseen = receive_unseen,
 		show = show,
+		show_again = show_again,
 		hide = hide,
 		narrow = narrow,
 		keep = keep,
@@ -5590,6 +5617,7 @@ local function create_catch_up(service)
 			end
 			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
+				service.show_elsewhere(name, username)
 			end
 			return true
 		end
@@ -5684,6 +5712,9 @@ local function create_catch_up(service)
 		if permissions.presence == "none" then
 			heard.forget(connection)
 			connection.ending = {}
+			if told.presence ~= "none" then
+				service.show_elsewhere(connection.entity.jid, nil)
+			end
 			return
 		end
 		if permissions.presence ~= "roster" then
@@ -5808,9 +5839,52 @@ local function create_catch_up(service)
 				catch_up_user(connection, username)
 			end
 		end
+		service.show_elsewhere(entity.jid, username)
 	end
 
-	return { start = start, user_covered = user_covered, user_uncovered = user_uncovered }
+	--- Tells a connection a contact as the users see it whom its grant covers, whatever it was told before.
+	local function show_again(connection, contact)
+		if not delivery.may_tell_contact(connection, contact) then
+			return
+		end
+		if connection.entity.permissions.users ~= "all" then
+			service.covered_contacts.show_again(connection, contact)
+			return
+		end
+		for resource, remembered in pairs(cache.of(contact) or {}) do
+			local from = full_jid(contact, resource)
+			delivery.tell(connection, from, form_rest(from, remembered.form))
+		end
+	end
+
+	--- Makes the step that tells a connection again of contacts.
+	local function create_again_step(connection, contacts)
+		return function()
+			local contact = table.remove(contacts)
+			if contact == nil then
+				return false
+			end
+			show_again(connection, contact)
+			return true
+		end
+	end
+
+	--- Tells an entity again of a user of another host, nil for all of them, as far as users of this host have them as contacts. To be
+	-- called when that host does not tell the entity of them any more, and may have told it that they are unavailable.
+	local function show_users_of(entity, user_host, username)
+		local found = service.entities.get(entity)
+		for _, connection in ipairs(found and found.connections or {}) do
+			if connection.entity.permissions.presence == "roster" and username ~= nil then
+				show_again(connection, username .. "@" .. user_host)
+			elseif connection.entity.permissions.presence == "roster" then
+				local collection = delivery.create_collection(connection)
+				run(connection, collection, { create_again_step(connection, cache.contacts_at(user_host)) })
+				heard.note_earlier(connection)
+			end
+		end
+	end
+
+	return { start = start, user_covered = user_covered, user_uncovered = user_uncovered, show_users_of = show_users_of }
 end
 
 -- ==== src/presence/endings.ts ====
@@ -6503,6 +6577,7 @@ local function create_presence(service)
 	})
 	local catch_up = create_catch_up({
 		host = host,
+		entities = entities,
 		heard = heard,
 		delivery = delivery,
 		coverage = coverage,
@@ -6512,6 +6587,7 @@ local function create_presence(service)
 		cache = cache,
 		probes = probes,
 		add_timer = add_timer,
+		show_elsewhere = service.show_elsewhere,
 	})
 
 	probes.on_end(contacts.probe_ended)
@@ -6567,6 +6643,7 @@ local function create_presence(service)
 		catch_up = catch_up.start,
 		user_covered = catch_up.user_covered,
 		user_uncovered = catch_up.user_uncovered,
+		show_users_of = catch_up.show_users_of,
 		configured = configured,
 		save = save,
 		restore = restore,
@@ -7603,6 +7680,15 @@ local function serve_host()
 			and other.users.covers_as_known(entity, granted.permissions.users, username)
 	end
 
+	--- Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact.
+	local function show_elsewhere(entity, username)
+		for other_host, served in pairs(served_hosts) do
+			if other_host ~= host then
+				served.show_users_of(entity, host, username)
+			end
+		end
+	end
+
 	local options = {}
 
 	local problem_count = 0
@@ -7674,6 +7760,7 @@ local function serve_host()
 		add_timer = add_timer,
 		statistics = statistics,
 		is_told_elsewhere = is_told_elsewhere,
+		show_elsewhere = show_elsewhere,
 	})
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })
@@ -7692,7 +7779,14 @@ local function serve_host()
 			presence.user_uncovered(entity, username)
 		end,
 	})
-	served_hosts[host] = { entities = entities, users = users, opting = opting, covered_count = covered_count, add_timer = add_timer }
+	served_hosts[host] = {
+		entities = entities,
+		users = users,
+		opting = opting,
+		covered_count = covered_count,
+		add_timer = add_timer,
+		show_users_of = presence.show_users_of,
+	}
 	add_shell_commands(module, served_hosts)
 	local adoption = create_adoption({ host = host, log = log, add_timer = add_timer, entities = entities, opting = opting })
 

@@ -87,6 +87,15 @@ function serve_host(): void {
 		);
 	}
 
+	/** Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact. */
+	function show_elsewhere(entity: string, username: string | undefined): void {
+		for (const [other_host, served] of pairs(served_hosts)) {
+			if (other_host !== host) {
+				served.show_users_of(entity, host, username);
+			}
+		}
+	}
+
 	const options = {} as Options;
 
 	let problem_count = 0;
@@ -132,7 +141,17 @@ function serve_host(): void {
 		add_timer,
 		statistics,
 	});
-	const presence = create_presence({ api: module, host, options, entities, coverage: users, add_timer, statistics, is_told_elsewhere });
+	const presence = create_presence({
+		api: module,
+		host,
+		options,
+		entities,
+		coverage: users,
+		add_timer,
+		statistics,
+		is_told_elsewhere,
+		show_elsewhere,
+	});
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });
 	const opting = create_opting({
@@ -150,7 +169,7 @@ function serve_host(): void {
 			presence.user_uncovered(entity, username);
 		},
 	});
-	served_hosts.set(host, { entities, users, opting, covered_count, add_timer });
+	served_hosts.set(host, { entities, users, opting, covered_count, add_timer, show_users_of: presence.show_users_of });
 	add_shell_commands(module, served_hosts);
 	const adoption = create_adoption({ host, log, add_timer, entities, opting });
 

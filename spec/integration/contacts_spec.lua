@@ -537,3 +537,89 @@ describe("a contact whose own host grants the entity presences, too,", function(
 		assert.is_same({ "tybalt@verona.lit/x unavailable" }, presences.caught_up(gateway))
 	end)
 end)
+
+describe("a contact who is seen by a user, and whose own host ends what it granted the entity,", function()
+	local server, gateway, mercutio, list
+
+	local function config_of(capulet, verona)
+		return ([[
+VirtualHost "capulet.lit"
+	privilege_probe_rate = 0
+	privileged_entities = { ["gateway.capulet.lit"] = { roster = "get", roster_push = false, presence = "roster", users = %s } }
+VirtualHost "verona.lit"
+	privilege_probe_rate = 0
+	privileged_entities = { ["gateway.capulet.lit"] = { %s } }
+Component "gateway.capulet.lit" component_secret = "secret"
+]]):format(capulet, verona)
+	end
+
+	-- What the entity believes of mercutio
+	local function believed()
+		settle(server)
+		for _, description in ipairs(taken(gateway)) do
+			if description:find "^mercutio@verona.lit/" then
+				table.insert(list, description)
+			end
+		end
+		return presences.believed(list)
+	end
+
+	local function start(capulet, verona)
+		local both = { subscription = "both" }
+		server = prosody.start {
+			config = config_of(capulet, verona),
+			users = { "juliet@capulet.lit", "mercutio@verona.lit" },
+			rosters = {
+				["juliet@capulet.lit"] = { ["mercutio@verona.lit"] = both },
+				["mercutio@verona.lit"] = { ["juliet@capulet.lit"] = both },
+			},
+		}
+		list = {}
+		gateway = server:component "gateway.capulet.lit"
+		server:client "juliet@capulet.lit/balcony"
+		mercutio = server:client "mercutio@verona.lit/street"
+	end
+
+	after_each(function()
+		server:stop()
+	end)
+
+	local available, opted_in = { "mercutio@verona.lit/street" }, [[presence = "managed_entity", users = "opted-in"]]
+
+	for _, users in ipairs { '"all"', '{ "juliet" }' } do
+		it("B8.3 stays available when he opts out, and ends when he leaves, users = " .. users, function()
+			start(users, opted_in)
+			for _ = 1, 2 do
+				mercutio:send "<message to='gateway.capulet.lit'><body>hi</body></message>"
+				mercutio:sync()
+				assert.is_same(available, believed())
+				mercutio:send "<presence type='unsubscribe' to='gateway.capulet.lit'/>"
+				mercutio:sync()
+				assert.is_same(available, believed())
+			end
+			mercutio:send(dnd):sync()
+			assert.is_same({ "mercutio@verona.lit/street dnd" }, believed())
+			mercutio:close()
+			assert.is_same({}, believed())
+		end)
+
+		for name, verona in pairs {
+			["the users that it covers"] = 'users = {}, presence = "managed_entity"',
+			["the permission"] = "",
+			["the module"] = false,
+		} do
+			it("B8.3 stays available without " .. name .. ", and ends when he leaves, users = " .. users, function()
+				start(users, 'presence = "managed_entity"')
+				assert.is_same(available, believed())
+				if verona then
+					server:reload_config(config_of(users, verona))
+				else
+					server:eval [[require "core.modulemanager".unload("verona.lit", "privilege")]]
+				end
+				assert.is_same(available, believed())
+				mercutio:close()
+				assert.is_same({}, believed())
+			end)
+		end
+	end
+end)

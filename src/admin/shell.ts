@@ -21,6 +21,8 @@ interface ServedHost {
 	opting: Opting;
 	covered_count: CoveredCount;
 	add_timer: AddTimer;
+	/** Tells an entity again of a user of another host, nil for all of them, as far as this host's users have them as contacts. */
+	show_users_of: (this: void, entity: string, user_host: string, username: string | undefined) => void;
 }
 
 /** The hosts with the module, by name. */

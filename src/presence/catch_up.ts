@@ -7,9 +7,9 @@ import { no_permissions, same_coverage } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
-import type { Connection, Entity } from "../entities/entities";
+import type { Connection, Entities, Entity } from "../entities/entities";
 import { is_seen_by } from "./contact_cache";
-import type { ContactCache } from "./contact_cache";
+import type { ContactCache, Remembered } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
 import { full_jid } from "./covered_contacts";
 import type { CoveredContacts } from "./covered_contacts";
@@ -45,6 +45,7 @@ interface Scope {
 /** The parts that catch-ups need. */
 interface CatchUpService {
 	host: string;
+	entities: Entities;
 	heard: Heard;
 	delivery: Delivery;
 	coverage: Users;
@@ -54,6 +55,8 @@ interface CatchUpService {
 	cache: ContactCache;
 	probes: Probes;
 	add_timer: AddTimer;
+	/** Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact. */
+	show_elsewhere: (this: void, entity: string, username: string | undefined) => void;
 }
 
 /**
@@ -240,6 +243,7 @@ export function create_catch_up(service: CatchUpService) {
 			}
 			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
+				service.show_elsewhere(name, username);
 			}
 			return true;
 		};
@@ -343,6 +347,9 @@ export function create_catch_up(service: CatchUpService) {
 		if (permissions.presence === "none") {
 			heard.forget(connection);
 			connection.ending = new LuaTable();
+			if (told.presence !== "none") {
+				service.show_elsewhere(connection.entity.jid, undefined);
+			}
 			return;
 		}
 		if (permissions.presence !== "roster") {
@@ -456,7 +463,52 @@ export function create_catch_up(service: CatchUpService) {
 				catch_up_user(connection, username);
 			}
 		}
+		service.show_elsewhere(entity.jid, username);
 	}
 
-	return { start, user_covered, user_uncovered };
+	/** Tells a connection a contact as the users see it whom its grant covers, whatever it was told before. */
+	function show_again(connection: Connection, contact: string): void {
+		if (!delivery.may_tell_contact(connection, contact)) {
+			return;
+		}
+		if (connection.entity.permissions.users !== "all") {
+			service.covered_contacts.show_again(connection, contact);
+			return;
+		}
+		for (const [resource, remembered] of pairs(cache.of(contact) ?? new LuaTable<string, Remembered>())) {
+			const from = full_jid(contact, resource);
+			delivery.tell(connection, from, form_rest(from, remembered.form));
+		}
+	}
+
+	/** Makes the step that tells a connection again of contacts. */
+	function create_again_step(connection: Connection, contacts: string[]): Step {
+		return () => {
+			const contact = table.remove(contacts);
+			if (contact === undefined) {
+				return false;
+			}
+			show_again(connection, contact);
+			return true;
+		};
+	}
+
+	/**
+	 * Tells an entity again of a user of another host, nil for all of them, as far as users of this host have them as contacts. To be
+	 * called when that host does not tell the entity of them any more, and may have told it that they are unavailable.
+	 */
+	function show_users_of(entity: string, user_host: string, username: string | undefined): void {
+		const found = service.entities.get(entity);
+		for (const [, connection] of ipairs(found ? found.connections : [])) {
+			if (connection.entity.permissions.presence === "roster" && username !== undefined) {
+				show_again(connection, username + "@" + user_host);
+			} else if (connection.entity.permissions.presence === "roster") {
+				const collection = delivery.create_collection(connection);
+				run(connection, collection, [create_again_step(connection, cache.contacts_at(user_host))]);
+				heard.note_earlier(connection);
+			}
+		}
+	}
+
+	return { start, user_covered, user_uncovered, show_users_of };
 }

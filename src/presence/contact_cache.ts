@@ -8,7 +8,7 @@ interface Form {
 }
 
 /** A resource of a contact, as it is remembered. */
-interface Remembered {
+export interface Remembered {
 	/** The presence that came last to any viewer, in the form of `create_presence_forms`. */
 	form: string;
 	/** When that came, as os.time() returns it. */
@@ -119,6 +119,21 @@ export function create_contact_cache() {
 		const resources = of(contact);
 		const remembered = resources && (resources.get(resource) as Remembered | undefined);
 		return remembered && form_seen_by(remembered, username);
+	}
+
+	/** The users who see any resource of a contact, as keys. */
+	function viewers_of(contact: string): LuaTable<string, true> {
+		const names = new LuaTable<string, true>();
+		for (const [, remembered] of pairs(of(contact) ?? new LuaTable<string, Remembered>())) {
+			if (typeof remembered.seen_by === "string") {
+				names.set(remembered.seen_by, true);
+			} else {
+				for (const [username] of pairs(remembered.seen_by)) {
+					names.set(username, true);
+				}
+			}
+		}
+		return names;
 	}
 
 	/** Whether a user sees any resource of a contact. */
@@ -336,6 +351,7 @@ export function create_contact_cache() {
 	return {
 		of,
 		form_of,
+		viewers_of,
 		sees,
 		is_crowded,
 		available,

@@ -294,6 +294,16 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		}
 	}
 
+	/** Tells a connection the resources of a contact that covered users see, whatever it was told of them before. */
+	function show_again(connection: Connection, contact: string): void {
+		picture_of(connection).contacts.delete(contact);
+		for (const [username] of pairs(cache.viewers_of(contact))) {
+			if (delivery.covers(connection, username)) {
+				show(connection, username, contact, direct(connection));
+			}
+		}
+	}
+
 	/** Ends, for a connection, the resources of a contact that it sees only through a user whom its grant does not cover any more. */
 	function hide(connection: Connection, username: string, contact: string, tell: Tell): void {
 		const resources = told_of(connection, contact);
@@ -435,6 +445,7 @@ export function create_covered_contacts(entities: Entities, cache: ContactCache,
 		receive_rest_end,
 		receive_unseen,
 		show,
+		show_again,
 		hide,
 		narrow,
 		keep,

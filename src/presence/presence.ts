@@ -37,6 +37,8 @@ interface PresenceService {
 	add_timer: AddTimer;
 	statistics: Statistics;
 	is_told_elsewhere: IsToldElsewhere;
+	/** As `create_catch_up` takes it. */
+	show_elsewhere: (this: void, entity: string, username: string | undefined) => void;
 }
 
 /** Puts together the parts that tell entities of presences (XEP-0356, section 7). */
@@ -52,7 +54,20 @@ export function create_presence(service: PresenceService) {
 	const probes = create_probes(host, service.options, add_timer, users.probes_contacts, delivery.shows_more);
 	const covered_contacts = create_covered_contacts(entities, cache, delivery);
 	const contacts = create_contact_presence({ host, entities, cache, probes, add_timer, delivery, covered_contacts });
-	const catch_up = create_catch_up({ host, heard, delivery, coverage, users, covered_contacts, contacts, cache, probes, add_timer });
+	const catch_up = create_catch_up({
+		host,
+		entities,
+		heard,
+		delivery,
+		coverage,
+		users,
+		covered_contacts,
+		contacts,
+		cache,
+		probes,
+		add_timer,
+		show_elsewhere: service.show_elsewhere,
+	});
 
 	probes.on_end(contacts.probe_ended);
 	watch_local_domains(service.api, contacts.domain_gone);
@@ -113,6 +128,7 @@ export function create_presence(service: PresenceService) {
 		catch_up: catch_up.start,
 		user_covered: catch_up.user_covered,
 		user_uncovered: catch_up.user_uncovered,
+		show_users_of: catch_up.show_users_of,
 		configured,
 		save,
 		restore,
