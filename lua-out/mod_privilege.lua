@@ -5504,7 +5504,7 @@ local function create_catch_up(service)
 			end
 			position = position + 1
 			if scope.wants(username) and delivery.may_tell_user(connection, username) then
-				service.users.collect(collection, username)
+				service.users.collect(connection, collection, username)
 			end
 			return true
 		end
@@ -6497,10 +6497,27 @@ local function create_user_presence(host, entities, add_timer, delivery)
 		earlier = saved
 	end
 
-	--- Adds the presences of a user's clients to a collection for an entity.
-	local function collect(collection, username)
+	--- Has the server tell an entity the presences of a user's clients, as it does where the entity is subscribed to the user (RFC 6121, 4.3.2).
+	local function probe(entity, username)
+		local stanza = st.presence({ type = "probe", from = entity, to = username .. "@" .. host })
+		protect(log_of_module, "while a probe was sent to %s", username, function()
+			return prosody.core_post_stanza(prosody.hosts[host], stanza)
+		end)
+	end
+
+	--- Tells a connection the presences of a user's clients: adds them to its collection, or has the server tell them.
+	local function collect(connection, collection, username)
+		local is_subscribed = false
 		for _, session in ipairs(available_sessions(username)) do
-			collection.add(session.full_jid, delivery.rest_of(session.presence))
+			if is_seen_by_contact(session.roster and session.roster[connection.entity.jid]) then
+				is_subscribed = true
+			else
+				collection.add(session.full_jid, delivery.rest_of(session.presence))
+			end
+		end
+		if is_subscribed then
+			-- The server tells changes, too. If the user blocks the entity, it tells nothing: the entity must not take the user for available.
+			probe(connection.entity.jid, username)
 		end
 	end
 

@@ -361,6 +361,33 @@ describe("presence of a host's users", function()
 			end)
 		end
 
+		it("B8.6 is gone when the user blocks it, also after the next connection, until the user does not", function()
+			local function set_blocked(client, action)
+				client:iq { type = "set", ("<%s xmlns='urn:xmpp:blocking'><item jid='late.capulet.lit'/></%s>"):format(action, action) }
+			end
+			local paris = server:client "paris@capulet.lit/x"
+			subscribed("paris", "late.capulet.lit", "both")
+			local function is_seen(expected)
+				with(server:component "late.capulet.lit", function(late)
+					assert.is_same(expected and { "paris@capulet.lit/x" } or {}, told(late, "paris"))
+					paris:send(away):sync()
+					assert.is_same(expected and { "paris@capulet.lit/x away" } or {}, told(late, "paris"))
+					paris:send("<presence/>"):sync()
+				end)
+			end
+			is_seen(true)
+			with(server:component "late.capulet.lit", function(late)
+				told(late, "paris")
+				set_blocked(paris, "block")
+				assert.is_same({ "paris@capulet.lit/x unavailable" }, told(late, "paris"))
+			end)
+			is_seen(false)
+			set_blocked(paris, "unblock")
+			is_seen(true)
+			rosters.set(paris, nil, "<item jid='late.capulet.lit' subscription='remove'/>")
+			paris:close()
+		end)
+
 		it("B8.6 is not told once more where the entity did not see the user by the roster, or is not granted to", function()
 			local other = server:component "other.capulet.lit"
 			local paris = server:client "paris@capulet.lit/x"

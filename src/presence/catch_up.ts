@@ -120,7 +120,7 @@ export function create_catch_up(service: CatchUpService) {
 			}
 			position = position + 1;
 			if (scope.wants(username) && delivery.may_tell_user(connection, username)) {
-				service.users.collect(collection, username);
+				service.users.collect(connection, collection, username);
 			}
 			return true;
 		};

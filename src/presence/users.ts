@@ -1,3 +1,5 @@
+import * as st from "util.stanza";
+import { log_of_module, protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
 import type { Connection, Entities } from "../entities/entities";
 import { is_seen_by_contact } from "./delivery";
@@ -71,10 +73,25 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 		earlier = saved;
 	}
 
-	/** Adds the presences of a user's clients to a collection for an entity. */
-	function collect(collection: Collection, username: string): void {
+	/** Has the server tell an entity the presences of a user's clients, as it does where the entity is subscribed to the user (RFC 6121, 4.3.2). */
+	function probe(entity: string, username: string): void {
+		const stanza = st.presence({ type: "probe", from: entity, to: username + "@" + host });
+		protect(log_of_module, "while a probe was sent to %s", username, () => prosody.core_post_stanza(prosody.hosts.get(host), stanza));
+	}
+
+	/** Tells a connection the presences of a user's clients: adds them to its collection, or has the server tell them. */
+	function collect(connection: Connection, collection: Collection, username: string): void {
+		let is_subscribed = false;
 		for (const [, session] of ipairs(available_sessions(username))) {
-			collection.add(session.full_jid!, delivery.rest_of(session.presence!));
+			if (is_seen_by_contact(session.roster && session.roster.get(connection.entity.jid))) {
+				is_subscribed = true;
+			} else {
+				collection.add(session.full_jid!, delivery.rest_of(session.presence!));
+			}
+		}
+		if (is_subscribed) {
+			// The server tells changes, too. If the user blocks the entity, it tells nothing: the entity must not take the user for available.
+			probe(connection.entity.jid, username);
 		}
 	}
 
