@@ -204,8 +204,11 @@ for _, path in ipairs(constants) do
 	may_hold[path] = true
 end
 
--- What is forgotten later: refusals are counted for a second, probes sent at some rate
-local fades = { suppressed = true, ["suppressed.*"] = true, queued = true, ["queued.*"] = true }
+-- What is forgotten later: refusals are counted for a second, probes sent at some rate, and long work is done in slices
+local fades = {}
+for _, path in ipairs { "suppressed", "suppressed.*", "queued", "queued.*", "works_by_timer" } do
+	fades[path] = true
+end
 
 --- The module has forgotten all who were there.
 -- @param waits whether to wait for what fades, too
