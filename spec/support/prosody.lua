@@ -593,20 +593,39 @@ local function terminate(self)
 			break
 		end
 	end
-	self.process:write "keep\nTERM\n"
+	self.process:write "keep\n"
+	-- A server that waits may not wake up for a signal, and whatever else wakes it up then may meet streams that are closed already
+	local is_told = pcall(
+		methods.eval,
+		self,
+		[[
+			local function stop()
+				prosody.unlock_globals();
+				prosody.shutdown "The specs are done with it";
+				-- Else the server looks only in a second whether all connections are closed
+				require "util.timer".add_task(0.01, function () end);
+			end
+			module:add_timer(0, function ()
+				if prosody.main_thread then
+					prosody.main_thread:run(stop); -- since 0.12, modules may wait for others on the way down
+				else
+					stop();
+				end
+			end);
+		]],
+		nil,
+		5
+	)
+	if not is_told then
+		self.process:write "TERM\n"
+	end
 	local deadline = socket.gettime() + stop_timeout
 	while is_alive(self) do
 		if socket.gettime() > deadline then
 			release(self, true)
 			return "Prosody did not stop in time"
 		end
-		socket.sleep(0.01)
-		-- A server that does not wake up for the signal does for a new connection. Anything sent to a component's stream would come
-		-- too late now and then: mod_component fails then
-		local connection = socket.connect(self.ip, self.c2s_port)
-		if connection then
-			connection:close()
-		end
+		socket.sleep(0.005)
 	end
 	local status = release(self, true)
 	if status ~= 0 then
