@@ -102,7 +102,13 @@ local libraries = {
 		create = function()
 			return {}
 		end,
-		move = table.move,
+		-- Lua 5.1 and 5.2 have no table.move
+		move = function(from, first, last, target, to)
+			for i = first, last do
+				to[target + i - first] = from[i]
+			end
+			return to
+		end,
 	},
 	["util.uuid"] = {
 		generate = function()
