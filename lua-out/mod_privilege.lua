@@ -165,8 +165,11 @@ end
 
 --- Whether an admin has disabled an account, which need not exist (Prosody 13 and later).
 local function account_disabled(username, host)
+	if not usermanager.user_is_enabled then
+		return false
+	end
 	local user = username .. "@" .. host
-	if not usermanager.user_is_enabled or enabled_accounts.get(user) then
+	if enabled_accounts.get(user) then
 		return false
 	end
 	local is_enabled = protect(log_of_module, "while the account %s was looked for", username, function()
@@ -505,6 +508,15 @@ local function same_keys(a, b)
 		end
 	end
 	return true
+end
+
+--- A table with the same values under the same keys.
+local function copy_of(from)
+	local copy = {}
+	for key, value in pairs(from) do
+		copy[key] = value
+	end
+	return copy
 end
 
 -- ==== src/prosody/send.ts ====
@@ -1138,15 +1150,6 @@ local function create_users(service)
 	local unsaved = {}
 	local timer_runs = false
 
-	--- A copy of the records of a user.
-	local function copy_records(records)
-		local copy = {}
-		for entity, entity_record in pairs(records) do
-			copy[entity] = entity_record
-		end
-		return copy
-	end
-
 	--- Whether a user is covered who has such a record.
 	local function is_covering(found)
 		return found ~= nil and found.state ~= "out" and found.state ~= "revoked"
@@ -1169,7 +1172,7 @@ local function create_users(service)
 		if not missing then
 			return stored
 		end
-		local records = copy_records(stored)
+		local records = copy_of(stored)
 		for entity, missing_record in pairs(missing) do
 			if may_leave(stored[entity]) then
 				records[entity] = missing_record
@@ -1257,7 +1260,7 @@ local function create_users(service)
 		if may_replace and not may_replace(before[entity]) then
 			return false
 		end
-		local records = copy_records(before)
+		local records = copy_of(before)
 		records[entity] = new_record
 		return save_records(username, records) and true or nil
 	end
@@ -3735,20 +3738,12 @@ local function create_write_queue(service)
 		end
 	end
 
-	local function copy(roster)
-		local copied = {}
-		for key, item in pairs(roster) do
-			copied[key] = item
-		end
-		return copied
-	end
-
 	--- The part of a roster that is saved, without contacts that mod_groups has added.
 	local function saved_part(roster)
 		local part
 		for contact, item in pairs(roster) do
 			if item.persist == false then
-				part = part or copy(roster)
+				part = part or copy_of(roster)
 				part[contact] = nil
 			end
 		end
@@ -7671,8 +7666,9 @@ local function serve_host()
 	local entities = create_entities()
 	-- The parts of each host with the module that other hosts and the console need, by host.
 	local served_hosts = module:shared("/*/privilege/served_hosts")
-	-- The listeners for roster changes, by host.
+	-- The streams of entities with roster changes that wait to be saved, on all hosts.
 	local waiting_streams = module:shared("/*/privilege/waiting_streams")
+	-- The listeners for roster changes, by host.
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
 
 	--- Whether any host of this server lists the JID that a stream authenticated as.

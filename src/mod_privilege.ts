@@ -59,8 +59,9 @@ function serve_host(): void {
 	const entities = create_entities();
 	// The parts of each host with the module that other hosts and the console need, by host.
 	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
-	// The listeners for roster changes, by host.
+	// The streams of entities with roster changes that wait to be saved, on all hosts.
 	const waiting_streams = module.shared<WaitingStreams>("/*/privilege/waiting_streams");
+	// The listeners for roster changes, by host.
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
 
 	/** Whether any host of this server lists the JID that a stream authenticated as. */

@@ -1,4 +1,4 @@
-import { keys_of } from "../prosody/keys";
+import { copy_of, keys_of } from "../prosody/keys";
 import { protect } from "../prosody/protect";
 import { create_recent } from "../prosody/recent";
 import type { AddTimer } from "../prosody/timers";
@@ -51,15 +51,6 @@ export function create_users(service: UsersService) {
 	let unsaved = new LuaTable<string, UserRecords>();
 	let timer_runs = false;
 
-	/** A copy of the records of a user. */
-	function copy_records(records: UserRecords): UserRecords {
-		const copy: UserRecords = new LuaTable();
-		for (const [entity, entity_record] of pairs(records)) {
-			copy.set(entity, entity_record);
-		}
-		return copy;
-	}
-
 	/** Whether a user is covered who has such a record. */
 	function is_covering(found: UserRecord | undefined): boolean {
 		return found !== undefined && found.state !== "out" && found.state !== "revoked";
@@ -82,7 +73,7 @@ export function create_users(service: UsersService) {
 		if (!missing) {
 			return stored;
 		}
-		const records = copy_records(stored);
+		const records = copy_of(stored);
 		for (const [entity, missing_record] of pairs(missing)) {
 			if (may_leave(stored.get(entity))) {
 				records.set(entity, missing_record);
@@ -172,7 +163,7 @@ export function create_users(service: UsersService) {
 		if (may_replace && !may_replace(before.get(entity))) {
 			return false;
 		}
-		const records = copy_records(before);
+		const records = copy_of(before);
 		records.set(entity, new_record);
 		return save_records(username, records) ? true : undefined;
 	}

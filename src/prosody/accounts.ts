@@ -36,8 +36,11 @@ export function account_exists(username: string, host: string): boolean {
 
 /** Whether an admin has disabled an account, which need not exist (Prosody 13 and later). */
 export function account_disabled(username: string, host: string): boolean {
+	if (!usermanager.user_is_enabled) {
+		return false;
+	}
 	const user = username + "@" + host;
-	if (!usermanager.user_is_enabled || enabled_accounts.get(user)) {
+	if (enabled_accounts.get(user)) {
 		return false;
 	}
 	const is_enabled = protect(log_of_module, "while the account %s was looked for", username, () =>

@@ -30,3 +30,12 @@ export function same_keys<K extends AnyNotNil, V>(a: LuaTable<K, V>, b: LuaTable
 	}
 	return true;
 }
+
+/** A table with the same values under the same keys. */
+export function copy_of<K extends AnyNotNil, V>(from: LuaTable<K, V>): LuaTable<K, V> {
+	const copy = new LuaTable<K, V>();
+	for (const [key, value] of pairs(from)) {
+		copy.set(key, value);
+	}
+	return copy;
+}

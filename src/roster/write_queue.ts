@@ -2,6 +2,7 @@ import * as rostermanager from "core.rostermanager";
 import * as storagemanager from "core.storagemanager";
 import { account_exists_now, read_roster } from "../prosody/accounts";
 import { since_0_10 } from "../prosody/compatibility";
+import { copy_of } from "../prosody/keys";
 import { xmlns_roster } from "../prosody/namespaces";
 import { protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
@@ -98,20 +99,12 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
-	function copy(roster: Roster): Roster {
-		const copied = new LuaTable() as unknown as Roster;
-		for (const [key, item] of pairs(roster as LuaTable<string, RosterItem>)) {
-			copied.set(key, item);
-		}
-		return copied;
-	}
-
 	/** The part of a roster that is saved, without contacts that mod_groups has added. */
 	function saved_part(roster: Roster): Roster {
 		let part: Roster | undefined;
 		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 			if (item.persist === false) {
-				part = part ?? copy(roster);
+				part = part ?? (copy_of(roster as LuaTable<string, RosterItem>) as unknown as Roster);
 				part.delete(contact);
 			}
 		}
