@@ -4431,6 +4431,16 @@ local function create_delivery(host, entities, users, heard, statistics, is_told
 		return users.covers_as_known(connection.entity.jid, connection.entity.permissions.users, username)
 	end
 
+	--- Whether a connection was told of a user whom its entity's grant does not cover any more, and was not told yet that the user is unavailable.
+	local function waits_for_end(connection, username)
+		for ending in pairs(connection.ending) do
+			if ending.done[username] == nil and users.covers_as_known(connection.entity.jid, ending.coverage, username) then
+				return true
+			end
+		end
+		return false
+	end
+
 	--- Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway.
 	local function is_own_contact(connection, contact)
 		local roster = connection.session.roster
@@ -4452,9 +4462,13 @@ local function create_delivery(host, entities, users, heard, statistics, is_told
 	end
 
 	--- Whether a connection gets the presence that a user's client broadcasts.
-	local function may_tell_broadcast(connection, session)
+	local function may_tell_broadcast(connection, session, is_unavailable)
 		local name = connection.entity.jid
-		if not is_connected(connection) or name == session.username .. "@" .. host or not covers(connection, session.username) then
+		local username = session.username
+		if not is_connected(connection) or name == username .. "@" .. host then
+			return false
+		end
+		if not covers(connection, username) and not (is_unavailable and waits_for_end(connection, username)) then
 			return false
 		end
 		-- The server itself sends it to those who are subscribed to the user.
@@ -4498,10 +4512,11 @@ local function create_delivery(host, entities, users, heard, statistics, is_told
 
 	--- Tells all connections that get it the presence that a user's client broadcasts.
 	local function tell_broadcast(session, stanza)
-		local directed = stanza.attr.type == "unavailable" and session.directed or nil
+		local is_unavailable = stanza.attr.type == "unavailable"
+		local directed = is_unavailable and session.directed or nil
 		local rest
 		for _, connection in ipairs(entities.receivers("presence")) do
-			if may_tell_broadcast(connection, session) then
+			if may_tell_broadcast(connection, session, is_unavailable) then
 				rest = rest or texts.rest_of(stanza)
 				tell(connection, session.full_jid, rest)
 				-- The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
@@ -5602,14 +5617,15 @@ local function create_catch_up(service)
 	local function create_uncovered_step(connection, before)
 		local name = connection.entity.jid
 		local usernames = service.coverage.candidates(before) or online_usernames(host)
-		local token = {}
-		connection.ending[token] = before
+		local users = { coverage = before, done = {} }
+		connection.ending[users] = true
 		return function()
 			local username = table.remove(usernames)
 			if username == nil then
-				connection.ending[token] = nil
+				connection.ending[users] = nil
 				return false
 			end
+			users.done[username] = true
 			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
 				service.show_elsewhere(name, username)
@@ -5623,8 +5639,8 @@ local function create_catch_up(service)
 		local unfinished = connection.ending
 		connection.ending = {}
 		local steps = {}
-		for _, coverage in pairs(unfinished) do
-			steps[#steps + 1] = create_uncovered_step(connection, coverage)
+		for users in pairs(unfinished) do
+			steps[#steps + 1] = create_uncovered_step(connection, users.coverage)
 		end
 		if told.presence ~= "none" and not same_coverage(told.users, connection.entity.permissions.users) then
 			steps[#steps + 1] = create_uncovered_step(connection, told.users)

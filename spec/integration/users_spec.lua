@@ -23,6 +23,23 @@ local opt_out = {
 	["ending the entity's subscription"] = "<presence type='unsubscribed' id='act' to='%s'/>",
 }
 
+-- From now on, work in slices, which begin after a millisecond, waits as long as prosody.spec_pause is true
+local function pause_slices(server)
+	server:eval [[
+		local timer = require "util.timer";
+		local add_task = timer.add_task;
+		prosody.spec_pause = true;
+		function timer.add_task(delay, callback, ...)
+			return add_task(delay, function (...)
+				if delay == 0.001 and prosody.spec_pause then
+					return delay;
+				end
+				return callback(...);
+			end, ...);
+		end
+	]]
+end
+
 for _, storage in ipairs { "internal", "sql" } do
 	describe("users (" .. storage .. ")", function()
 		local server, gateway, other, juliet, nurse
@@ -476,6 +493,45 @@ for _, storage in ipairs { "internal", "sql" } do
 			gateway:nothing { name = "message" }
 		end)
 
+		it("B12.8 who go offline while a reload narrows whom a grant covers are told of once", function()
+			server:reload_config((config:gsub('users = "opted%-in"', 'users = "all"')))
+			caught_up()
+			pause_slices(server)
+			server:reload_config((config:gsub('users = "opted%-in"', 'users = { "peter" }')))
+			-- The first user to be ended takes a slice, and the second one has to wait
+			server:eval [[
+				for _, user in pairs(prosody.hosts[module.host].sessions) do
+					for _, session in pairs(user.sessions) do
+						setmetatable(session.roster, { __index = function (_, contact)
+							local start = os.clock();
+							prosody.spec_pause = contact == "gateway.capulet.lit" or prosody.spec_pause;
+							while contact == "gateway.capulet.lit" and os.clock() - start < 0.005 do end
+						end });
+					end
+				end
+				prosody.spec_pause = false;
+			]]
+			local first = gateway:expect({ name = "presence" }).attr
+			act(juliet, "<presence type='unavailable'/>")
+			act(nurse, "<presence type='unavailable'/>")
+			local gone = caught_up()
+			table.insert(gone, first.from .. " " .. first.type)
+			server:eval [[
+				for _, user in pairs(prosody.hosts[module.host].sessions) do
+					for _, session in pairs(user.sessions) do
+						setmetatable(session.roster, nil);
+					end
+				end
+				prosody.spec_pause = false;
+			]]
+			server:drain()
+			for _, line in ipairs(caught_up()) do
+				table.insert(gone, line)
+			end
+			table.sort(gone)
+			assert.is_same({ "juliet@capulet.lit/balcony unavailable", "nurse@capulet.lit/kitchen unavailable" }, gone)
+		end)
+
 		it("B12.4 that opted in stay so when the module is reloaded, and when the server is killed right after", function()
 			act(juliet, opt_in["a message"])
 			server:reload_module "privilege"
@@ -864,20 +920,7 @@ describe("users who opt out while the accounts are looked through for those who 
 	end)
 
 	it("B12.2 are looked for again where the entity loses its grant and gets it back between two slices of the search", function()
-		-- Work in slices begins after a millisecond, and waits then
-		server:eval [[
-			local timer = require "util.timer";
-			local add_task = timer.add_task;
-			prosody.spec_pause = true;
-			function timer.add_task(delay, callback, ...)
-				return add_task(delay, function (...)
-					if delay == 0.001 and prosody.spec_pause then
-						return delay;
-					end
-					return callback(...);
-				end, ...);
-			end
-		]]
+		pause_slices(server)
 		server:reload_config(config)
 		server:reload_config((config:gsub("privileged_entities = %b{}", "")))
 		server:reload_config(config)

@@ -18,6 +18,13 @@ function new_entity(name: string): Entity {
 	return { jid: name, permissions: no_permissions(), connections: [], counts: no_counts() };
 }
 
+/** The users whom a grant covered before and who are ended, for a connection, if it does not cover them any more. */
+export interface UncoveredUsers {
+	coverage: Coverage;
+	/** The names of those who had their turn, as keys. */
+	done: LuaTable<string, true>;
+}
+
 /** A stream of an entity. */
 export interface Connection {
 	entity: Entity;
@@ -30,8 +37,8 @@ export interface Connection {
 	advertised: LuaTable<string, Permissions>;
 	/** Whether it has to be told its permissions again, as the module was reloaded. */
 	is_restored: boolean;
-	/** The users whom its grant covered before, while those who are not covered any more are being ended for it. */
-	ending: LuaTable<object, Coverage>;
+	/** The users who are being ended for it, as keys. */
+	ending: LuaTable<UncoveredUsers, true>;
 	/** When the entity connected, as os.time() gives it. */
 	since: number;
 }
@@ -59,7 +66,7 @@ interface Receivers {
 }
 
 /** What the streams of entities were told, to be restored after a reload. */
-export type SavedConnections = LuaTable<Session, { advertised: LuaTable<string, Permissions>; ending: LuaTable<object, Coverage> }>;
+export type SavedConnections = LuaTable<Session, { advertised: LuaTable<string, Permissions>; ending: LuaTable<UncoveredUsers, true> }>;
 
 /** Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available. */
 export function is_connected(connection: Connection): boolean {

@@ -7,7 +7,7 @@ import { no_permissions, same_coverage } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
-import type { Connection, Entities, Entity } from "../entities/entities";
+import type { Connection, Entities, Entity, UncoveredUsers } from "../entities/entities";
 import { is_seen_by } from "./contact_cache";
 import type { ContactCache, Remembered } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
@@ -233,14 +233,15 @@ export function create_catch_up(service: CatchUpService) {
 	function create_uncovered_step(connection: Connection, before: Coverage): Step {
 		const name = connection.entity.jid;
 		const usernames = service.coverage.candidates(before) ?? online_usernames(host);
-		const token = {};
-		connection.ending.set(token, before);
+		const users: UncoveredUsers = { coverage: before, done: new LuaTable() };
+		connection.ending.set(users, true);
 		return () => {
 			const username = table.remove(usernames);
 			if (username === undefined) {
-				connection.ending.delete(token);
+				connection.ending.delete(users);
 				return false;
 			}
+			users.done.set(username, true);
 			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
 				service.show_elsewhere(name, username);
@@ -254,8 +255,8 @@ export function create_catch_up(service: CatchUpService) {
 		const unfinished = connection.ending;
 		connection.ending = new LuaTable();
 		const steps: Step[] = [];
-		for (const [, coverage] of pairs(unfinished)) {
-			steps.push(create_uncovered_step(connection, coverage));
+		for (const [users] of pairs(unfinished)) {
+			steps.push(create_uncovered_step(connection, users.coverage));
 		}
 		if (told.presence !== "none" && !same_coverage(told.users, connection.entity.permissions.users)) {
 			steps.push(create_uncovered_step(connection, told.users));

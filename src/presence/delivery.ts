@@ -94,6 +94,16 @@ export function create_delivery(
 		return users.covers_as_known(connection.entity.jid, connection.entity.permissions.users, username);
 	}
 
+	/** Whether a connection was told of a user whom its entity's grant does not cover any more, and was not told yet that the user is unavailable. */
+	function waits_for_end(connection: Connection, username: string): boolean {
+		for (const [ending] of pairs(connection.ending)) {
+			if (!ending.done.has(username) && users.covers_as_known(connection.entity.jid, ending.coverage, username)) {
+				return true;
+			}
+		}
+		return false;
+	}
+
 	/** Whether a connection is a client whose user has a JID as a contact, so that the server sends it these presences anyway. */
 	function is_own_contact(connection: Connection, contact: string): boolean {
 		const roster = connection.session.roster;
@@ -117,9 +127,13 @@ export function create_delivery(
 	}
 
 	/** Whether a connection gets the presence that a user's client broadcasts. */
-	function may_tell_broadcast(connection: Connection, session: Session): boolean {
+	function may_tell_broadcast(connection: Connection, session: Session, is_unavailable: boolean): boolean {
 		const name = connection.entity.jid;
-		if (!is_connected(connection) || name === session.username! + "@" + host || !covers(connection, session.username!)) {
+		const username = session.username!;
+		if (!is_connected(connection) || name === username + "@" + host) {
+			return false;
+		}
+		if (!covers(connection, username) && !(is_unavailable && waits_for_end(connection, username))) {
 			return false;
 		}
 		// The server itself sends it to those who are subscribed to the user.
@@ -165,10 +179,11 @@ export function create_delivery(
 
 	/** Tells all connections that get it the presence that a user's client broadcasts. */
 	function tell_broadcast(session: Session, stanza: Stanza): void {
-		const directed = stanza.attr.type === "unavailable" ? session.directed : undefined;
+		const is_unavailable = stanza.attr.type === "unavailable";
+		const directed = is_unavailable ? session.directed : undefined;
 		let rest: string | undefined;
 		for (const [, connection] of ipairs(entities.receivers("presence"))) {
-			if (may_tell_broadcast(connection, session)) {
+			if (may_tell_broadcast(connection, session, is_unavailable)) {
 				rest = rest ?? texts.rest_of(stanza);
 				tell(connection, session.full_jid!, rest);
 				// The server would send this to the addresses that the client directed presence to, except to those that the user has blocked since. So it is told here.
