@@ -90,8 +90,9 @@ local function free_ports(ip, count)
 	while #ports < count do
 		local high, low = random:read(2):byte(1, 2)
 		local port = 20000 + (high * 256 + low) % 12000
-		local bound = socket.bind(ip, port)
-		if bound and take(port) then
+		-- Nobody binds a port of others, even for a moment: their servers may start again just then
+		local bound = take(port) and socket.bind(ip, port)
+		if bound then
 			table.insert(sockets, bound)
 			table.insert(ports, port)
 		end
