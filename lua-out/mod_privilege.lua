@@ -1661,32 +1661,16 @@ local function create_entities()
 		return receivers_by_kind[kind]
 	end
 
-	--- When the streams connected, for `restore_since` after a reload of the module.
-	local function connected_since()
-		local since = {}
-		for _, entity in pairs(by_jid) do
-			for _, connection in ipairs(entity.connections) do
-				since[connection.session] = connection.since
-			end
-		end
-		return since
-	end
-
-	--- Takes over what `connected_since` gave.
-	local function restore_since(since)
-		for _, entity in pairs(by_jid) do
-			for _, connection in ipairs(entity.connections) do
-				connection.since = since[connection.session] or connection.since
-			end
-		end
-	end
-
-	--- What the streams were told, for `restore` after a reload of the module.
+	--- The state of the connections, for `restore` after a reload of the module.
 	local function save()
 		local saved = {}
 		for _, entity in pairs(by_jid) do
 			for _, connection in ipairs(entity.connections) do
-				saved[connection.session] = { advertised = connection.advertised, ending = connection.ending }
+				saved[connection.session] = {
+					advertised = connection.advertised,
+					ending = connection.ending,
+					since = connection.since,
+				}
 			end
 		end
 		return saved
@@ -1694,14 +1678,15 @@ local function create_entities()
 
 	--- Takes over what `save` gave, where no entity is there yet. These are granted nothing until `grant` is called.
 	local function restore(saved)
-		for session, told in pairs(saved) do
+		for session, before in pairs(saved) do
 			local name = authenticated_jid(session)
 			if name ~= nil then
 				local entity = by_jid[name] or new_entity(name)
 				by_jid[name] = entity
 				local connection = connect(entity, session)
-				connection.advertised = told.advertised
-				connection.ending = told.ending
+				connection.advertised = before.advertised
+				connection.ending = before.ending
+				connection.since = before.since
 				connection.is_restored = true
 			end
 		end
@@ -1716,8 +1701,6 @@ local function create_entities()
 		connect = connect,
 		disconnect = disconnect,
 		receivers = receivers,
-		connected_since = connected_since,
-		restore_since = restore_since,
 		save = save,
 		restore = restore,
 	}
@@ -7988,8 +7971,7 @@ local function serve_host()
 	module.save = function()
 		return {
 			presence = presence.save(),
-			since = entities.connected_since(),
-			told = entities.save(),
+			connections = entities.save(),
 			senders = error_filter.save(),
 			users = users.save(),
 		}
@@ -7997,9 +7979,6 @@ local function serve_host()
 	module.restore = function(state)
 		if state.presence then
 			presence.restore(state.presence)
-		end
-		if state.since then
-			entities.restore_since(state.since)
 		end
 		if state.senders then
 			error_filter.restore(state.senders)
@@ -8027,8 +8006,8 @@ local function serve_host()
 
 	-- Before the configuration takes effect, so that entities are told what they have lost since.
 	local saved = module.saved_state
-	if saved and saved.told then
-		entities.restore(saved.told)
+	if saved and saved.connections then
+		entities.restore(saved.connections)
 	end
 	configure()
 end

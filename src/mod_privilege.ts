@@ -41,9 +41,8 @@ import type { ServedHosts } from "./admin/shell";
 /** The state that is kept over a reload of the module. It is empty where another module of this name was loaded before. */
 interface SavedState {
 	presence?: SavedPresence;
-	since?: LuaTable<Session, number>;
 	/** Not there after an update from a version that does not keep it; neither are the next ones. */
-	told?: SavedConnections;
+	connections?: SavedConnections;
 	senders?: SavedRecent<true>;
 	users?: SavedUsers;
 }
@@ -340,17 +339,13 @@ function serve_host(): void {
 
 	module.save = () => ({
 		presence: presence.save(),
-		since: entities.connected_since(),
-		told: entities.save(),
+		connections: entities.save(),
 		senders: error_filter.save(),
 		users: users.save(),
 	});
 	module.restore = (state: SavedState) => {
 		if (state.presence) {
 			presence.restore(state.presence);
-		}
-		if (state.since) {
-			entities.restore_since(state.since);
 		}
 		if (state.senders) {
 			error_filter.restore(state.senders);
@@ -378,8 +373,8 @@ function serve_host(): void {
 
 	// Before the configuration takes effect, so that entities are told what they have lost since.
 	const saved = module.saved_state as SavedState | undefined;
-	if (saved && saved.told) {
-		entities.restore(saved.told);
+	if (saved && saved.connections) {
+		entities.restore(saved.connections);
 	}
 	configure();
 }

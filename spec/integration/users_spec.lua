@@ -529,6 +529,7 @@ for _, storage in ipairs { "internal", "sql" } do
 				table.insert(gone, line)
 			end
 			table.sort(gone)
+			server:reload_config(config)
 			assert.is_same({ "juliet@capulet.lit/balcony unavailable", "nurse@capulet.lit/kitchen unavailable" }, gone)
 		end)
 

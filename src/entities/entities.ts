@@ -65,8 +65,11 @@ interface Receivers {
 	push: Connection[];
 }
 
-/** What the streams of entities were told, to be restored after a reload. */
-export type SavedConnections = LuaTable<Session, { advertised: LuaTable<string, Permissions>; ending: LuaTable<UncoveredUsers, true> }>;
+/** What stays of a connection when the module is reloaded. */
+type SavedConnection = Pick<Connection, "advertised" | "ending" | "since">;
+
+/** What the streams of entities were told, and when they connected, to be restored after a reload. */
+export type SavedConnections = LuaTable<Session, SavedConnection>;
 
 /** Whether an entity is still there: its stream counts (see `authenticated_jid`); for a user, the client is available. */
 export function is_connected(connection: Connection): boolean {
@@ -189,32 +192,16 @@ export function create_entities() {
 		return receivers_by_kind[kind];
 	}
 
-	/** When the streams connected, for `restore_since` after a reload of the module. */
-	function connected_since(): LuaTable<Session, number> {
-		const since = new LuaTable<Session, number>();
-		for (const [, entity] of pairs(by_jid)) {
-			for (const [, connection] of ipairs(entity.connections)) {
-				since.set(connection.session, connection.since);
-			}
-		}
-		return since;
-	}
-
-	/** Takes over what `connected_since` gave. */
-	function restore_since(since: LuaTable<Session, number>): void {
-		for (const [, entity] of pairs(by_jid)) {
-			for (const [, connection] of ipairs(entity.connections)) {
-				connection.since = since.get(connection.session) ?? connection.since;
-			}
-		}
-	}
-
-	/** What the streams were told, for `restore` after a reload of the module. */
+	/** The state of the connections, for `restore` after a reload of the module. */
 	function save(): SavedConnections {
 		const saved: SavedConnections = new LuaTable();
 		for (const [, entity] of pairs(by_jid)) {
 			for (const [, connection] of ipairs(entity.connections)) {
-				saved.set(connection.session, { advertised: connection.advertised, ending: connection.ending });
+				saved.set(connection.session, {
+					advertised: connection.advertised,
+					ending: connection.ending,
+					since: connection.since,
+				});
 			}
 		}
 		return saved;
@@ -222,14 +209,15 @@ export function create_entities() {
 
 	/** Takes over what `save` gave, where no entity is there yet. These are granted nothing until `grant` is called. */
 	function restore(saved: SavedConnections): void {
-		for (const [session, told] of pairs(saved)) {
+		for (const [session, before] of pairs(saved)) {
 			const name = authenticated_jid(session);
 			if (name !== undefined) {
 				const entity = (by_jid.get(name) as Entity | undefined) ?? new_entity(name);
 				by_jid.set(name, entity);
 				const connection = connect(entity, session);
-				connection.advertised = told.advertised;
-				connection.ending = told.ending;
+				connection.advertised = before.advertised;
+				connection.ending = before.ending;
+				connection.since = before.since;
 				connection.is_restored = true;
 			}
 		}
@@ -244,8 +232,6 @@ export function create_entities() {
 		connect: connect,
 		disconnect: disconnect,
 		receivers: receivers,
-		connected_since: connected_since,
-		restore_since: restore_since,
 		save: save,
 		restore: restore,
 	};
