@@ -2912,7 +2912,8 @@ local function encapsulated_iq(stanza, session)
 	if not iq or #wrapper.tags ~= 1 or not is_client_stanza(iq, "iq", session) then
 		return nil, refusals.iq_not_one
 	end
-	if iq.attr.id == nil then
+	-- The server asks clients for an id, components need not have one.
+	if iq.attr.id == nil or stanza.attr.id == nil then
 		return nil, refusals.iq_no_id
 	end
 	if #iq.attr.id > max_id_length or #stanza.attr.id > max_id_length then

@@ -254,7 +254,7 @@ local contents = {
 }
 
 -- A stanza from somebody: neither a whole message to a user, nor anything that a user's client is to see
--- @return its text, and whether it is a request that has to be answered, or an answer that must not be
+-- @return its text, whether it is a request that has to be answered, or an answer that must not be, and whether it has no id
 local function make(stream, id)
 	local from = ""
 	if stream.kind == "component" then
@@ -281,9 +281,11 @@ local function make(stream, id)
 		"juliet@capulet.lit/none",
 	}
 	local kind = pick { "get", "set", "get", "set", "get", "set", "result", "error" }
-	return ("<iq type='%s'%s id='%s' to='%s'>%s</iq>"):format(kind, from, id, to, pick(contents)()),
-		kind == "get" or kind == "set",
-		kind == "result" or kind == "error"
+	local is_request = kind == "get" or kind == "set"
+	if is_request and stream.kind == "component" and random(50) == 1 then
+		return ("<iq type='%s'%s to='%s'>%s</iq>"):format(kind, from, to, pick(contents)()), true, false, true
+	end
+	return ("<iq type='%s'%s id='%s' to='%s'>%s</iq>"):format(kind, from, id, to, pick(contents)()), is_request, not is_request
 end
 
 local config = [[
@@ -342,7 +344,7 @@ describe("Hostile entities and users", function()
 		local function padding(batch)
 			local longest = 3000
 			for id, text in pairs(batch.lines) do
-				longest = math.max(longest, #text:match "^[^>]*", #id)
+				longest = math.max(longest, #text:match "^[^>]*", #(id or ""))
 			end
 			return ("<iq type='get' id='padding' from='%s' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>")
 				:format(batch.stream.jid)
@@ -351,13 +353,18 @@ describe("Hostile entities and users", function()
 
 		-- A batch of stanzas from one of them, half of all from the component
 		local function make_batch(first, last)
-			local batch = { stream = streams[pick { 1, 1, 2, 3 }], lines = {}, answers = {}, expected = {} }
+			local batch = { stream = streams[pick { 1, 1, 2, 3 }], lines = {}, answers = { [false] = 0 }, expected = { [false] = 0 } }
+			batch.lines[false] = "the requests without an id"
 			for i = first, last do
 				local id = "fuzz" .. i .. (random(2000) == 1 and ("-long"):rep(4000) or "")
-				local text, is_request, is_answer = make(batch.stream, id)
-				batch.lines[id] = text
+				local text, is_request, is_answer, has_no_id = make(batch.stream, id)
 				table.insert(batch, text)
-				batch.answers[id], batch.expected[id] = 0, is_request and 1 or is_answer and 0 or nil
+				if has_no_id then
+					batch.expected[false] = batch.expected[false] + 1
+				else
+					batch.lines[id] = text
+					batch.answers[id], batch.expected[id] = 0, is_request and 1 or is_answer and 0 or nil
+				end
 			end
 			return batch
 		end
@@ -365,7 +372,7 @@ describe("Hostile entities and users", function()
 		local function check(batch)
 			local answers = batch.answers
 			for _, stanza in ipairs(batch.stream:sync():drain()) do
-				local id = stanza.attr.id
+				local id = stanza.attr.id or false
 				if stanza.name == "iq" and answers[id] then
 					assert.is_truthy(stanza.attr.type == "result" or stanza.attr.type == "error")
 					answers[id] = answers[id] + 1

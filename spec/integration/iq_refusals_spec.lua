@@ -173,6 +173,16 @@ describe("B7.4 iqs are refused:", function()
 		assert.is_truthy(answer:get_child("error"):get_child("bad-request", "urn:ietf:params:xml:ns:xmpp-stanzas"))
 	end)
 
+	it("takes for malformed: no id outside", function()
+		local wrapper = "<iq type='get' from='pubsub.capulet.lit' to='juliet@capulet.lit'><privileged_iq xmlns='urn:xmpp:privilege:2'>%s</privileged_iq></iq>"
+		for _, content in ipairs { iq, "" } do
+			pubsub:send(wrapper:format(content))
+			local answer = pubsub:expect { name = "iq", id = false }
+			privileged.assert_error(answer, "bad-request", "modify")
+			assert.equal("juliet@capulet.lit", answer.attr.from)
+		end
+	end)
+
 	it("finds the recipient's address malformed", function()
 		ask(pubsub, to_nurse("both", { to = "nurse@@capulet.lit" }))
 		expect_refusal(pubsub, "jid-malformed", "modify")

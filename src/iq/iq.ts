@@ -27,10 +27,11 @@ function encapsulated_iq(stanza: Stanza, session: Session): LuaMultiReturn<[Stan
 	if (!iq || wrapper.tags.length !== 1 || !is_client_stanza(iq, "iq", session)) {
 		return $multi(undefined, refusals.iq_not_one);
 	}
-	if (iq.attr.id === undefined) {
+	// The server asks clients for an id, components need not have one.
+	if (iq.attr.id === undefined || stanza.attr.id === undefined) {
 		return $multi(undefined, refusals.iq_no_id);
 	}
-	if (iq.attr.id.length > max_id_length || stanza.attr.id!.length > max_id_length) {
+	if (iq.attr.id.length > max_id_length || stanza.attr.id.length > max_id_length) {
 		return $multi(undefined, refusals.iq_long_id);
 	}
 	const payload = iq.tags[0];
