@@ -3880,8 +3880,9 @@ local function create_write_queue(service)
 		session.send = in_order
 	end
 
-	--- Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. What
-	-- follows a roster set, such as a roster get, a privileged iq or a presence of the new contact, has to find the roster changed.
+	--- Handles `presence/bare`, `message/bare`, `iq/bare`, the same events for full JIDs, and `message/host`, before all other
+	-- handlers. What follows a roster set, such as a roster get, a privileged message or iq, or a presence of the new contact, has
+	-- to find the roster changed.
 	local function before_stanza(event)
 		if #waiting > 0 then
 			local stanza = event.stanza
@@ -7927,7 +7928,7 @@ local function serve_host()
 	end
 
 	-- Rosters
-	for _, kind in ipairs({ "presence/bare", "presence/full", "message/bare", "message/full", "iq/bare", "iq/full" }) do
+	for _, kind in ipairs({ "presence/bare", "presence/full", "message/host", "message/bare", "message/full", "iq/bare", "iq/full" }) do
 		module:hook(kind, write_queue.before_stanza, 1000)
 	end
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)

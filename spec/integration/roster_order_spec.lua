@@ -28,6 +28,8 @@ for _, storage in ipairs { "internal", "sql" } do
 		fixture.drained({
 			storage = storage,
 			config = config,
+			global = 'default_archive_policy = "roster"',
+			modules = { "privilege", "mam" },
 			users = { "juliet@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "escalus@verona.lit" },
 			rosters = { ["juliet@capulet.lit"] = seed, ["peter@capulet.lit"] = seed, ["samson@capulet.lit"] = seed },
 		}, {
@@ -61,6 +63,25 @@ for _, storage in ipairs { "internal", "sql" } do
 			end
 			assert.is_same(expected, ids)
 		end
+
+		it("B4.3 are done before a message that follows: it is archived as one to a contact", function()
+			gateway:send(
+				set(gateway, "1", "juliet@capulet.lit", "<item jid='friend@montague.lit'/>")
+					.. privileged.message(
+						{ from = gateway.jid, to = "capulet.lit" },
+						{ from = "juliet@capulet.lit", to = "friend@montague.lit", type = "chat", "<body>after the set</body>" }
+					)
+			)
+			gateway:expect { name = "iq", id = "1", type = "result" }
+			gateway:sync()
+			juliet:iq { type = "set", "<query xmlns='urn:xmpp:mam:2' queryid='archive'/>" }
+			local bodies = {}
+			for _, stanza in ipairs(juliet:drain()) do
+				local result = stanza:get_child("result", "urn:xmpp:mam:2")
+				bodies[#bodies + 1] = result and result.tags[1].tags[2]:get_child_text "body"
+			end
+			assert.is_same({ "after the set" }, bodies)
+		end)
 
 		it("B4.3 are answered in their order on several hosts, and the stream is left as it was", function()
 			local function send_function()

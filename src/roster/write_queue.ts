@@ -253,8 +253,9 @@ export function create_write_queue(service: WriteQueueService) {
 	}
 
 	/**
-	 * Handles `presence/bare`, `message/bare`, `iq/bare` and the same events for full JIDs before all other handlers. What
-	 * follows a roster set, such as a roster get, a privileged iq or a presence of the new contact, has to find the roster changed.
+	 * Handles `presence/bare`, `message/bare`, `iq/bare`, the same events for full JIDs, and `message/host`, before all other
+	 * handlers. What follows a roster set, such as a roster get, a privileged message or iq, or a presence of the new contact, has
+	 * to find the roster changed.
 	 */
 	function before_stanza(event: StanzaEvent): Handled {
 		if (waiting.length > 0) {
