@@ -141,7 +141,7 @@ local existing = create_recent(account_span)
 local roles = create_recent(account_span)
 local enabled_accounts = create_recent(account_span)
 
---- Whether an account exists on a host. Always asks the storage: to be used before something is saved for the account.
+--- Whether an account exists on a host. Asks the server anew: to be used before something is saved for the account. One that has a client online exists.
 local function account_exists_now(username, host)
 	local exists = protect(log_of_module, "while the account %s was looked for", username, function()
 		return usermanager.user_exists(username, host)
@@ -175,12 +175,11 @@ local function account_disabled(username, host)
 	local is_enabled = protect(log_of_module, "while the account %s was looked for", username, function()
 		return usermanager.user_is_enabled(username, host)
 	end)
-	-- Not every authentication can tell: nil does not mean disabled.
-	if is_enabled == false then
-		return true
+	-- Not every authentication can tell: only false means disabled. Nil may mean that the storage failed.
+	if is_enabled ~= nil and is_enabled ~= false then
+		enabled_accounts.set(user, true)
 	end
-	enabled_accounts.set(user, true)
-	return false
+	return is_enabled == false
 end
 
 --- The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier).
@@ -203,8 +202,8 @@ local function forget_account(username, host)
 	enabled_accounts.forget(username .. "@" .. host)
 end
 
---- Drops an offline user's roster from the server's cache. The server never does so itself, not even when the account is
--- deleted: it gives what the cache has to the next client that logs in under that name.
+--- Drops an offline user's roster from the server's cache. The server itself only does so to make room, not even when the account
+-- is deleted: it gives what the cache has to the next client that logs in under that name.
 local function forget_roster(username, host)
 	local owner = prosody.hosts[host]
 	local cache = owner and owner.roster_cache

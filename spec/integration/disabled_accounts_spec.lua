@@ -80,6 +80,25 @@ describe("an account that an admin disables", function()
 		end
 	end)
 
+	since_13("B2.5 is not acted for when the storage can be read again, after it could not", function()
+		admin "disable"
+		server:eval [[
+			local provider = require "core.usermanager".get_provider(module.host);
+			local is_enabled = provider.is_enabled;
+			function provider.is_enabled()
+				provider.is_enabled = is_enabled;
+				return nil, "spec failure";
+			end
+		]]
+		send()
+		gateway:sync():drain()
+		nurse:sync():drain()
+		send()
+		privileged.expect_refusal(gateway, "forbidden", "auth")
+		nurse:nothing()
+		admin "enable"
+	end)
+
 	since_13("B2.5 does not lose the answer to an iq that was sent before", function()
 		ask()
 		local iq = privileged.asked(nurse)

@@ -13,7 +13,7 @@ const existing = create_recent<true>(account_span);
 const roles = create_recent<import("core.usermanager").Role>(account_span);
 const enabled_accounts = create_recent<true>(account_span);
 
-/** Whether an account exists on a host. Always asks the storage: to be used before something is saved for the account. */
+/** Whether an account exists on a host. Asks the server anew: to be used before something is saved for the account. One that has a client online exists. */
 export function account_exists_now(username: string, host: string): boolean {
 	const exists =
 		protect(log_of_module, "while the account %s was looked for", username, () => usermanager.user_exists(username, host)) === true;
@@ -46,12 +46,11 @@ export function account_disabled(username: string, host: string): boolean {
 	const is_enabled = protect(log_of_module, "while the account %s was looked for", username, () =>
 		usermanager.user_is_enabled!(username, host),
 	);
-	// Not every authentication can tell: nil does not mean disabled.
-	if (is_enabled === false) {
-		return true;
+	// Not every authentication can tell: only false means disabled. Nil may mean that the storage failed.
+	if (is_enabled !== undefined && is_enabled !== false) {
+		enabled_accounts.set(user, true);
 	}
-	enabled_accounts.set(user, true);
-	return false;
+	return is_enabled === false;
 }
 
 /** The role of a user of a host, nil where the server has no roles (Prosody 0.12 and earlier). */
@@ -75,8 +74,8 @@ export function forget_account(username: string, host: string): void {
 }
 
 /**
- * Drops an offline user's roster from the server's cache. The server never does so itself, not even when the account is
- * deleted: it gives what the cache has to the next client that logs in under that name.
+ * Drops an offline user's roster from the server's cache. The server itself only does so to make room, not even when the account
+ * is deleted: it gives what the cache has to the next client that logs in under that name.
  */
 export function forget_roster(username: string, host: string): void {
 	const owner = prosody.hosts.get(host) as Host | undefined;
