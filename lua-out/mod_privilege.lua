@@ -3075,9 +3075,10 @@ local function create_iq(service)
 		if not is_answer(stanza) then
 			return nil
 		end
-		-- Where a client answers its own account, the stanza has no 'to' here.
-		local user = stanza.attr.to or event.origin.username .. "@" .. event.origin.host
-		return deliver(stanza, user) or nil
+		local username = event.origin.username
+		-- Where a client answers its own account, the stanza has no 'to' here. Nor has the error in which mod_smacks returns a roster push: its origin is the host.
+		local user = stanza.attr.to or (username ~= nil and username .. "@" .. event.origin.host or nil)
+		return user ~= nil and deliver(stanza, user) or nil
 	end
 
 	return {
@@ -7927,7 +7928,15 @@ local function serve_host()
 	end
 
 	-- Rosters
-	for _, kind in ipairs({ "presence/bare", "presence/full", "message/host", "message/bare", "message/full", "iq/bare", "iq/full" }) do
+	for _, kind in ipairs({
+		"presence/bare",
+		"presence/full",
+		"message/host",
+		"message/bare",
+		"message/full",
+		"iq/bare",
+		"iq/full",
+	}) do
 		module:hook(kind, write_queue.before_stanza, 1000)
 	end
 	module:hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1)

@@ -295,7 +295,15 @@ function serve_host(): void {
 	}
 
 	// Rosters
-	for (const [, kind] of ipairs(["presence/bare", "presence/full", "message/host", "message/bare", "message/full", "iq/bare", "iq/full"] as const)) {
+	for (const [, kind] of ipairs([
+		"presence/bare",
+		"presence/full",
+		"message/host",
+		"message/bare",
+		"message/full",
+		"iq/bare",
+		"iq/full",
+	] as const)) {
 		module.hook(kind, write_queue.before_stanza, 1000);
 	}
 	module.hook("iq-get/bare/jabber:iq:roster:query", roster.get, 1);

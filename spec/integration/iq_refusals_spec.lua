@@ -174,7 +174,8 @@ describe("B7.4 iqs are refused:", function()
 	end)
 
 	it("takes for malformed: no id outside", function()
-		local wrapper = "<iq type='get' from='pubsub.capulet.lit' to='juliet@capulet.lit'><privileged_iq xmlns='urn:xmpp:privilege:2'>%s</privileged_iq></iq>"
+		local wrapper =
+			"<iq type='get' from='pubsub.capulet.lit' to='juliet@capulet.lit'><privileged_iq xmlns='urn:xmpp:privilege:2'>%s</privileged_iq></iq>"
 		for _, content in ipairs { iq, "" } do
 			pubsub:send(wrapper:format(content))
 			local answer = pubsub:expect { name = "iq", id = false }

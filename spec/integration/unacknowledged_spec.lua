@@ -1,4 +1,4 @@
--- B9: what a client of a privileged user did not acknowledge (XEP-0198) before it was gone. The server returns such stanzas to
+-- B9: what a client did not acknowledge (XEP-0198) before it was gone. The server returns such stanzas to
 -- their senders as errors, and keeps messages for the user's next client.
 
 local prosody = require "spec.support.prosody"
@@ -140,5 +140,64 @@ describe("B9 a privileged user whose client is gone", function()
 			server:eval "collectgarbage(); collectgarbage();"
 		end
 		assert.is_equal(before, server:eval(count_handlers))
+	end)
+end)
+
+-- Roster pushes, and what the server answers to a client about its own account, come from nobody. So the errors in which the server
+-- returns them go to nobody.
+describe("B9 a user whose client is gone, to whom an entity's change of the roster was pushed,", function()
+	local server, juliet, nurse
+
+	local function start(seconds, enable)
+		server = prosody.start {
+			config = [[
+				VirtualHost "capulet.lit"
+					privileged_entities = { ["gateway.capulet.lit"] = { roster = "both" } }
+				Component "gateway.capulet.lit" component_secret = "secret"
+			]],
+			global = "smacks_hibernation_time = " .. seconds,
+			modules = { "privilege", "smacks", "offline" },
+			users = { "juliet@capulet.lit", "nurse@capulet.lit" },
+		}
+		local gateway = server:component "gateway.capulet.lit"
+		nurse = server:client "nurse@capulet.lit/kitchen"
+		juliet = server:client("juliet@capulet.lit/balcony", { presence = false })
+		juliet:send(enable)
+		juliet:expect { name = "enabled" }
+		juliet:iq { type = "get", "<query xmlns='jabber:iq:roster'/>" }
+		juliet:send "<presence/>"
+		assert.is_equal("result", rosters.set(gateway, "juliet@capulet.lit", "<item jid='friend@gateway.capulet.lit'/>"))
+		juliet:expect { name = "iq", type = "set" }
+		for _, body in ipairs { "Madam!", "Anon!" } do
+			nurse:send(("<message to='juliet@capulet.lit' type='chat'><body>%s</body></message>"):format(body))
+			juliet:expect { name = "message", body = body }
+		end
+	end
+
+	for name, enable in pairs {
+		["at once"] = "<enable xmlns='urn:xmpp:sm:3'/>",
+		["when its time to resume is over"] = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
+	} do
+		it("is offline " .. name .. ", and the messages are kept", function()
+			start(1, enable)
+			juliet:cut()
+			local deadline = socket.gettime() + 10
+			while server:eval "return prosody.full_sessions['juliet@capulet.lit/balcony'] ~= nil" do
+				assert.is_true(socket.gettime() < deadline, "the client is still online")
+				socket.sleep(0.01)
+			end
+			local chamber = server:client "juliet@capulet.lit/chamber"
+			for _, body in ipairs { "Madam!", "Anon!" } do
+				chamber:expect { name = "message", body = body }
+			end
+			nurse:nothing { type = "error" }
+			server:stop()
+		end)
+	end
+
+	it("and may come back, does not keep the server from stopping", function()
+		start(60, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+		juliet:cut()
+		server:stop()
 	end)
 end)

@@ -217,9 +217,10 @@ export function create_iq(service: IqService) {
 		if (!is_answer(stanza)) {
 			return undefined;
 		}
-		// Where a client answers its own account, the stanza has no 'to' here.
-		const user = stanza.attr.to ?? event.origin.username! + "@" + event.origin.host;
-		return deliver(stanza, user) || undefined;
+		const username = event.origin.username;
+		// Where a client answers its own account, the stanza has no 'to' here. Nor has the error in which mod_smacks returns a roster push: its origin is the host.
+		const user = stanza.attr.to ?? (username !== undefined ? username + "@" + event.origin.host : undefined);
+		return (user !== undefined && deliver(stanza, user)) || undefined;
 	}
 
 	return {
