@@ -1324,7 +1324,7 @@ local function create_users(service)
 		end
 	end
 
-	--- The names of all users who have a record about any entity.
+	--- The names of all users who have a record about any entity. Raises an error where the storage does.
 	local function recorded_usernames()
 		local names = {}
 		-- COMPAT: Prosody 0.9 cannot list them.
@@ -1340,15 +1340,21 @@ local function create_users(service)
 		return names
 	end
 
-	--- The names of the users whom a grant may cover, for `covers` to decide; nil where it covers all users of the host.
+	--- The names of the users whom a grant may cover, for `covers_as_known` to decide; nil where it covers all users of the host.
+	-- Those who opted in are as many as is known, where they cannot be listed.
 	local function candidates(coverage)
 		if coverage == "all" then
 			return nil
 		end
 		if coverage == "opted-in" then
-			return recorded_usernames()
+			return protect(service.log, "while %s", "the users who opted in were listed", recorded_usernames) or keys_of(known)
 		end
 		return keys_of(coverage)
+	end
+
+	--- Whether the records of a user are in memory, as they are after `covers` unless the storage failed.
+	local function has_records(username)
+		return cached.get(username) ~= nil
 	end
 
 	return {
@@ -1359,7 +1365,9 @@ local function create_users(service)
 		leave = leave,
 		save_unsaved = save_unsaved,
 		forget = forget,
+		recorded_usernames = recorded_usernames,
 		candidates = candidates,
+		has_records = has_records,
 		save = save,
 		restore = restore,
 	}
@@ -2089,11 +2097,12 @@ local function create_covered_count(service)
 		local is_listed = false
 		local names
 		local position = 0
+		local has_failed = false
 		in_slices(service.add_timer, function()
 			if not is_listed then
 				-- Before the list is read: where that raises an error, it is not read again.
 				is_listed = true
-				names = service.users.candidates("opted-in")
+				names = service.users.recorded_usernames()
 			end
 			local username = names and names[position + 1]
 			position = position + 1
@@ -2101,11 +2110,12 @@ local function create_covered_count(service)
 				for entity, count in pairs(begun) do
 					note(entity, count, username, service.users.covers(entity, "opted-in", username))
 				end
+				has_failed = has_failed or not service.users.has_records(username)
 			end
 			return username ~= nil
 		end, function(goes_on)
 			if not goes_on then
-				finish(begun, names ~= nil)
+				finish(begun, names ~= nil and not has_failed)
 			end
 		end, "the users who opted in were counted")
 	end
@@ -5488,11 +5498,24 @@ local function create_catch_up(service)
 		end
 	end
 
+	--- Makes the listing of the users whom a grant may cover; nil where it covers all users of the host. They are read when they are first asked for, and once.
+	local function create_listing(users)
+		local usernames
+		if users == "all" then
+			return nil
+		end
+		return function()
+			usernames = usernames or service.coverage.candidates(users)
+			return usernames
+		end
+	end
+
 	--- Makes the step that tells a connection of the host's users.
 	local function create_users_step(connection, collection, scope)
-		local usernames = scope.usernames or online_usernames(host)
+		local usernames
 		local position = 0
 		return function()
+			usernames = usernames or (scope.listing and scope.listing() or online_usernames(host))
 			local username = usernames[position + 1]
 			if username == nil then
 				return false
@@ -5510,8 +5533,9 @@ local function create_catch_up(service)
 	local function create_contacts_step(connection, collection, scope)
 		local is_probed = {}
 		-- The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
-		local missing = scope.usernames and {} or cache.watchers()
+		local missing = {}
 		local not_met
+		local walk
 
 		local function visit_user(username, roster)
 			missing[username] = nil
@@ -5541,12 +5565,20 @@ local function create_catch_up(service)
 			end
 		end
 
-		local walk = create_walk(host, { wants = scope.wants, user = visit_user, contact = visit_contact }, scope.usernames)
 		return function()
+			if not walk then
+				-- Not before: after a reload of the module, the cache is restored later than the configuration takes effect.
+				missing = scope.listing and missing or cache.watchers()
+				walk = create_walk(
+					host,
+					{ wants = scope.wants, user = visit_user, contact = visit_contact },
+					scope.listing and scope.listing()
+				)
+			end
 			if walk.step() then
 				return true
 			end
-			if scope.usernames then
+			if scope.listing then
 				return false
 			end
 			not_met = not_met or keys_of(missing)
@@ -5566,9 +5598,10 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that visits the contacts that some users see, as long as each user is wanted. Empties the list of names.
-	local function create_seen_step(usernames, wants, visit)
+	--- Makes the step that visits the contacts that some users see, as long as each user is wanted.
+	local function create_seen_step(listing, wants, visit)
 		local username = ""
+		local position = 0
 		local contacts = {}
 		return function()
 			local contact = table.remove(contacts)
@@ -5578,10 +5611,11 @@ local function create_catch_up(service)
 				end
 				return true
 			end
-			local name = table.remove(usernames)
+			local name = listing()[position + 1]
 			if name == nil then
 				return false
 			end
+			position = position + 1
 			username = name
 			contacts = wants(name) and cache.contacts_of(name) or {}
 			return true
@@ -5589,8 +5623,8 @@ local function create_catch_up(service)
 	end
 
 	--- Makes the step that ends, for a connection, the contacts that it sees through some users whom its grant does not cover any more.
-	local function create_hide_step(connection, collection, usernames)
-		return create_seen_step(usernames, function(username)
+	local function create_hide_step(connection, collection, listing)
+		return create_seen_step(listing, function(username)
 			return not delivery.covers(connection, username)
 		end, function(username, contact)
 			service.covered_contacts.hide(connection, username, contact, collection.write)
@@ -5599,17 +5633,20 @@ local function create_catch_up(service)
 
 	--- Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. The
 	-- connection keeps that coverage until all have ended, as the module may be reloaded meanwhile.
-	local function create_uncovered_step(connection, before)
+	local function create_uncovered_step(connection, before, listing)
 		local name = connection.entity.jid
-		local usernames = service.coverage.candidates(before) or online_usernames(host)
+		local usernames
+		local position = 0
 		local users = { coverage = before, done = {} }
 		connection.ending[users] = true
 		return function()
-			local username = table.remove(usernames)
+			usernames = usernames or (listing and listing() or online_usernames(host))
+			local username = usernames[position + 1]
 			if username == nil then
 				connection.ending[users] = nil
 				return false
 			end
+			position = position + 1
 			users.done[username] = true
 			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
@@ -5625,10 +5662,10 @@ local function create_catch_up(service)
 		connection.ending = {}
 		local steps = {}
 		for users in pairs(unfinished) do
-			steps[#steps + 1] = create_uncovered_step(connection, users.coverage)
+			steps[#steps + 1] = create_uncovered_step(connection, users.coverage, create_listing(users.coverage))
 		end
 		if told.presence ~= "none" and not same_coverage(told.users, connection.entity.permissions.users) then
-			steps[#steps + 1] = create_uncovered_step(connection, told.users)
+			steps[#steps + 1] = create_uncovered_step(connection, told.users, create_listing(told.users))
 		end
 		return steps
 	end
@@ -5650,18 +5687,16 @@ local function create_catch_up(service)
 	end
 
 	--- Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now.
-	local function create_narrow_steps(connection, collection, before)
+	local function create_narrow_steps(connection, collection, listing_before, listing)
 		local covered_contacts = service.covered_contacts
-		local users = connection.entity.permissions.users
-		local usernames = service.coverage.candidates(users)
-		if not usernames then
+		if not listing then
 			return {}
 		end
-		if before.users ~= "all" then
-			return { create_hide_step(connection, collection, service.coverage.candidates(before.users)) }
+		if listing_before then
+			return { create_hide_step(connection, collection, listing_before) }
 		end
 		covered_contacts.narrow(connection)
-		local keep_step = create_seen_step(usernames, function(username)
+		local keep_step = create_seen_step(listing, function(username)
 			return delivery.covers(connection, username)
 		end, function(username, contact)
 			if delivery.may_tell_contact(connection, contact) then
@@ -5718,9 +5753,9 @@ local function create_catch_up(service)
 			heard.forget_others(connection, host)
 		end
 		local collection = delivery.create_collection(connection)
-		local usernames = service.coverage.candidates(permissions.users)
+		local listing = create_listing(permissions.users)
 		local everything = {
-			usernames = usernames,
+			listing = listing,
 			wants = function(username)
 				return delivery.covers(connection, username)
 			end,
@@ -5729,9 +5764,10 @@ local function create_catch_up(service)
 		if before.presence == "none" then
 			steps[#steps + 1] = create_users_step(connection, collection, everything)
 		elseif not same_coverage(before.users, permissions.users) then
-			steps[#steps + 1] = create_uncovered_step(connection, before.users)
+			local listing_before = create_listing(before.users)
+			steps[#steps + 1] = create_uncovered_step(connection, before.users, listing_before)
 			local gained = {
-				usernames = usernames,
+				listing = listing,
 				wants = function(username)
 					return delivery.covers(connection, username)
 						and not service.coverage.covers_as_known(connection.entity.jid, before.users, username)
@@ -5739,7 +5775,7 @@ local function create_catch_up(service)
 			}
 			steps[#steps + 1] = create_users_step(connection, collection, gained)
 			if permissions.presence == "roster" and before.presence == "roster" then
-				for _, step in ipairs(create_narrow_steps(connection, collection, before)) do
+				for _, step in ipairs(create_narrow_steps(connection, collection, listing_before, listing)) do
 					steps[#steps + 1] = step
 				end
 				steps[#steps + 1] = create_contacts_step(connection, collection, gained)
@@ -5759,8 +5795,11 @@ local function create_catch_up(service)
 
 	--- Makes the steps that tell a connection what it may see of a user and the user's contacts; or that end it, if its grant does not cover the user.
 	local function create_user_steps(connection, collection, username)
+		local function listing()
+			return { username }
+		end
 		local scope = {
-			usernames = { username },
+			listing = listing,
 			wants = function(name)
 				return delivery.covers(connection, name)
 			end,
@@ -5769,7 +5808,7 @@ local function create_catch_up(service)
 		local steps = is_covered and { create_users_step(connection, collection, scope) } or {}
 		if connection.entity.permissions.presence == "roster" then
 			steps[#steps + 1] = is_covered and create_contacts_step(connection, collection, scope)
-				or create_hide_step(connection, collection, { username })
+				or create_hide_step(connection, collection, listing)
 		end
 		return steps
 	end
@@ -7543,7 +7582,7 @@ local function add_shell_commands(api, everywhere)
 
 	--- Prints the users with a record; gives how many of them are covered and how many are revoked.
 	local function print_opted_in(subject, print_line)
-		local names = subject.served.users.candidates("opted-in") or {}
+		local names = subject.served.users.recorded_usernames()
 		table.sort(names)
 		local rows = {}
 		local position = 0

@@ -477,6 +477,20 @@ for _, storage in ipairs { "internal", "sql" } do
 			assert.is_same({ "romeo@verona.lit/street unavailable" }, caught_up())
 		end)
 
+		it("B12.5 that are covered are told of as far as is known where they cannot be listed, and a reload goes on", function()
+			act(juliet, opt_in["a message"])
+			server:eval "prosody.spec_fail = { privilege_users = true }"
+			gateway:close()
+			gateway = server:component "gateway.capulet.lit"
+			assert.is_same({ "juliet@capulet.lit/balcony" }, caught_up())
+			server:reload_config((config:gsub('users = "opted%-in"', 'users = { "nurse" }')))
+			assert.is_same({ "juliet@capulet.lit/balcony unavailable", "nurse@capulet.lit/kitchen" }, caught_up())
+			assert.is_same(none, attempts(gateway, "juliet"))
+			server:reload_config(config)
+			assert.is_same({ "juliet@capulet.lit/balcony", "nurse@capulet.lit/kitchen unavailable" }, caught_up())
+			server:eval "prosody.spec_fail = nil"
+		end)
+
 		it("B12.8 are told of at once where a reload widens or narrows whom a grant covers", function()
 			act(juliet, opt_in["a message"])
 			caught_up()

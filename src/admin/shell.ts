@@ -247,7 +247,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 
 	/** Prints the users with a record; gives how many of them are covered and how many are revoked. */
 	function print_opted_in(subject: Subject, print_line: (this: void, line: string) => void): LuaMultiReturn<[number, number]> {
-		const names = subject.served.users.candidates("opted-in") ?? [];
+		const names = subject.served.users.recorded_usernames();
 		table.sort(names);
 		const rows: string[][] = [];
 		let position = 0;

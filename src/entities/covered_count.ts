@@ -76,13 +76,14 @@ export function create_covered_count(service: CoveredCountService) {
 		let is_listed = false;
 		let names: string[] | undefined;
 		let position = 0;
+		let has_failed = false;
 		in_slices(
 			service.add_timer,
 			() => {
 				if (!is_listed) {
 					// Before the list is read: where that raises an error, it is not read again.
 					is_listed = true;
-					names = service.users.candidates("opted-in");
+					names = service.users.recorded_usernames();
 				}
 				const username = names && names[position];
 				position = position + 1;
@@ -90,12 +91,13 @@ export function create_covered_count(service: CoveredCountService) {
 					for (const [entity, count] of pairs(begun)) {
 						note(entity, count, username, service.users.covers(entity, "opted-in", username));
 					}
+					has_failed = has_failed || !service.users.has_records(username);
 				}
 				return username !== undefined;
 			},
 			(goes_on) => {
 				if (!goes_on) {
-					finish(begun, names !== undefined);
+					finish(begun, names !== undefined && !has_failed);
 				}
 			},
 			"the users who opted in were counted",

@@ -228,7 +228,7 @@ export function create_users(service: UsersService) {
 		}
 	}
 
-	/** The names of all users who have a record about any entity. */
+	/** The names of all users who have a record about any entity. Raises an error where the storage does. */
 	function recorded_usernames(): string[] {
 		const names: string[] = [];
 		// COMPAT: Prosody 0.9 cannot list them.
@@ -244,17 +244,25 @@ export function create_users(service: UsersService) {
 		return names;
 	}
 
-	/** The names of the users whom a grant may cover, for `covers` to decide; nil where it covers all users of the host. */
+	/**
+	 * The names of the users whom a grant may cover, for `covers_as_known` to decide; nil where it covers all users of the host.
+	 * Those who opted in are as many as is known, where they cannot be listed.
+	 */
 	function candidates(coverage: Coverage): string[] | undefined {
 		if (coverage === "all") {
 			return undefined;
 		}
 		if (coverage === "opted-in") {
-			return recorded_usernames();
+			return protect(service.log, "while %s", "the users who opted in were listed", recorded_usernames) ?? keys_of(known);
 		}
 		return keys_of(coverage);
 	}
 
-	return { covers, covers_as_known, record, keep, leave, save_unsaved, forget, candidates, save, restore };
+	/** Whether the records of a user are in memory, as they are after `covers` unless the storage failed. */
+	function has_records(username: string): boolean {
+		return cached.get(username) !== undefined;
+	}
+
+	return { covers, covers_as_known, record, keep, leave, save_unsaved, forget, recorded_usernames, candidates, has_records, save, restore };
 }
 export type Users = ReturnType<typeof create_users>;

@@ -21,6 +21,7 @@ import { answer_age } from "./probes";
 import type { Probes } from "./probes";
 import type { UserPresence } from "./users";
 import { create_walk, online_usernames } from "./walk";
+import type { Walk } from "./walk";
 
 /** The users whom a connection is to be caught up with. */
 interface UserQueue {
@@ -34,10 +35,13 @@ interface UserQueue {
 /** Does a little of the work. Returns false when nothing is left. */
 type Step = (this: void) => boolean;
 
+/** Gives the names of some users. */
+type Listing = (this: void) => string[];
+
 /** The users that a catch-up goes through. */
 interface Scope {
 	/** Their names; nil for all users of the host. */
-	usernames: string[] | undefined;
+	listing: Listing | undefined;
 	/** Whether a catch-up tells of one of them. */
 	wants: (this: void, username: string) => boolean;
 }
@@ -109,11 +113,24 @@ export function create_catch_up(service: CatchUpService) {
 		}
 	}
 
+	/** Makes the listing of the users whom a grant may cover; nil where it covers all users of the host. They are read when they are first asked for, and once. */
+	function create_listing(users: Coverage): Listing | undefined {
+		let usernames: string[] | undefined;
+		if (users === "all") {
+			return undefined;
+		}
+		return () => {
+			usernames = usernames ?? service.coverage.candidates(users)!;
+			return usernames;
+		};
+	}
+
 	/** Makes the step that tells a connection of the host's users. */
 	function create_users_step(connection: Connection, collection: Collection, scope: Scope): Step {
-		const usernames = scope.usernames ?? online_usernames(host);
+		let usernames: string[] | undefined;
 		let position = 0;
 		return () => {
+			usernames = usernames ?? (scope.listing ? scope.listing() : online_usernames(host));
 			const username = usernames[position];
 			if (username === undefined) {
 				return false;
@@ -133,8 +150,9 @@ export function create_catch_up(service: CatchUpService) {
 	function create_contacts_step(connection: Connection, collection: Collection, scope: Scope): Step {
 		const is_probed = new LuaTable<string, true>();
 		// The users who see contacts and were not visited yet. Those who are left after all accounts do not exist.
-		const missing = scope.usernames ? new LuaTable<string, true>() : cache.watchers();
+		let missing = new LuaTable<string, true>();
 		let not_met: string[] | undefined;
+		let walk: Walk | undefined;
 
 		function visit_user(username: string, roster: Roster | undefined): void {
 			missing.delete(username);
@@ -164,12 +182,16 @@ export function create_catch_up(service: CatchUpService) {
 			}
 		}
 
-		const walk = create_walk(host, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.usernames);
 		return () => {
+			if (!walk) {
+				// Not before: after a reload of the module, the cache is restored later than the configuration takes effect.
+				missing = scope.listing ? missing : cache.watchers();
+				walk = create_walk(host, { wants: scope.wants, user: visit_user, contact: visit_contact }, scope.listing && scope.listing());
+			}
 			if (walk.step()) {
 				return true;
 			}
-			if (scope.usernames) {
+			if (scope.listing) {
 				return false;
 			}
 			not_met = not_met ?? keys_of(missing);
@@ -189,13 +211,10 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
-	/** Makes the step that visits the contacts that some users see, as long as each user is wanted. Empties the list of names. */
-	function create_seen_step(
-		usernames: string[],
-		wants: Scope["wants"],
-		visit: (this: void, username: string, contact: string) => void,
-	): Step {
+	/** Makes the step that visits the contacts that some users see, as long as each user is wanted. */
+	function create_seen_step(listing: Listing, wants: Scope["wants"], visit: (this: void, username: string, contact: string) => void): Step {
 		let username = "";
+		let position = 0;
 		let contacts: string[] = [];
 		return () => {
 			const contact = table.remove(contacts);
@@ -205,10 +224,11 @@ export function create_catch_up(service: CatchUpService) {
 				}
 				return true;
 			}
-			const name = table.remove(usernames);
+			const name = listing()[position];
 			if (name === undefined) {
 				return false;
 			}
+			position = position + 1;
 			username = name;
 			contacts = wants(name) ? cache.contacts_of(name) : [];
 			return true;
@@ -216,9 +236,9 @@ export function create_catch_up(service: CatchUpService) {
 	}
 
 	/** Makes the step that ends, for a connection, the contacts that it sees through some users whom its grant does not cover any more. */
-	function create_hide_step(connection: Connection, collection: Collection, usernames: string[]): Step {
+	function create_hide_step(connection: Connection, collection: Collection, listing: Listing): Step {
 		return create_seen_step(
-			usernames,
+			listing,
 			(username) => !delivery.covers(connection, username),
 			(username, contact) => {
 				service.covered_contacts.hide(connection, username, contact, collection.write);
@@ -230,17 +250,20 @@ export function create_catch_up(service: CatchUpService) {
 	 * Makes the step that ends, for a connection, the users whom its grant covered before and does not cover any more. The
 	 * connection keeps that coverage until all have ended, as the module may be reloaded meanwhile.
 	 */
-	function create_uncovered_step(connection: Connection, before: Coverage): Step {
+	function create_uncovered_step(connection: Connection, before: Coverage, listing: Listing | undefined): Step {
 		const name = connection.entity.jid;
-		const usernames = service.coverage.candidates(before) ?? online_usernames(host);
+		let usernames: string[] | undefined;
+		let position = 0;
 		const users: UncoveredUsers = { coverage: before, done: new LuaTable() };
 		connection.ending.set(users, true);
 		return () => {
-			const username = table.remove(usernames);
+			usernames = usernames ?? (listing ? listing() : online_usernames(host));
+			const username = usernames[position];
 			if (username === undefined) {
 				connection.ending.delete(users);
 				return false;
 			}
+			position = position + 1;
 			users.done.set(username, true);
 			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
@@ -256,10 +279,10 @@ export function create_catch_up(service: CatchUpService) {
 		connection.ending = new LuaTable();
 		const steps: Step[] = [];
 		for (const [users] of pairs(unfinished)) {
-			steps.push(create_uncovered_step(connection, users.coverage));
+			steps.push(create_uncovered_step(connection, users.coverage, create_listing(users.coverage)));
 		}
 		if (told.presence !== "none" && !same_coverage(told.users, connection.entity.permissions.users)) {
-			steps.push(create_uncovered_step(connection, told.users));
+			steps.push(create_uncovered_step(connection, told.users, create_listing(told.users)));
 		}
 		return steps;
 	}
@@ -281,19 +304,22 @@ export function create_catch_up(service: CatchUpService) {
 	}
 
 	/** Makes the steps that end, for a connection, the contacts that no user sees whom its grant covers now. */
-	function create_narrow_steps(connection: Connection, collection: Collection, before: Permissions): Step[] {
+	function create_narrow_steps(
+		connection: Connection,
+		collection: Collection,
+		listing_before: Listing | undefined,
+		listing: Listing | undefined,
+	): Step[] {
 		const covered_contacts = service.covered_contacts;
-		const users = connection.entity.permissions.users;
-		const usernames = service.coverage.candidates(users);
-		if (!usernames) {
+		if (!listing) {
 			return [];
 		}
-		if (before.users !== "all") {
-			return [create_hide_step(connection, collection, service.coverage.candidates(before.users)!)];
+		if (listing_before) {
+			return [create_hide_step(connection, collection, listing_before)];
 		}
 		covered_contacts.narrow(connection);
 		const keep_step = create_seen_step(
-			usernames,
+			listing,
 			(username) => delivery.covers(connection, username),
 			(username, contact) => {
 				if (delivery.may_tell_contact(connection, contact)) {
@@ -358,21 +384,22 @@ export function create_catch_up(service: CatchUpService) {
 			heard.forget_others(connection, host);
 		}
 		const collection = delivery.create_collection(connection);
-		const usernames = service.coverage.candidates(permissions.users);
-		const everything: Scope = { usernames: usernames, wants: (username) => delivery.covers(connection, username) };
+		const listing = create_listing(permissions.users);
+		const everything: Scope = { listing: listing, wants: (username) => delivery.covers(connection, username) };
 		const steps = is_restored ? create_reload_steps(connection, told) : [];
 		if (before.presence === "none") {
 			steps.push(create_users_step(connection, collection, everything));
 		} else if (!same_coverage(before.users, permissions.users)) {
-			steps.push(create_uncovered_step(connection, before.users));
+			const listing_before = create_listing(before.users);
+			steps.push(create_uncovered_step(connection, before.users, listing_before));
 			const gained: Scope = {
-				usernames: usernames,
+				listing: listing,
 				wants: (username) =>
 					delivery.covers(connection, username) && !service.coverage.covers_as_known(connection.entity.jid, before.users, username),
 			};
 			steps.push(create_users_step(connection, collection, gained));
 			if (permissions.presence === "roster" && before.presence === "roster") {
-				for (const [, step] of ipairs(create_narrow_steps(connection, collection, before))) {
+				for (const [, step] of ipairs(create_narrow_steps(connection, collection, listing_before, listing))) {
 					steps.push(step);
 				}
 				steps.push(create_contacts_step(connection, collection, gained));
@@ -392,11 +419,12 @@ export function create_catch_up(service: CatchUpService) {
 
 	/** Makes the steps that tell a connection what it may see of a user and the user's contacts; or that end it, if its grant does not cover the user. */
 	function create_user_steps(connection: Connection, collection: Collection, username: string): Step[] {
-		const scope: Scope = { usernames: [username], wants: (name) => delivery.covers(connection, name) };
+		const listing: Listing = () => [username];
+		const scope: Scope = { listing: listing, wants: (name) => delivery.covers(connection, name) };
 		const is_covered = scope.wants(username);
 		const steps = is_covered ? [create_users_step(connection, collection, scope)] : [];
 		if (connection.entity.permissions.presence === "roster") {
-			steps.push(is_covered ? create_contacts_step(connection, collection, scope) : create_hide_step(connection, collection, [username]));
+			steps.push(is_covered ? create_contacts_step(connection, collection, scope) : create_hide_step(connection, collection, listing));
 		}
 		return steps;
 	}

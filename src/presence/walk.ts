@@ -96,3 +96,5 @@ export function create_walk(host: string, visitor: Visitor, usernames: string[] 
 
 	return { step, visit, is_complete };
 }
+
+export type Walk = ReturnType<typeof create_walk>;

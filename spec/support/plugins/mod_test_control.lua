@@ -4,7 +4,7 @@
 -- On that component's host the module answers queries; on the VirtualHosts it gives the code
 -- that is run there a module object, and makes the storage of rosters fail on demand:
 -- prosody.spec_fail = { roster_get = true, roster_set = true }. A function in place of true gets what the storage's
--- method gets, tells whether it is to fail, and may take its time.
+-- method gets, tells whether it is to fail, and may take its time. Lists fail by raising an error, as in mod_storage_sql.
 
 local base64 = require "util.encodings".base64
 local envload = require "util.envload".envload
@@ -113,6 +113,15 @@ module:hook("store-opened", function(event)
 	elseif event.store_name == "privilege" then
 		fail_on_demand(event.store, "privilege_get", "get")
 		fail_on_demand(event.store, "privilege_set", "set")
+		local list = event.store.users
+		if list then
+			function event.store.users(...)
+				if prosody.spec_fail and prosody.spec_fail.privilege_users then
+					error("spec failure", 0)
+				end
+				return list(...)
+			end
+		end
 	elseif event.store_name == "privilege_entities" then
 		fail_on_demand(event.store, "adopted_get", "get")
 		fail_on_demand(event.store, "adopted_set", "set")
