@@ -481,6 +481,11 @@ describe("answers to probes", function()
 			provider.users = function () end;
 		]]
 		assert.is_same(everybody, told_at_connection())
+		connect()
+		assert.is_same(everybody, caught_up(pubsub))
+		server:reload_module "privilege"
+		assert.is_same(everybody, caught_up(pubsub))
+		pubsub:close()
 		-- one that fails to make it
 		server:eval [[prosody.hosts[module.host].users.users = function () error "no list"; end]]
 		assert.is_same(everybody, told_at_connection())
