@@ -3732,16 +3732,31 @@ local function create_write_queue(service)
 		end
 	end
 
-	--- The part of a roster that is saved, without contacts that mod_groups has added.
-	local function saved_part(roster)
-		local part
-		for contact, item in pairs(roster) do
+	--- Whether mod_groups has added contacts to a roster in memory, or has marked the user's own as if it had.
+	local function has_group_contacts(roster)
+		for _, item in pairs(roster) do
 			if item.persist == false then
-				part = part or copy_of(roster)
-				part[contact] = nil
+				return true
 			end
 		end
-		return part or roster
+		return false
+	end
+
+	--- The whole of a roster as it is to be saved; nil where the storage fails.
+	local function saved_roster(username, roster, metadata, applied)
+		if not has_group_contacts(roster) then
+			return roster
+		end
+		local stored, err = storagemanager.open(host, "roster", "keyval"):get(username)
+		if err ~= nil then
+			return nil
+		end
+		local saved = copy_of(stored or {})
+		saved[false] = metadata
+		for _, outcome in ipairs(applied) do
+			saved[outcome.change.contact] = roster[outcome.change.contact]
+		end
+		return saved
 	end
 
 	--- Writes a roster to the storage: the changed items if the storage has single items, else the whole.
@@ -3753,10 +3768,12 @@ local function create_write_queue(service)
 		local store = storagemanager.open(host, "roster", "map")
 		if type(store.keyval_store) == "table" then
 			-- This store would read the whole roster to save one item, and the roster is in memory already.
-			local whole = saved_part(roster)
-			return service.change_watch.save_without_comparing(whole, function()
-				return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
-			end) == true
+			local whole = saved_roster(username, roster, metadata, applied)
+			return whole ~= nil
+				and service.change_watch.save_without_comparing(whole, function()
+						return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
+					end)
+					== true
 		end
 		local keys = {}
 		keys[false] = metadata

@@ -272,8 +272,9 @@ describe("a roster with mod_groups' contacts", function()
 			modules = { "privilege", "groups" },
 			global = ("groups_file = %q"):format(groups_file),
 			config = config:gsub("roster_push = false", "roster_push = true"),
-			users = { "juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit" },
+			users = { "juliet@capulet.lit", "nurse@capulet.lit", "peter@capulet.lit", "samson@capulet.lit", "gregory@capulet.lit" },
 			rosters = {
+				["samson@capulet.lit"] = { ["nurse@capulet.lit"] = { subscription = "both", name = "My nurse", groups = { "Dear" } } },
 				["juliet@capulet.lit"] = { ["romeo@montague.lit"] = { subscription = "both", name = "R" } },
 				["nurse@capulet.lit"] = { ["romeo@montague.lit"] = { subscription = "both", name = "R" } },
 			},
@@ -309,6 +310,33 @@ describe("a roster with mod_groups' contacts", function()
 			end
 		end
 		pubsub:nothing()
+	end)
+
+	it("B4.3 keeps the user's own contacts who are in groups, too", function()
+		for i, item in ipairs {
+			"<item jid='benvolio@montague.lit'/>",
+			"<item jid='benvolio@montague.lit' subscription='remove'/>",
+			"<item jid='romeo@montague.lit' name='Romeo'/>",
+		} do
+			assert.is_equal("result", rosters.set(pubsub, "samson@capulet.lit", item))
+			local stored = rosters.stored(server, "samson")
+			assert.is_same({ subscription = "both", name = "My nurse", groups = { Dear = true } }, stored["nurse@capulet.lit"])
+			assert.is_same(i == 1, stored["benvolio@montague.lit"] ~= nil)
+			assert.is_same(i == 3, stored["romeo@montague.lit"] ~= nil)
+			assert.is_nil(stored["peter@capulet.lit"])
+		end
+		server:drain()
+	end)
+
+	it("B4.3 is not changed where what is stored of it cannot be read again", function()
+		server:eval "prosody.spec_reads = 0; prosody.spec_fail = { roster_get = function () prosody.spec_reads = prosody.spec_reads + 1; return prosody.spec_reads == 2; end }"
+		local outcome = rosters.set(pubsub, "gregory@capulet.lit", "<item jid='romeo@montague.lit'/>")
+		server:eval "prosody.spec_fail = nil"
+		assert.is_equal("wait internal-server-error", outcome)
+		assert.is_nil(rosters.stored(server, "gregory"))
+		assert.is_equal("result", rosters.set(pubsub, "gregory@capulet.lit", "<item jid='romeo@montague.lit'/>"))
+		assert.is_table(rosters.stored(server, "gregory")["romeo@montague.lit"])
+		server:drain()
 	end)
 
 	it("B5 pushes what is saved of it, and not the contacts of groups when it is saved as a whole", function()

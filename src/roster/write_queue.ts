@@ -99,16 +99,31 @@ export function create_write_queue(service: WriteQueueService) {
 		}
 	}
 
-	/** The part of a roster that is saved, without contacts that mod_groups has added. */
-	function saved_part(roster: Roster): Roster {
-		let part: Roster | undefined;
-		for (const [contact, item] of pairs(roster as LuaTable<string, RosterItem>)) {
+	/** Whether mod_groups has added contacts to a roster in memory, or has marked the user's own as if it had. */
+	function has_group_contacts(roster: Roster): boolean {
+		for (const [, item] of pairs(roster as LuaTable<string, RosterItem>)) {
 			if (item.persist === false) {
-				part = part ?? (copy_of(roster as LuaTable<string, RosterItem>) as unknown as Roster);
-				part.delete(contact);
+				return true;
 			}
 		}
-		return part ?? roster;
+		return false;
+	}
+
+	/** The whole of a roster as it is to be saved; nil where the storage fails. */
+	function saved_roster(username: string, roster: Roster, metadata: RosterMetadata, applied: Outcome[]): Roster | undefined {
+		if (!has_group_contacts(roster)) {
+			return roster;
+		}
+		const [stored, err] = storagemanager.open(host, "roster", "keyval").get(username);
+		if (err !== undefined) {
+			return undefined;
+		}
+		const saved = copy_of((stored ?? new LuaTable()) as LuaTable<string, RosterItem>) as unknown as Roster;
+		saved.set(false, metadata);
+		for (const [, outcome] of ipairs(applied)) {
+			saved.set(outcome.change.contact, roster.get(outcome.change.contact) as RosterItem);
+		}
+		return saved;
 	}
 
 	/** Writes a roster to the storage: the changed items if the storage has single items, else the whole. */
@@ -120,10 +135,11 @@ export function create_write_queue(service: WriteQueueService) {
 		const store = storagemanager.open(host, "roster", "map");
 		if (type(store.keyval_store) === "table") {
 			// This store would read the whole roster to save one item, and the roster is in memory already.
-			const whole = saved_part(roster);
+			const whole = saved_roster(username, roster, metadata, applied);
 			return (
-				service.change_watch.save_without_comparing(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0])
-				=== true
+				whole !== undefined
+				&& service.change_watch.save_without_comparing(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0])
+					=== true
 			);
 		}
 		const keys = new LuaTable<string | false, unknown>();
