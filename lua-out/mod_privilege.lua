@@ -6205,6 +6205,12 @@ local function create_contact_presence(service)
 		return cache.unseen(presence.contact, resource, presence.username)
 	end
 
+	--- Whether an error returns a presence that a user's client broadcast: one client of the contact did not acknowledge it (XEP-0198) and is gone, which says nothing of others.
+	local function is_unacknowledged(presence)
+		local _, condition = presence.stanza:get_error()
+		return condition == "recipient-unavailable" and presence.resource == "" and not presence.is_answer
+	end
+
 	--- Handles an unavailable presence or an error, and tells which resources end by it.
 	local function receive_ending(presence)
 		local contact = presence.contact
@@ -6250,6 +6256,9 @@ local function create_contact_presence(service)
 		local contact = presence.contact
 		local username = presence.username
 		if presence_type == "error" then
+			if is_unacknowledged(presence) then
+				return nil
+			end
 			probes.answer(contact, username, outcome_of_error(event.stanza, contact))
 		else
 			probes.answer(contact, username, presence_type == "unavailable" and "presence" or "refusal")

@@ -259,6 +259,22 @@ describe("contacts who are not there any more", function()
 		end
 	end)
 
+	-- With mod_smacks, the contact's server returns what was broadcast to a client of the contact that is gone for good
+	it("B8.3 one whose other client did not acknowledge a user's presence stays available", function()
+		forge("ben@montague.lit/a", "juliet@capulet.lit")
+		forge("ben@montague.lit/b", "juliet@capulet.lit")
+		assert.is_same({ "ben@montague.lit/a", "ben@montague.lit/b" }, told(pubsub))
+		for _, to in ipairs { "juliet@capulet.lit/balcony", "juliet@capulet.lit" } do
+			forge("ben@montague.lit", to, "error", error_of "recipient-unavailable")
+			assert.is_same({}, told(pubsub))
+			assert.is_same({ "ben@montague.lit/a", "ben@montague.lit/b" }, told_at_connection())
+		end
+		forge("ben@montague.lit/b", "juliet@capulet.lit/balcony", "error", error_of "recipient-unavailable")
+		assert.is_same({ "ben@montague.lit/b unavailable" }, told(pubsub))
+		forge("ben@montague.lit/a", "juliet@capulet.lit", "unavailable")
+		assert.is_same({ "ben@montague.lit/a unavailable" }, told(pubsub))
+	end)
+
 	it("B8.3 those of a component that disconnects are unavailable, also after a reload of the module", function()
 		for _, reload in ipairs { false, true } do
 			gateway:send "<presence from='gateway.capulet.lit' to='juliet@capulet.lit'/>"

@@ -232,6 +232,12 @@ export function create_contact_presence(service: ContactService) {
 		return cache.unseen(presence.contact, resource, presence.username);
 	}
 
+	/** Whether an error returns a presence that a user's client broadcast: one client of the contact did not acknowledge it (XEP-0198) and is gone, which says nothing of others. */
+	function is_unacknowledged(presence: Received): boolean {
+		const [, condition] = presence.stanza.get_error();
+		return condition === "recipient-unavailable" && presence.resource === "" && !presence.is_answer;
+	}
+
 	/** Handles an unavailable presence or an error, and tells which resources end by it. */
 	function receive_ending(presence: Received): void {
 		const contact = presence.contact;
@@ -279,6 +285,9 @@ export function create_contact_presence(service: ContactService) {
 		const contact = presence.contact;
 		const username = presence.username;
 		if (presence_type === "error") {
+			if (is_unacknowledged(presence)) {
+				return undefined;
+			}
 			probes.answer(contact, username, outcome_of_error(event.stanza, contact));
 		} else {
 			probes.answer(contact, username, presence_type === "unavailable" ? "presence" : "refusal");
