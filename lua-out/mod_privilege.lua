@@ -2653,8 +2653,8 @@ end
 -- clients before (mod_carbons copies them). Only errors for users in whose names an entity sent something lately are
 -- dropped; all others go their usual way.
 local function create_error_filter()
-	--- Seconds for which a user counts as a sender, at least.
-	local bounce_span = 300
+	--- Seconds for which a user counts as a sender, at least. A message comes back when the recipient's client has had its time to resume (XEP-0198).
+	local bounce_span = 24 * 60 * 60
 
 	-- By bare JID. There are no more of them than accounts, so their number needs no limit.
 	local senders = create_recent(bounce_span, math.huge)
@@ -3751,7 +3751,7 @@ local function create_write_queue(service)
 		if err ~= nil then
 			return nil
 		end
-		local saved = copy_of(stored or {})
+		local saved = stored and copy_of(stored) or {}
 		saved[false] = metadata
 		for _, outcome in ipairs(applied) do
 			saved[outcome.change.contact] = roster[outcome.change.contact]

@@ -8,8 +8,8 @@ import { create_recent } from "../prosody/recent";
  * dropped; all others go their usual way.
  */
 export function create_error_filter() {
-	/** Seconds for which a user counts as a sender, at least. */
-	const bounce_span = 300;
+	/** Seconds for which a user counts as a sender, at least. A message comes back when the recipient's client has had its time to resume (XEP-0198). */
+	const bounce_span = 24 * 60 * 60;
 
 	// By bare JID. There are no more of them than accounts, so their number needs no limit.
 	const senders = create_recent<true>(bounce_span, math.huge);

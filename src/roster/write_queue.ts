@@ -114,14 +114,14 @@ export function create_write_queue(service: WriteQueueService) {
 		if (!has_group_contacts(roster)) {
 			return roster;
 		}
-		const [stored, err] = storagemanager.open(host, "roster", "keyval").get(username);
+		const [stored, err] = storagemanager.open<LuaTable<string, RosterItem>>(host, "roster", "keyval").get(username);
 		if (err !== undefined) {
 			return undefined;
 		}
-		const saved = copy_of((stored ?? new LuaTable()) as LuaTable<string, RosterItem>) as unknown as Roster;
+		const saved = (stored ? copy_of(stored) : new LuaTable()) as unknown as Roster;
 		saved.set(false, metadata);
 		for (const [, outcome] of ipairs(applied)) {
-			saved.set(outcome.change.contact, roster.get(outcome.change.contact) as RosterItem);
+			saved.set(outcome.change.contact, roster.get(outcome.change.contact));
 		}
 		return saved;
 	}
