@@ -1552,6 +1552,17 @@ local function is_connected(connection)
 	return session.type == "c2s" and session.presence ~= nil
 end
 
+--- Calls a function with each connection of an entity that is still there. From the last one to the first, since sending may end a
+-- connection, which is then removed from the list.
+local function each_connection(entity, visit)
+	for i = #entity.connections, 1, -1 do
+		local connection = entity.connections[i]
+		if connection and is_connected(connection) then
+			visit(connection)
+		end
+	end
+end
+
 --- Holds the entities of a host: their permissions, their connections and their counts.
 local function create_entities()
 	local by_jid = {}
@@ -1797,13 +1808,7 @@ local function create_advertisement(service)
 
 	--- Tells an entity its permissions on all its connections.
 	local function advertise_to(entity)
-		-- From the last one to the first, since sending may end a connection, which is then removed from the list.
-		for i = #entity.connections, 1, -1 do
-			local connection = entity.connections[i]
-			if is_connected(connection) then
-				advertise(connection)
-			end
-		end
+		each_connection(entity, advertise)
 	end
 
 	return { advertise = advertise, advertise_to = advertise_to }
@@ -5875,22 +5880,22 @@ local function create_catch_up(service)
 
 	--- Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts.
 	local function user_covered(entity, username)
-		for _, connection in ipairs(entity.connections) do
-			if is_connected(connection) and entity.permissions.presence ~= "none" then
+		each_connection(entity, function(connection)
+			if entity.permissions.presence ~= "none" then
 				catch_up_user(connection, username)
 			end
-		end
+		end)
 	end
 
 	--- Ends, for an entity, a user whom its grant does not cover any more, and the contacts that it saw through that user.
 	local function user_uncovered(entity, username)
-		for _, connection in ipairs(entity.connections) do
-			if is_connected(connection) and entity.permissions.presence ~= "none" then
+		each_connection(entity, function(connection)
+			if entity.permissions.presence ~= "none" then
 				-- At once: a user who went offline during the catch-up would stay online for the entity.
 				service.users.tell_uncovered(connection, username)
 				catch_up_user(connection, username)
 			end
-		end
+		end)
 		service.show_elsewhere(entity.jid, username)
 	end
 
@@ -5925,15 +5930,18 @@ local function create_catch_up(service)
 	-- called when that host does not tell the entity of them any more, and may have told it that they are unavailable.
 	local function show_users_of(entity, user_host, username)
 		local found = service.entities.get(entity)
-		for _, connection in ipairs(found and found.connections or {}) do
-			if connection.entity.permissions.presence == "roster" and username ~= nil then
+		if not found or found.permissions.presence ~= "roster" then
+			return
+		end
+		each_connection(found, function(connection)
+			if username ~= nil then
 				show_again(connection, username .. "@" .. user_host)
-			elseif connection.entity.permissions.presence == "roster" then
+			else
 				local collection = delivery.create_collection(connection)
 				run(connection, collection, { create_again_step(connection, cache.contacts_at(user_host)) })
 				heard.note_earlier(connection)
 			end
-		end
+		end)
 	end
 
 	return { start = start, user_covered = user_covered, user_uncovered = user_uncovered, show_users_of = show_users_of }
@@ -6597,12 +6605,14 @@ local function create_user_presence(host, entities, add_timer, delivery)
 	--- Tells an entity again that a user is available, after the server told it that the user is not.
 	local function tell_again(name, username)
 		local entity = entities.get(name)
-		for _, connection in ipairs(entity and entity.connections or {}) do
-			if delivery.may_tell_user(connection, username) then
-				for _, session in ipairs(available_sessions(username)) do
-					delivery.tell(connection, session.full_jid, delivery.rest_of(session.presence))
+		if entity then
+			each_connection(entity, function(connection)
+				if delivery.may_tell_user(connection, username) then
+					for _, session in ipairs(available_sessions(username)) do
+						delivery.tell(connection, session.full_jid, delivery.rest_of(session.presence))
+					end
 				end
-			end
+			end)
 		end
 	end
 

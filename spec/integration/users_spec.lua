@@ -402,6 +402,27 @@ for _, storage in ipairs { "internal", "sql" } do
 			friar:close()
 		end)
 
+		it("B12.5 that opt out are ended on all streams of an entity, also where sending closes one of them", function()
+			local one, two = server:client "friar@capulet.lit/one", server:client "friar@capulet.lit/two"
+			act(juliet, opt_in["a message"], "friar@capulet.lit")
+			presences.caught_up(two)
+			server:eval [[
+				local session = prosody.full_sessions["friar@capulet.lit/one"];
+				function session.send()
+					session.send = function () end;
+					require "core.sessionmanager".destroy_session(session);
+				end
+			]]
+			act(juliet, opt_out["ending the subscription"], "friar@capulet.lit")
+			local ended = {}
+			for _, line in ipairs(presences.caught_up(two)) do
+				ended[line] = true
+			end
+			assert.is_true(ended["juliet@capulet.lit/balcony unavailable"])
+			one:cut()
+			two:close()
+		end)
+
 		it("B12.1 that are listed are covered, and no others", function()
 			local listed = server:component "listed.capulet.lit"
 			for _, username in ipairs { "nurse", "peter" } do

@@ -13,7 +13,7 @@ import {
 	same_permissions,
 } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
-import { is_connected } from "./entities";
+import { each_connection } from "./entities";
 import type { Connection, Entities, Entity } from "./entities";
 
 /**
@@ -109,13 +109,7 @@ export function create_advertisement(service: AdvertisementService) {
 
 	/** Tells an entity its permissions on all its connections. */
 	function advertise_to(entity: Entity): void {
-		// From the last one to the first, since sending may end a connection, which is then removed from the list.
-		for (const i of $range(entity.connections.length, 1, -1)) {
-			const connection = entity.connections[i - 1]!;
-			if (is_connected(connection)) {
-				advertise(connection);
-			}
-		}
+		each_connection(entity, advertise);
 	}
 
 	return { advertise: advertise, advertise_to: advertise_to };

@@ -80,6 +80,19 @@ export function is_connected(connection: Connection): boolean {
 	return session.type === "c2s" && session.presence !== undefined;
 }
 
+/**
+ * Calls a function with each connection of an entity that is still there. From the last one to the first, since sending may end a
+ * connection, which is then removed from the list.
+ */
+export function each_connection(entity: Entity, visit: (this: void, connection: Connection) => void): void {
+	for (const i of $range(entity.connections.length, 1, -1)) {
+		const connection = entity.connections[i - 1];
+		if (connection && is_connected(connection)) {
+			visit(connection);
+		}
+	}
+}
+
 /** Holds the entities of a host: their permissions, their connections and their counts. */
 export function create_entities() {
 	let by_jid = new LuaTable<string, Entity>();

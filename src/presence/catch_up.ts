@@ -6,7 +6,7 @@ import type { AddTimer } from "../prosody/timers";
 import { no_permissions, same_coverage } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
-import { is_connected } from "../entities/entities";
+import { each_connection, is_connected } from "../entities/entities";
 import type { Connection, Entities, Entity, UncoveredUsers } from "../entities/entities";
 import { is_seen_by } from "./contact_cache";
 import type { ContactCache, Remembered } from "./contact_cache";
@@ -476,22 +476,22 @@ export function create_catch_up(service: CatchUpService) {
 
 	/** Tells an entity what it may see of a user whom its grant covers from now on, and of the user's contacts. */
 	function user_covered(entity: Entity, username: string): void {
-		for (const [, connection] of ipairs(entity.connections)) {
-			if (is_connected(connection) && entity.permissions.presence !== "none") {
+		each_connection(entity, (connection) => {
+			if (entity.permissions.presence !== "none") {
 				catch_up_user(connection, username);
 			}
-		}
+		});
 	}
 
 	/** Ends, for an entity, a user whom its grant does not cover any more, and the contacts that it saw through that user. */
 	function user_uncovered(entity: Entity, username: string): void {
-		for (const [, connection] of ipairs(entity.connections)) {
-			if (is_connected(connection) && entity.permissions.presence !== "none") {
+		each_connection(entity, (connection) => {
+			if (entity.permissions.presence !== "none") {
 				// At once: a user who went offline during the catch-up would stay online for the entity.
 				service.users.tell_uncovered(connection, username);
 				catch_up_user(connection, username);
 			}
-		}
+		});
 		service.show_elsewhere(entity.jid, username);
 	}
 
@@ -528,15 +528,18 @@ export function create_catch_up(service: CatchUpService) {
 	 */
 	function show_users_of(entity: string, user_host: string, username: string | undefined): void {
 		const found = service.entities.get(entity);
-		for (const [, connection] of ipairs(found ? found.connections : [])) {
-			if (connection.entity.permissions.presence === "roster" && username !== undefined) {
+		if (!found || found.permissions.presence !== "roster") {
+			return;
+		}
+		each_connection(found, (connection) => {
+			if (username !== undefined) {
 				show_again(connection, username + "@" + user_host);
-			} else if (connection.entity.permissions.presence === "roster") {
+			} else {
 				const collection = delivery.create_collection(connection);
 				run(connection, collection, [create_again_step(connection, cache.contacts_at(user_host))]);
 				heard.note_earlier(connection);
 			}
-		}
+		});
 	}
 
 	return { start, user_covered, user_uncovered, show_users_of };

@@ -1,6 +1,7 @@
 import * as st from "util.stanza";
 import { log_of_module, protect } from "../prosody/protect";
 import type { AddTimer } from "../prosody/timers";
+import { each_connection } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
 import { is_seen_by_contact } from "./delivery";
 import type { Collection, Delivery } from "./delivery";
@@ -110,12 +111,14 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 	/** Tells an entity again that a user is available, after the server told it that the user is not. */
 	function tell_again(name: string, username: string): void {
 		const entity = entities.get(name);
-		for (const [, connection] of ipairs(entity ? entity.connections : [])) {
-			if (delivery.may_tell_user(connection, username)) {
-				for (const [, session] of ipairs(available_sessions(username))) {
-					delivery.tell(connection, session.full_jid!, delivery.rest_of(session.presence!));
+		if (entity) {
+			each_connection(entity, (connection) => {
+				if (delivery.may_tell_user(connection, username)) {
+					for (const [, session] of ipairs(available_sessions(username))) {
+						delivery.tell(connection, session.full_jid!, delivery.rest_of(session.presence!));
+					}
 				}
-			}
+			});
 		}
 	}
 
