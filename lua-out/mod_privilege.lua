@@ -16,6 +16,7 @@ local hashes = require("util.hashes")
 local jid = require("util.jid")
 local logger = require("util.logger")
 local st = require("util.stanza")
+local timer = require("util.timer")
 local uuid = require("util.uuid")
 
 -- ==== src/prosody/log_text.ts ====
@@ -7505,11 +7506,12 @@ local function add_shell_commands(api, everywhere)
 	end
 
 	--- Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go.
-	local function work_through(add_timer, step)
+	local function work_through(step)
 		-- Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
 		if async and _VERSION ~= "Lua 5.1" and async.ready() then
 			local wait, done = async.waiter()
-			in_slices(add_timer, step, function(goes_on)
+			-- Not by timers of the module: after a reload of it these do not go off, and the console would wait for ever.
+			in_slices(timer.add_task, step, function(goes_on)
 				if not goes_on then
 					done()
 				end
@@ -7623,7 +7625,7 @@ local function add_shell_commands(api, everywhere)
 		local rows = {}
 		local position = 0
 		local revoked = 0
-		work_through(subject.served.add_timer, function()
+		work_through(function()
 			local username = names[position + 1]
 			position = position + 1
 			local record = username ~= nil and subject.served.users.record(subject.entity.jid, username) or nil
@@ -7868,14 +7870,8 @@ local function serve_host()
 			presence.user_uncovered(entity, username)
 		end,
 	})
-	served_hosts[host] = {
-		entities = entities,
-		users = users,
-		opting = opting,
-		covered_count = covered_count,
-		add_timer = add_timer,
-		show_users_of = presence.show_users_of,
-	}
+	served_hosts[host] =
+		{ entities = entities, users = users, opting = opting, covered_count = covered_count, show_users_of = presence.show_users_of }
 	add_shell_commands(module, served_hosts)
 	local adoption = create_adoption({ host = host, log = log, add_timer = add_timer, entities = entities, opting = opting })
 

@@ -169,7 +169,7 @@ function serve_host(): void {
 			presence.user_uncovered(entity, username);
 		},
 	});
-	served_hosts.set(host, { entities, users, opting, covered_count, add_timer, show_users_of: presence.show_users_of });
+	served_hosts.set(host, { entities, users, opting, covered_count, show_users_of: presence.show_users_of });
 	add_shell_commands(module, served_hosts);
 	const adoption = create_adoption({ host, log, add_timer, entities, opting });
 

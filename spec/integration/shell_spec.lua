@@ -441,6 +441,28 @@ describe("B12.6 the console's users, allow and revoke", function()
 		]]
 	end
 
+	since_0_12("B12.6 list all where the module is reloaded meanwhile", function()
+		have_many_opt_in()
+		server:eval [[
+			local now, reads = require "util.time".now, 0;
+			prosody.spec_fail = { privilege_get = function ()
+				reads = reads + 1;
+				if reads == 10 then
+					module:add_timer(0, function ()
+						prosody.spec_reloaded = assert(require "core.modulemanager".reload(module.host, "privilege")) and reads;
+					end);
+				end
+				local till = now() + 0.001;
+				while now() < till do
+				end
+			end };
+		]]
+		local _, count = users()
+		assert.is_true(server:eval "return prosody.spec_reloaded" < 500)
+		server:eval "prosody.spec_fail = nil"
+		assert.is_equal("OK: 500 users", count)
+	end)
+
 	it("B12.6 list nobody at first", function()
 		local found, count = users()
 		assert.is_same({}, found)

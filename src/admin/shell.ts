@@ -1,9 +1,9 @@
 import * as jid from "util.jid";
+import * as timer from "util.timer";
 import { account_exists_now } from "../prosody/accounts";
 import { optional_module } from "../prosody/compatibility";
 import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
-import type { AddTimer } from "../prosody/timers";
 import { describe_permissions } from "../grants/permissions";
 import { did_you_mean, suggest } from "../grants/suggestion";
 import type { UserRecord, Users } from "../grants/users";
@@ -20,7 +20,6 @@ interface ServedHost {
 	users: Users;
 	opting: Opting;
 	covered_count: CoveredCount;
-	add_timer: AddTimer;
 	/** Tells an entity again of a user of another host, nil for all of them, as far as this host's users have them as contacts. */
 	show_users_of: (this: void, entity: string, user_host: string, username: string | undefined) => void;
 }
@@ -127,12 +126,13 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	}
 
 	/** Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go. */
-	function work_through(add_timer: AddTimer, step: (this: void) => boolean): void {
+	function work_through(step: (this: void) => boolean): void {
 		// Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
 		if (async && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
+			// Not by timers of the module: after a reload of it these do not go off, and the console would wait for ever.
 			in_slices(
-				add_timer,
+				timer.add_task,
 				step,
 				(goes_on) => {
 					if (!goes_on) {
@@ -252,7 +252,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 		const rows: string[][] = [];
 		let position = 0;
 		let revoked = 0;
-		work_through(subject.served.add_timer, () => {
+		work_through(() => {
 			const username = names[position];
 			position = position + 1;
 			const record = username !== undefined ? subject.served.users.record(subject.entity.jid, username) : undefined;
