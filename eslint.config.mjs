@@ -128,8 +128,6 @@ export default defineConfig(
 					allowAny: false,
 				},
 			],
-			// A part's type is what its factory returns.
-			"@typescript-eslint/explicit-module-boundary-types": "off",
 			// What the compiler cannot know about Prosody's tables has to be said somehow.
 			"@typescript-eslint/no-non-null-assertion": "off",
 			// `return f()` passes on what a handler returns; `this: void` says how Prosody calls a function.

@@ -16,7 +16,6 @@ local hashes = require("util.hashes")
 local jid = require("util.jid")
 local logger = require("util.logger")
 local st = require("util.stanza")
-local timer = require("util.timer")
 local uuid = require("util.uuid")
 
 -- ==== src/prosody/log_text.ts ====
@@ -1166,7 +1165,7 @@ local function create_users(service)
 		known[username] = next(records) ~= nil and records or nil
 	end
 
-	--- Adds to the records that the storage has of a user those of opting out that it is to have, and forgets these where it need not have them.
+	--- The records of a user as the storage has them, with those of opting out that are not saved yet. Forgets such as are not needed any more.
 	local function with_unsaved(username, stored)
 		local missing = unsaved[username]
 		if not missing then
@@ -1880,7 +1879,7 @@ local refusals = {
 	iq_no_payload = bad_request("The iq must have exactly one payload, with a namespace"),
 	iq_type = bad_request("The two iqs differ in type"),
 	iq_timeout = { type = "wait", condition = "remote-server-timeout", text = "There was no answer" },
-	iq_bad_answer = { type = "cancel", condition = "undefined-condition", text = "The answer cannot be written as XML" },
+	iq_bad_answer = { type = "cancel", condition = "internal-server-error", text = "The answer cannot be written as XML" },
 	iq_too_many = { type = "wait", condition = "resource-constraint", text = "Too many iqs are under way" },
 }
 
@@ -2819,8 +2818,6 @@ local function create_pending(add_timer, expired)
 	local sweep_interval = 1
 
 	local iqs = {}
-	--- When to give up, by id, as `now` returns it.
-	local deadlines = {}
 	local counts = {}
 	local timer_runs = false
 
@@ -2831,7 +2828,6 @@ local function create_pending(add_timer, expired)
 
 	local function remove(pending_iq)
 		iqs[pending_iq.id] = nil
-		deadlines[pending_iq.id] = nil
 		local left = count(pending_iq.entity) - 1
 		counts[pending_iq.entity] = left > 0 and left or nil
 	end
@@ -2848,9 +2844,9 @@ local function create_pending(add_timer, expired)
 	local function sweep()
 		local time = now()
 		local overdue = {}
-		for id, deadline in pairs(deadlines) do
-			if deadline <= time then
-				overdue[#overdue + 1] = iqs[id]
+		for _, pending_iq in pairs(iqs) do
+			if pending_iq.deadline <= time then
+				overdue[#overdue + 1] = pending_iq
 			end
 		end
 
@@ -2877,8 +2873,8 @@ local function create_pending(add_timer, expired)
 
 	--- Adds an iq, which is given up after `timeout` seconds or up to a second later.
 	local function add(pending_iq, timeout)
+		pending_iq.deadline = now() + timeout
 		iqs[pending_iq.id] = pending_iq
-		deadlines[pending_iq.id] = now() + timeout
 		counts[pending_iq.entity] = count(pending_iq.entity) + 1
 		if not timer_runs then
 			timer_runs = true
@@ -3695,7 +3691,8 @@ end
 -- rosters would write the whole roster for each contact.
 --
 -- Until a change is saved, it is only in the queue. Changes are saved and answered when the server has handled everything that it
--- has read from the connection, or before it sends anything else on the entity's stream. So answers come in the order of the requests.
+-- has read from the connection, or before anything else is sent by `session.send`, as answers are. So these come in the order of the
+-- requests. What the server routes to a component does not wait.
 local function create_write_queue(service)
 	-- So many changes are saved in one go at most, which bounds the time for which the server is busy.
 	local max_waiting = 100
@@ -5039,7 +5036,7 @@ local repeat_after = 5
 --- Seconds for which a probe waits for its answer.
 local answer_time = 60
 
---- Seconds for which it is kept who got no presence, at least; twice as long at most.
+--- Seconds for which it is remembered that a user got no presence, at least; twice as long at most.
 local refusal_age = 1800
 
 --- In how many users' names a contact can be waiting to be probed.
@@ -5086,13 +5083,13 @@ local function create_probes(host, options, add_timer, is_probed_by_client, show
 	local answered = {}
 	local answered_before = {}
 	local answered_since = os.time()
-	-- The probes of which no longer than `repeat_after` nothing has come, and some older ones.
+	-- The probes that have gone unanswered for less than `repeat_after`, and some older ones.
 	local fresh = create_fifo()
 	-- The users who were refused or got no answer, by contact and user, see `view_of`.
 	local without = create_recent(refusal_age)
 
 	--- Sets the function that is called with each probe when its time is over: with the contact, the user, when it was sent, and
-	-- whether what has come, or that nothing has come for any user, is so for all users who see the contact.
+	-- whether the outcome holds for all users who see the contact.
 	local function on_end(handler)
 		ended = handler
 	end
@@ -5274,13 +5271,13 @@ local function create_probes(host, options, add_timer, is_probed_by_client, show
 	--- Puts a user on a list of those in whose names a contact is probed: before those who got no answer lately, as far as there is room.
 	local function add_name(names, contact, username)
 		remove_name(names, username)
-		local position = #names + 1
+		local others = #names
 		if without.get(view_of(contact, username)) == nil then
-			while position > 1 and without.get(view_of(contact, names[position - 2 + 1])) ~= nil do
-				position = position - 1
+			while others > 0 and without.get(view_of(contact, names[others])) ~= nil do
+				others = others - 1
 			end
 		end
-		table.insert(names, position, username)
+		table.insert(names, others + 1, username)
 		if #names > max_names then
 			table.remove(names)
 		end
@@ -6163,8 +6160,8 @@ local function create_contact_presence(service)
 		return presence.is_answer and true or nil
 	end
 
-	--- Sees to it that the answer to a probe is noted that another module drops before `receive_available` gets it, as mod_blocklist
-	-- does where the user has blocked the contact: this user does not see it, others may.
+	--- Notes an answer to a probe that another module drops before `receive_available` gets it, as mod_blocklist does where the user
+	-- has blocked the contact: this user does not see it, others may.
 	local function receive_dropped(event)
 		local attr = event.stanza.attr
 		local presence = attr.type == nil and attr.to ~= nil and prosody.full_sessions[attr.to] == nil and received(event.stanza) or nil
@@ -6778,22 +6775,22 @@ local function print_table(print_line, titles, rows, max_width)
 	local function column_widths()
 		local widths = {}
 		local total = -#separator
-		for i = 0, #titles - 1 do
-			local width = #titles[i + 1] + 1
+		for i, title in ipairs(titles) do
+			local width = #title + 1
 			for _, row in ipairs(rows) do
-				width = math.max(width, #row[i + 1])
+				width = math.max(width, #row[i])
 			end
 			widths[#widths + 1] = width
 			total = total + width + #separator
 		end
 		while total > max_width do
-			local widest = 0
-			for i = 1, #widths - 1 do
-				if widths[i + 1] > widths[widest + 1] then
+			local widest = 1
+			for i, width in ipairs(widths) do
+				if width > widths[widest] then
 					widest = i
 				end
 			end
-			widths[widest + 1] = widths[widest + 1] - 1
+			widths[widest] = widths[widest] - 1
 			total = total - 1
 		end
 		return widths
@@ -6808,10 +6805,10 @@ local function print_table(print_line, titles, rows, max_width)
 			cells[#cells + 1] = lines
 			height = math.max(height, #lines)
 		end
-		for line = 0, height - 1 do
+		for line = 1, height do
 			local texts = {}
 			for _, lines in ipairs(cells) do
-				texts[#texts + 1] = lines[line + 1] or ""
+				texts[#texts + 1] = lines[line] or ""
 			end
 			print_line(format_row(texts))
 		end
@@ -6852,7 +6849,7 @@ local function describe_users(users, number)
 	if users == "all" or users == "opted-in" then
 		return number ~= nil and users .. ": " .. tostring(number) or users
 	end
-	return "listed: " .. tostring(#sorted_keys(users))
+	return "listed: " .. tostring(#keys_of(users))
 end
 
 -- ==== src/admin/check.ts ====
@@ -6867,15 +6864,14 @@ local function create_check()
 		"http://jabber.org/protocol/muc#owner",
 	}
 
-	local option_types = {
+	--- The options, with their types; for a number, its least value.
+	local option_kinds = {
 		privileged_entities = "table",
-		privilege_iq_timeout = "number",
-		privilege_probe_rate = "number",
+		privilege_iq_timeout = 1,
+		privilege_probe_rate = 0,
 		privilege_legacy_namespace = "boolean",
 		privilege_log_acts = "boolean",
 	}
-
-	local least_values = { privilege_iq_timeout = 1, privilege_probe_rate = 0 }
 
 	--- Looks up a key in a table itself. Prosody's tables of options have the global section behind them.
 	local function own(from, key)
@@ -7048,23 +7044,22 @@ local function create_check()
 
 	--- What the value of an option has to be, in words; nil if it is that. Prosody takes numbers and booleans in quotes, too.
 	local function expected_value(option, value)
-		local wanted = option_types[option]
-		if wanted == "number" then
-			local least = least_values[option]
+		local kind = option_kinds[option]
+		if type(kind) == "number" then
 			local number = tonumber(value)
-			return (number == nil or number < least) and string.format("a number of at least %d", least) or nil
+			return (number == nil or number < kind) and string.format("a number of at least %d", kind) or nil
 		end
 		local text = tostring(value)
 		local is_boolean = text == "true" or text == "false" or value == 0 or value == 1
-		return wanted == "boolean" and not is_boolean and "true or false" or nil
+		return kind == "boolean" and not is_boolean and "true or false" or nil
 	end
 
 	local function check_options(host, section, problems)
 		for _, option in ipairs(sorted_keys(section)) do
 			local value = section[option]
 			local expected = expected_value(option, value)
-			if option_types[option] == nil then
-				local meant = suggest(option, option_types)
+			if option_kinds[option] == nil then
+				local meant = suggest(option, option_kinds)
 				if meant ~= nil then
 					problems[#problems + 1] =
 						string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant))
@@ -7134,7 +7129,7 @@ local function create_check()
 	--- The first option of a section that was probably meant to be `privileged_entities`; nil where there is none.
 	local function misspelt_option(section)
 		for _, option in ipairs(sorted_keys(section)) do
-			if option_types[option] == nil and suggest(option, option_types) == "privileged_entities" then
+			if option_kinds[option] == nil and suggest(option, option_kinds) == "privileged_entities" then
 				return option
 			end
 		end
@@ -7439,6 +7434,8 @@ end
 local function add_shell_commands(api, everywhere)
 	--- Since Prosody 0.11, `util.async` can tell whether the caller may wait.
 	local async = optional_module("util.async")
+	-- `prosodyctl` need not load it.
+	local timer = optional_module("util.timer")
 
 	-- The console puts "| " before each line, which makes 120 columns.
 	local max_width = 118
@@ -7508,7 +7505,7 @@ local function add_shell_commands(api, everywhere)
 	--- Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go.
 	local function work_through(step)
 		-- Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
-		if async and _VERSION ~= "Lua 5.1" and async.ready() then
+		if async and timer and _VERSION ~= "Lua 5.1" and async.ready() then
 			local wait, done = async.waiter()
 			-- Not by timers of the module: after a reload of it these do not go off, and the console would wait for ever.
 			in_slices(timer.add_task, step, function(goes_on)

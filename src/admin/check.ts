@@ -32,15 +32,14 @@ export function create_check() {
 		"http://jabber.org/protocol/muc#owner",
 	];
 
-	const option_types: Record<string, string> = {
+	/** The options, with their types; for a number, its least value. */
+	const option_kinds: Record<string, "table" | "boolean" | number> = {
 		privileged_entities: "table",
-		privilege_iq_timeout: "number",
-		privilege_probe_rate: "number",
+		privilege_iq_timeout: 1,
+		privilege_probe_rate: 0,
 		privilege_legacy_namespace: "boolean",
 		privilege_log_acts: "boolean",
 	};
-
-	const least_values: Record<string, number> = { privilege_iq_timeout: 1, privilege_probe_rate: 0 };
 
 	/** Looks up a key in a table itself. Prosody's tables of options have the global section behind them. */
 	function own<V>(from: LuaTable<string, V>, key: string): V | undefined {
@@ -208,23 +207,22 @@ export function create_check() {
 
 	/** What the value of an option has to be, in words; nil if it is that. Prosody takes numbers and booleans in quotes, too. */
 	function expected_value(option: string, value: unknown): string | undefined {
-		const wanted = option_types[option];
-		if (wanted === "number") {
-			const least = least_values[option]!;
+		const kind = option_kinds[option];
+		if (typeof kind === "number") {
 			const number = tonumber(value);
-			return number === undefined || number < least ? string.format("a number of at least %d", least) : undefined;
+			return number === undefined || number < kind ? string.format("a number of at least %d", kind) : undefined;
 		}
 		const text = tostring(value);
 		const is_boolean = text === "true" || text === "false" || value === 0 || value === 1;
-		return wanted === "boolean" && !is_boolean ? "true or false" : undefined;
+		return kind === "boolean" && !is_boolean ? "true or false" : undefined;
 	}
 
 	function check_options(host: string, section: Section, problems: string[]): void {
 		for (const [, option] of ipairs(sorted_keys(section))) {
 			const value = section.get(option);
 			const expected = expected_value(option, value);
-			if (option_types[option] === undefined) {
-				const meant = suggest(option, option_types);
+			if (option_kinds[option] === undefined) {
+				const meant = suggest(option, option_kinds);
 				if (meant !== undefined) {
 					problems.push(string.format("%s: there is no option %s%s", section_name(host, section), option, did_you_mean(meant)));
 				}
@@ -285,7 +283,7 @@ export function create_check() {
 	/** The first option of a section that was probably meant to be `privileged_entities`; nil where there is none. */
 	function misspelt_option(section: Section): string | undefined {
 		for (const [, option] of ipairs(sorted_keys(section))) {
-			if (option_types[option] === undefined && suggest(option, option_types) === "privileged_entities") {
+			if (option_kinds[option] === undefined && suggest(option, option_kinds) === "privileged_entities") {
 				return option;
 			}
 		}

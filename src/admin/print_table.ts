@@ -39,22 +39,22 @@ export function print_table(print_line: (this: void, line: string) => void, titl
 	function column_widths(): number[] {
 		const widths: number[] = [];
 		let total = -separator.length;
-		for (const i of $range(0, titles.length - 1)) {
-			let width = titles[i]!.length + 1;
+		for (const [i, title] of ipairs(titles)) {
+			let width = title.length + 1;
 			for (const [, row] of ipairs(rows)) {
-				width = math.max(width, row[i]!.length);
+				width = math.max(width, row[i - 1]!.length);
 			}
 			widths.push(width);
 			total = total + width + separator.length;
 		}
 		while (total > max_width) {
-			let widest = 0;
-			for (const i of $range(1, widths.length - 1)) {
-				if (widths[i]! > widths[widest]!) {
+			let widest = 1;
+			for (const [i, width] of ipairs(widths)) {
+				if (width > widths[widest - 1]!) {
 					widest = i;
 				}
 			}
-			widths[widest] = widths[widest]! - 1;
+			widths[widest - 1] = widths[widest - 1]! - 1;
 			total = total - 1;
 		}
 		return widths;
@@ -69,10 +69,10 @@ export function print_table(print_line: (this: void, line: string) => void, titl
 			cells.push(lines);
 			height = math.max(height, lines.length);
 		}
-		for (const line of $range(0, height - 1)) {
+		for (const line of $range(1, height)) {
 			const texts: string[] = [];
 			for (const [, lines] of ipairs(cells)) {
-				texts.push(lines[line] ?? "");
+				texts.push(lines[line - 1] ?? "");
 			}
 			print_line(format_row(texts));
 		}

@@ -1,5 +1,4 @@
 import * as jid from "util.jid";
-import * as timer from "util.timer";
 import { account_exists_now } from "../prosody/accounts";
 import { optional_module } from "../prosody/compatibility";
 import { sorted_keys } from "../prosody/keys";
@@ -59,6 +58,8 @@ interface Subject {
 export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	/** Since Prosody 0.11, `util.async` can tell whether the caller may wait. */
 	const async = optional_module("util.async") as typeof import("util.async") | undefined;
+	// `prosodyctl` need not load it.
+	const timer = optional_module("util.timer") as typeof import("util.timer") | undefined;
 
 	// The console puts "| " before each line, which makes 120 columns.
 	const max_width = 118;
@@ -128,7 +129,7 @@ export function add_shell_commands(api: Module, everywhere: ServedHosts): void {
 	/** Calls `step` until it returns false: in slices where the console can wait (Prosody 0.12 and later), else in one go. */
 	function work_through(step: (this: void) => boolean): void {
 		// Consoles call commands by pcall, within which a coroutine of Lua 5.1 cannot yield.
-		if (async && _VERSION !== "Lua 5.1" && async.ready()) {
+		if (async && timer && _VERSION !== "Lua 5.1" && async.ready()) {
 			const [wait, done] = async.waiter();
 			// Not by timers of the module: after a reload of it these do not go off, and the console would wait for ever.
 			in_slices(

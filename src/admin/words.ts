@@ -1,4 +1,4 @@
-import { sorted_keys } from "../prosody/keys";
+import { keys_of } from "../prosody/keys";
 import type { Coverage } from "../grants/permissions";
 
 /** `1 user`, `2 users`. */
@@ -15,5 +15,5 @@ export function describe_users(users: Coverage, number?: number): string {
 	if (users === "all" || users === "opted-in") {
 		return number !== undefined ? users + ": " + number : users;
 	}
-	return "listed: " + sorted_keys(users).length;
+	return "listed: " + keys_of(users).length;
 }

@@ -69,7 +69,7 @@ export const refusals = {
 	iq_no_payload: bad_request("The iq must have exactly one payload, with a namespace"),
 	iq_type: bad_request("The two iqs differ in type"),
 	iq_timeout: { type: "wait", condition: "remote-server-timeout", text: "There was no answer" } as Refusal,
-	iq_bad_answer: { type: "cancel", condition: "undefined-condition", text: "The answer cannot be written as XML" } as Refusal,
+	iq_bad_answer: { type: "cancel", condition: "internal-server-error", text: "The answer cannot be written as XML" } as Refusal,
 	iq_too_many: { type: "wait", condition: "resource-constraint", text: "Too many iqs are under way" } as Refusal,
 };
 

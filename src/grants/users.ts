@@ -67,7 +67,7 @@ export function create_users(service: UsersService) {
 		known.set(username, next(records)[0] !== undefined ? records : undefined);
 	}
 
-	/** Adds to the records that the storage has of a user those of opting out that it is to have, and forgets these where it need not have them. */
+	/** The records of a user as the storage has them, with those of opting out that are not saved yet. Forgets such as are not needed any more. */
 	function with_unsaved(username: string, stored: UserRecords): UserRecords {
 		const missing = unsaved.get(username) as UserRecords | undefined;
 		if (!missing) {

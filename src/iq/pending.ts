@@ -23,6 +23,8 @@ export interface PendingIq {
 	outer: Attributes;
 	/** The namespace of the inner iq's payload. */
 	namespace: string;
+	/** When to give up, as `now` returns it. Set when the iq is added. */
+	deadline?: number;
 }
 
 /** The start of the answer to a privileged iq, up to the children of the forwarded iq (XEP-0356, 6.3). */
@@ -52,8 +54,6 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, pendin
 	const sweep_interval = 1;
 
 	const iqs = new LuaTable<string, PendingIq>();
-	/** When to give up, by id, as `now` returns it. */
-	const deadlines = new LuaTable<string, number>();
 	const counts = new LuaTable<Entity, number>();
 	let timer_runs = false;
 
@@ -64,7 +64,6 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, pendin
 
 	function remove(pending_iq: PendingIq): void {
 		iqs.delete(pending_iq.id);
-		deadlines.delete(pending_iq.id);
 		const left = count(pending_iq.entity) - 1;
 		counts.set(pending_iq.entity, left > 0 ? left : (undefined as never));
 	}
@@ -81,9 +80,9 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, pendin
 	function sweep(): undefined {
 		const time = now();
 		const overdue: PendingIq[] = [];
-		for (const [id, deadline] of pairs(deadlines)) {
-			if (deadline <= time) {
-				overdue.push(iqs.get(id));
+		for (const [, pending_iq] of pairs(iqs)) {
+			if (pending_iq.deadline! <= time) {
+				overdue.push(pending_iq);
 			}
 		}
 
@@ -110,8 +109,8 @@ export function create_pending(add_timer: AddTimer, expired: (this: void, pendin
 
 	/** Adds an iq, which is given up after `timeout` seconds or up to a second later. */
 	function add(pending_iq: PendingIq, timeout: number): void {
+		pending_iq.deadline = now() + timeout;
 		iqs.set(pending_iq.id, pending_iq);
-		deadlines.set(pending_iq.id, now() + timeout);
 		counts.set(pending_iq.entity, count(pending_iq.entity) + 1);
 		if (!timer_runs) {
 			timer_runs = true;

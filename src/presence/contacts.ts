@@ -179,8 +179,8 @@ export function create_contact_presence(service: ContactService) {
 	}
 
 	/**
-	 * Sees to it that the answer to a probe is noted that another module drops before `receive_available` gets it, as mod_blocklist
-	 * does where the user has blocked the contact: this user does not see it, others may.
+	 * Notes an answer to a probe that another module drops before `receive_available` gets it, as mod_blocklist does where the user
+	 * has blocked the contact: this user does not see it, others may.
 	 */
 	function receive_dropped(event: StanzaEvent): Handled {
 		const attr = event.stanza.attr;

@@ -21,7 +21,7 @@ const repeat_after = 5;
 /** Seconds for which a probe waits for its answer. */
 const answer_time = 60;
 
-/** Seconds for which it is kept who got no presence, at least; twice as long at most. */
+/** Seconds for which it is remembered that a user got no presence, at least; twice as long at most. */
 const refusal_age = 1800;
 
 /** In how many users' names a contact can be waiting to be probed. */
@@ -106,14 +106,14 @@ export function create_probes(
 	let answered = new LuaTable<string, ProbeAnswer>();
 	let answered_before = new LuaTable<string, ProbeAnswer>();
 	let answered_since = os.time();
-	// The probes of which no longer than `repeat_after` nothing has come, and some older ones.
+	// The probes that have gone unanswered for less than `repeat_after`, and some older ones.
 	const fresh = create_fifo<Probe>();
 	// The users who were refused or got no answer, by contact and user, see `view_of`.
 	let without = create_recent<"refusal" | "silence">(refusal_age);
 
 	/**
 	 * Sets the function that is called with each probe when its time is over: with the contact, the user, when it was sent, and
-	 * whether what has come, or that nothing has come for any user, is so for all users who see the contact.
+	 * whether the outcome holds for all users who see the contact.
 	 */
 	function on_end(handler: (this: void, contact: string, username: string, sent_at: number, is_for_all: boolean) => void): void {
 		ended = handler;
@@ -296,13 +296,13 @@ export function create_probes(
 	/** Puts a user on a list of those in whose names a contact is probed: before those who got no answer lately, as far as there is room. */
 	function add_name(names: string[], contact: string, username: string): void {
 		remove_name(names, username);
-		let position = names.length + 1;
+		let others = names.length;
 		if (without.get(view_of(contact, username)) === undefined) {
-			while (position > 1 && without.get(view_of(contact, names[position - 2]!)) !== undefined) {
-				position = position - 1;
+			while (others > 0 && without.get(view_of(contact, names[others - 1]!)) !== undefined) {
+				others = others - 1;
 			}
 		}
-		table.insert(names, position, username);
+		table.insert(names, others + 1, username);
 		if (names.length > max_names) {
 			table.remove(names);
 		}

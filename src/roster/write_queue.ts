@@ -55,7 +55,8 @@ interface WriteQueueService {
  * rosters would write the whole roster for each contact.
  *
  * Until a change is saved, it is only in the queue. Changes are saved and answered when the server has handled everything that it
- * has read from the connection, or before it sends anything else on the entity's stream. So answers come in the order of the requests.
+ * has read from the connection, or before anything else is sent by `session.send`, as answers are. So these come in the order of the
+ * requests. What the server routes to a component does not wait.
  */
 export function create_write_queue(service: WriteQueueService) {
 	// So many changes are saved in one go at most, which bounds the time for which the server is busy.
