@@ -1724,6 +1724,17 @@ local function create_entities()
 	}
 end
 
+--- How many entities there are and how many of them are connected, for the status of the module.
+local function describe_entities(entities)
+	local granted = 0
+	local connected = 0
+	for _, entity in pairs(entities.all()) do
+		granted = granted + (grants_anything(entity.permissions) and 1 or 0)
+		connected = connected + (#entity.connections > 0 and 1 or 0)
+	end
+	return string.format("%d granted, %d connected", granted, connected)
+end
+
 -- ==== src/entities/advertisement.ts ====
 
 --- The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2); nil where there is nothing
@@ -1812,17 +1823,6 @@ local function create_advertisement(service)
 	end
 
 	return { advertise = advertise, advertise_to = advertise_to }
-end
-
---- How many entities there are and how many of them are connected, for the status of the module.
-local function describe_entities(entities)
-	local granted = 0
-	local connected = 0
-	for _, entity in pairs(entities.all()) do
-		granted = granted + (grants_anything(entity.permissions) and 1 or 0)
-		connected = connected + (#entity.connections > 0 and 1 or 0)
-	end
-	return string.format("%d granted, %d connected", granted, connected)
 end
 
 -- ==== src/entities/refusals.ts ====
@@ -2402,6 +2402,44 @@ local function create_opting(service)
 		allow = allow,
 		revoke = revoke,
 	}
+end
+
+-- ==== src/entities/served_hosts.ts ====
+
+--- Makes the functions by which one host asks the others.
+local function create_other_hosts(host, served_hosts)
+	--- Whether any host of this server lists the JID that a stream authenticated as.
+	local function is_listed(session)
+		for _, served in pairs(served_hosts) do
+			if served.entities.of(session) then
+				return true
+			end
+		end
+		return false
+	end
+
+	--- Whether another host of this server tells an entity the presence of a user of its own.
+	local function is_told_elsewhere(entity, username, user_host)
+		if user_host == host or served_hosts[user_host] == nil then
+			return false
+		end
+		local other = served_hosts[user_host]
+		local granted = other.entities.get(entity)
+		return granted ~= nil
+			and granted.permissions.presence ~= "none"
+			and other.users.covers_as_known(entity, granted.permissions.users, username)
+	end
+
+	--- Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact.
+	local function show_elsewhere(entity, username)
+		for other_host, served in pairs(served_hosts) do
+			if other_host ~= host then
+				served.show_users_of(entity, host, username)
+			end
+		end
+	end
+
+	return { is_listed = is_listed, is_told_elsewhere = is_told_elsewhere, show_elsewhere = show_elsewhere }
 end
 
 -- ==== src/entities/sessions.ts ====
@@ -4438,7 +4476,7 @@ local function is_seen_by_contact(item)
 end
 
 --- Decides which connections are told a presence, and tells them.
-local function create_delivery(host, entities, users, heard, statistics, is_told_elsewhere)
+local function create_delivery(host, entities, users, heard, statistics, other_hosts)
 	local texts = create_presence_texts()
 
 	--- Whether the grant of a connection's entity covers a user, as far as that is known.
@@ -4499,7 +4537,7 @@ local function create_delivery(host, entities, users, heard, statistics, is_told
 			and contact ~= name
 			and contact_host ~= name
 			and not is_own_contact(connection, contact)
-			and not (node ~= nil and is_told_elsewhere(name, node, contact_host))
+			and not (node ~= nil and other_hosts.is_told_elsewhere(name, node, contact_host))
 	end
 
 	--- Whether any connection gets what a contact sends to the second of two users, and not what it sends to the first one.
@@ -5670,7 +5708,7 @@ local function create_catch_up(service)
 			users.done[username] = true
 			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)
-				service.show_elsewhere(name, username)
+				service.other_hosts.show_elsewhere(name, username)
 			end
 			return true
 		end
@@ -5764,7 +5802,7 @@ local function create_catch_up(service)
 			heard.forget(connection)
 			connection.ending = {}
 			if told.presence ~= "none" then
-				service.show_elsewhere(connection.entity.jid, nil)
+				service.other_hosts.show_elsewhere(connection.entity.jid, nil)
 			end
 			return
 		end
@@ -5894,7 +5932,7 @@ local function create_catch_up(service)
 				catch_up_user(connection, username)
 			end
 		end)
-		service.show_elsewhere(entity.jid, username)
+		service.other_hosts.show_elsewhere(entity.jid, username)
 	end
 
 	--- Tells a connection a contact as the users see it whom its grant covers, whatever it was told before.
@@ -6460,21 +6498,20 @@ end
 local function watch_local_domains(api, gone)
 	-- The events objects with our handlers, by host. A host gets a new one each time it is activated.
 	local watched = {}
-	local handlers = {}
+
+	--- Handles `component-disconnected`, which also comes for streams that never authenticated.
+	local function disconnected(event)
+		if event.session.type == "component" then
+			gone(event.session.host)
+		end
+		return nil
+	end
 
 	local function watch(domain)
 		local host = prosody.hosts[domain]
 		if host and host.type == "component" and watched[domain] ~= host.events then
-			local function handler(event)
-				-- The event also comes for streams that never authenticated.
-				if event.session.type == "component" then
-					gone(domain)
-				end
-				return nil
-			end
 			watched[domain] = host.events
-			handlers[domain] = handler
-			api:hook_object_event(host.events, "component-disconnected", handler)
+			api:hook_object_event(host.events, "component-disconnected", disconnected)
 		end
 		return nil
 	end
@@ -6482,9 +6519,8 @@ local function watch_local_domains(api, gone)
 	local function unwatch(domain)
 		local events = watched[domain]
 		if events then
-			api:unhook_object_event(events, "component-disconnected", handlers[domain])
+			api:unhook_object_event(events, "component-disconnected", disconnected)
 			watched[domain] = nil
-			handlers[domain] = nil
 		end
 		gone(domain)
 		return nil
@@ -6647,7 +6683,7 @@ local function create_presence(service)
 	local coverage = service.coverage
 	local add_timer = service.add_timer
 	local heard = create_heard()
-	local delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.is_told_elsewhere)
+	local delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.other_hosts)
 	local users = create_user_presence(host, entities, add_timer, delivery)
 	local cache = create_contact_cache()
 	local probes = create_probes(host, service.options, add_timer, users.probes_contacts, delivery.shows_more)
@@ -6673,7 +6709,7 @@ local function create_presence(service)
 		cache = cache,
 		probes = probes,
 		add_timer = add_timer,
-		show_elsewhere = service.show_elsewhere,
+		other_hosts = service.other_hosts,
 	})
 
 	probes.on_end(contacts.probe_ended)
@@ -7739,43 +7775,12 @@ local function serve_host()
 	end
 
 	local entities = create_entities()
-	-- The parts of each host with the module that other hosts and the console need, by host.
 	local served_hosts = module:shared("/*/privilege/served_hosts")
+	local other_hosts = create_other_hosts(host, served_hosts)
 	-- The streams of entities with roster changes that wait to be saved, on all hosts.
 	local waiting_streams = module:shared("/*/privilege/waiting_streams")
 	-- The listeners for roster changes, by host.
 	local roster_listeners = module:shared("/*/privilege/roster_listeners")
-
-	--- Whether any host of this server lists the JID that a stream authenticated as.
-	local function is_listed(session)
-		for _, served in pairs(served_hosts) do
-			if served.entities.of(session) then
-				return true
-			end
-		end
-		return false
-	end
-
-	--- Whether another host of this server tells an entity the presence of a user of its own.
-	local function is_told_elsewhere(entity, username, user_host)
-		if user_host == host or served_hosts[user_host] == nil then
-			return false
-		end
-		local other = served_hosts[user_host]
-		local granted = other.entities.get(entity)
-		return granted ~= nil
-			and granted.permissions.presence ~= "none"
-			and other.users.covers_as_known(entity, granted.permissions.users, username)
-	end
-
-	--- Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact.
-	local function show_elsewhere(entity, username)
-		for other_host, served in pairs(served_hosts) do
-			if other_host ~= host then
-				served.show_users_of(entity, host, username)
-			end
-		end
-	end
 
 	local options = {}
 
@@ -7832,7 +7837,7 @@ local function serve_host()
 		host = host,
 		options = options,
 		entities = entities,
-		is_listed = is_listed,
+		is_listed = other_hosts.is_listed,
 		authorization = authorization,
 		acting = acting,
 		refusing = refusing,
@@ -7847,8 +7852,7 @@ local function serve_host()
 		coverage = users,
 		add_timer = add_timer,
 		statistics = statistics,
-		is_told_elsewhere = is_told_elsewhere,
-		show_elsewhere = show_elsewhere,
+		other_hosts = other_hosts,
 	})
 	local covered_count = create_covered_count({ add_timer = add_timer, entities = entities, users = users, counted = statistics.covered })
 	local advertisement = create_advertisement({ host = host, log = log, options = options, changed = presence.catch_up })

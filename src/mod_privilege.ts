@@ -12,13 +12,15 @@ import { grants_anything, grants_any_entity } from "./grants/permissions";
 import { create_users } from "./grants/users";
 import type { SavedUsers, UserRecords } from "./grants/users";
 import { create_adoption } from "./entities/adoption";
-import { create_advertisement, describe_entities } from "./entities/advertisement";
+import { create_advertisement } from "./entities/advertisement";
 import { create_authorization } from "./entities/authorization";
 import { create_covered_count } from "./entities/covered_count";
-import { create_entities } from "./entities/entities";
+import { create_entities, describe_entities } from "./entities/entities";
 import type { Entity, SavedConnections } from "./entities/entities";
 import { create_opting } from "./entities/opting";
 import { create_refusing } from "./entities/refusals";
+import { create_other_hosts } from "./entities/served_hosts";
+import type { ServedHosts } from "./entities/served_hosts";
 import { create_sessions } from "./entities/sessions";
 import { create_statistics } from "./entities/statistics";
 import { create_error_filter } from "./message/error_filter";
@@ -36,7 +38,6 @@ import { create_check } from "./admin/check";
 import { count_of } from "./admin/words";
 import { ask_running_server } from "./admin/running_server";
 import { add_shell_commands, remove_shell_commands } from "./admin/shell";
-import type { ServedHosts } from "./admin/shell";
 
 /** The state that is kept over a reload of the module. It is empty where another module of this name was loaded before. */
 interface SavedState {
@@ -56,45 +57,12 @@ function serve_host(): void {
 	};
 
 	const entities = create_entities();
-	// The parts of each host with the module that other hosts and the console need, by host.
 	const served_hosts = module.shared<ServedHosts>("/*/privilege/served_hosts");
+	const other_hosts = create_other_hosts(host, served_hosts);
 	// The streams of entities with roster changes that wait to be saved, on all hosts.
 	const waiting_streams = module.shared<WaitingStreams>("/*/privilege/waiting_streams");
 	// The listeners for roster changes, by host.
 	const roster_listeners = module.shared<LuaTable<string, RosterListener[]>>("/*/privilege/roster_listeners");
-
-	/** Whether any host of this server lists the JID that a stream authenticated as. */
-	function is_listed(session: Session): boolean {
-		for (const [, served] of pairs(served_hosts)) {
-			if (served.entities.of(session)) {
-				return true;
-			}
-		}
-		return false;
-	}
-
-	/** Whether another host of this server tells an entity the presence of a user of its own. */
-	function is_told_elsewhere(entity: string, username: string, user_host: string): boolean {
-		if (user_host === host || !served_hosts.has(user_host)) {
-			return false;
-		}
-		const other = served_hosts.get(user_host);
-		const granted = other.entities.get(entity);
-		return (
-			granted !== undefined
-			&& granted.permissions.presence !== "none"
-			&& other.users.covers_as_known(entity, granted.permissions.users, username)
-		);
-	}
-
-	/** Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact. */
-	function show_elsewhere(entity: string, username: string | undefined): void {
-		for (const [other_host, served] of pairs(served_hosts)) {
-			if (other_host !== host) {
-				served.show_users_of(entity, host, username);
-			}
-		}
-	}
 
 	const options = {} as Options;
 
@@ -134,7 +102,7 @@ function serve_host(): void {
 		host,
 		options,
 		entities,
-		is_listed,
+		is_listed: other_hosts.is_listed,
 		authorization,
 		acting,
 		refusing,
@@ -149,8 +117,7 @@ function serve_host(): void {
 		coverage: users,
 		add_timer,
 		statistics,
-		is_told_elsewhere,
-		show_elsewhere,
+		other_hosts,
 	});
 	const covered_count = create_covered_count({ add_timer, entities, users, counted: statistics.covered });
 	const advertisement = create_advertisement({ host, log, options, changed: presence.catch_up });

@@ -5,26 +5,12 @@ import { sorted_keys } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import { describe_permissions } from "../grants/permissions";
 import { did_you_mean, suggest } from "../grants/suggestion";
-import type { UserRecord, Users } from "../grants/users";
-import type { CoveredCount } from "../entities/covered_count";
+import type { UserRecord } from "../grants/users";
 import { is_connected } from "../entities/entities";
-import type { Counts, Entities, Entity } from "../entities/entities";
-import type { Opting } from "../entities/opting";
+import type { Counts, Entity } from "../entities/entities";
+import type { ServedHost, ServedHosts } from "../entities/served_hosts";
 import { print_table } from "./print_table";
 import { count_of, describe_users } from "./words";
-
-/** A host with the module. */
-interface ServedHost {
-	entities: Entities;
-	users: Users;
-	opting: Opting;
-	covered_count: CoveredCount;
-	/** Tells an entity again of a user of another host, nil for all of them, as far as this host's users have them as contacts. */
-	show_users_of: (this: void, entity: string, user_host: string, username: string | undefined) => void;
-}
-
-/** The hosts with the module, by name. */
-export type ServedHosts = LuaTable<string, ServedHost>;
 
 /** The console of the running server, which is `self` in its commands. */
 interface Shell {

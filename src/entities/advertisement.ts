@@ -114,14 +114,3 @@ export function create_advertisement(service: AdvertisementService) {
 
 	return { advertise: advertise, advertise_to: advertise_to };
 }
-
-/** How many entities there are and how many of them are connected, for the status of the module. */
-export function describe_entities(entities: Entities): string {
-	let granted = 0;
-	let connected = 0;
-	for (const [, entity] of pairs(entities.all())) {
-		granted = granted + (grants_anything(entity.permissions) ? 1 : 0);
-		connected = connected + (entity.connections.length > 0 ? 1 : 0);
-	}
-	return string.format("%d granted, %d connected", granted, connected);
-}

@@ -1,6 +1,6 @@
 import { attribute } from "../prosody/send";
 import { authenticated_jid } from "../prosody/streams";
-import { no_permissions } from "../grants/permissions";
+import { grants_anything, no_permissions } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 
 /** What is counted of each entity. */
@@ -250,3 +250,14 @@ export function create_entities() {
 	};
 }
 export type Entities = ReturnType<typeof create_entities>;
+
+/** How many entities there are and how many of them are connected, for the status of the module. */
+export function describe_entities(entities: Entities): string {
+	let granted = 0;
+	let connected = 0;
+	for (const [, entity] of pairs(entities.all())) {
+		granted = granted + (grants_anything(entity.permissions) ? 1 : 0);
+		connected = connected + (entity.connections.length > 0 ? 1 : 0);
+	}
+	return string.format("%d granted, %d connected", granted, connected);
+}

@@ -8,6 +8,7 @@ import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
 import { each_connection, is_connected } from "../entities/entities";
 import type { Connection, Entities, Entity, UncoveredUsers } from "../entities/entities";
+import type { OtherHosts } from "../entities/served_hosts";
 import { is_seen_by } from "./contact_cache";
 import type { ContactCache, Remembered } from "./contact_cache";
 import type { ContactPresence } from "./contacts";
@@ -59,8 +60,7 @@ interface CatchUpService {
 	cache: ContactCache;
 	probes: Probes;
 	add_timer: AddTimer;
-	/** Has other hosts tell an entity again of a user of this host, nil for all of them, whom users there have as a contact. */
-	show_elsewhere: (this: void, entity: string, username: string | undefined) => void;
+	other_hosts: OtherHosts;
 }
 
 /**
@@ -267,7 +267,7 @@ export function create_catch_up(service: CatchUpService) {
 			users.done.set(username, true);
 			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);
-				service.show_elsewhere(name, username);
+				service.other_hosts.show_elsewhere(name, username);
 			}
 			return true;
 		};
@@ -375,7 +375,7 @@ export function create_catch_up(service: CatchUpService) {
 			heard.forget(connection);
 			connection.ending = new LuaTable();
 			if (told.presence !== "none") {
-				service.show_elsewhere(connection.entity.jid, undefined);
+				service.other_hosts.show_elsewhere(connection.entity.jid, undefined);
 			}
 			return;
 		}
@@ -492,7 +492,7 @@ export function create_catch_up(service: CatchUpService) {
 				catch_up_user(connection, username);
 			}
 		});
-		service.show_elsewhere(entity.jid, username);
+		service.other_hosts.show_elsewhere(entity.jid, username);
 	}
 
 	/** Tells a connection a contact as the users see it whom its grant covers, whatever it was told before. */

@@ -4,6 +4,7 @@ import { attribute, create_batch, is_well_formed, send_text } from "../prosody/s
 import type { Users } from "../grants/users";
 import { is_connected } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
+import type { OtherHosts } from "../entities/served_hosts";
 import type { Statistics } from "../entities/statistics";
 import type { Heard } from "./heard";
 import { form_rest } from "./presence_form";
@@ -75,9 +76,6 @@ export function is_seen_by_contact(item: RosterItem | undefined): boolean {
 	return item !== undefined && (item.subscription === "both" || item.subscription === "from");
 }
 
-/** Whether another host of this server tells an entity the presence of a user of its own. */
-export type IsToldElsewhere = (this: void, entity: string, username: string, user_host: string) => boolean;
-
 /** Decides which connections are told a presence, and tells them. */
 export function create_delivery(
 	host: string,
@@ -85,7 +83,7 @@ export function create_delivery(
 	users: Users,
 	heard: Heard,
 	statistics: Statistics,
-	is_told_elsewhere: IsToldElsewhere,
+	other_hosts: OtherHosts,
 ) {
 	const texts = create_presence_texts();
 
@@ -150,7 +148,7 @@ export function create_delivery(
 			&& contact !== name
 			&& contact_host !== name
 			&& !is_own_contact(connection, contact)
-			&& !(node !== undefined && is_told_elsewhere(name, node, contact_host!))
+			&& !(node !== undefined && other_hosts.is_told_elsewhere(name, node, contact_host!))
 		);
 	}
 

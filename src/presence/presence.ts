@@ -2,6 +2,7 @@ import type { AddTimer } from "../prosody/timers";
 import type { Options } from "../grants/configuration";
 import type { Users } from "../grants/users";
 import type { Entities } from "../entities/entities";
+import type { OtherHosts } from "../entities/served_hosts";
 import type { Statistics } from "../entities/statistics";
 import { create_catch_up } from "./catch_up";
 import { create_contact_cache } from "./contact_cache";
@@ -10,7 +11,6 @@ import { create_contact_presence } from "./contacts";
 import { create_covered_contacts } from "./covered_contacts";
 import type { Pictures } from "./covered_contacts";
 import { create_delivery } from "./delivery";
-import type { IsToldElsewhere } from "./delivery";
 import { create_heard } from "./heard";
 import { watch_local_domains } from "./local_domains";
 import { create_probes } from "./probes";
@@ -36,9 +36,7 @@ interface PresenceService {
 	coverage: Users;
 	add_timer: AddTimer;
 	statistics: Statistics;
-	is_told_elsewhere: IsToldElsewhere;
-	/** As `create_catch_up` takes it. */
-	show_elsewhere: (this: void, entity: string, username: string | undefined) => void;
+	other_hosts: OtherHosts;
 }
 
 /** Puts together the parts that tell entities of presences (XEP-0356, section 7). */
@@ -48,7 +46,7 @@ export function create_presence(service: PresenceService) {
 	const coverage = service.coverage;
 	const add_timer = service.add_timer;
 	const heard = create_heard();
-	const delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.is_told_elsewhere);
+	const delivery = create_delivery(host, entities, coverage, heard, service.statistics, service.other_hosts);
 	const users = create_user_presence(host, entities, add_timer, delivery);
 	const cache = create_contact_cache();
 	const probes = create_probes(host, service.options, add_timer, users.probes_contacts, delivery.shows_more);
@@ -66,7 +64,7 @@ export function create_presence(service: PresenceService) {
 		cache,
 		probes,
 		add_timer,
-		show_elsewhere: service.show_elsewhere,
+		other_hosts: service.other_hosts,
 	});
 
 	probes.on_end(contacts.probe_ended);
