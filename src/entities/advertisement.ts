@@ -14,7 +14,7 @@ import {
 } from "../grants/permissions";
 import type { Permissions } from "../grants/permissions";
 import { each_connection } from "./entities";
-import type { Connection, Entities, Entity } from "./entities";
+import type { Connection, Entity } from "./entities";
 
 /**
  * The `<privilege/>` that tells an entity its permissions (XEP-0356, 4.2, 5.2, 6.2 and 7.2); nil where there is nothing
