@@ -6498,20 +6498,21 @@ end
 local function watch_local_domains(api, gone)
 	-- The events objects with our handlers, by host. A host gets a new one each time it is activated.
 	local watched = {}
-
-	--- Handles `component-disconnected`, which also comes for streams that never authenticated.
-	local function disconnected(event)
-		if event.session.type == "component" then
-			gone(event.session.host)
-		end
-		return nil
-	end
+	local handlers = {}
 
 	local function watch(domain)
 		local host = prosody.hosts[domain]
 		if host and host.type == "component" and watched[domain] ~= host.events then
+			local function handler(event)
+				-- The event also comes for streams that never authenticated.
+				if event.session.type == "component" then
+					gone(domain)
+				end
+				return nil
+			end
 			watched[domain] = host.events
-			api:hook_object_event(host.events, "component-disconnected", disconnected)
+			handlers[domain] = handler
+			api:hook_object_event(host.events, "component-disconnected", handler)
 		end
 		return nil
 	end
@@ -6519,8 +6520,9 @@ local function watch_local_domains(api, gone)
 	local function unwatch(domain)
 		local events = watched[domain]
 		if events then
-			api:unhook_object_event(events, "component-disconnected", disconnected)
+			api:unhook_object_event(events, "component-disconnected", handlers[domain])
 			watched[domain] = nil
+			handlers[domain] = nil
 		end
 		gone(domain)
 		return nil

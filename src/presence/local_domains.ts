@@ -9,20 +9,21 @@
 export function watch_local_domains(api: Module, gone: (this: void, domain: string) => void): void {
 	// The events objects with our handlers, by host. A host gets a new one each time it is activated.
 	const watched = new LuaTable<string, Events>();
-
-	/** Handles `component-disconnected`, which also comes for streams that never authenticated. */
-	function disconnected(event: SessionEvent): Handled {
-		if (event.session.type === "component") {
-			gone(event.session.host);
-		}
-		return undefined;
-	}
+	const handlers = new LuaTable<string, (this: void, event: SessionEvent) => Handled>();
 
 	function watch(domain: string): Handled {
 		const host = prosody.hosts.get(domain) as Host | undefined;
 		if (host && host.type === "component" && watched.get(domain) !== host.events) {
+			const handler = (event: SessionEvent): Handled => {
+				// The event also comes for streams that never authenticated.
+				if (event.session.type === "component") {
+					gone(domain);
+				}
+				return undefined;
+			};
 			watched.set(domain, host.events);
-			api.hook_object_event(host.events, "component-disconnected", disconnected);
+			handlers.set(domain, handler);
+			api.hook_object_event(host.events, "component-disconnected", handler);
 		}
 		return undefined;
 	}
@@ -30,8 +31,9 @@ export function watch_local_domains(api: Module, gone: (this: void, domain: stri
 	function unwatch(domain: string): Handled {
 		const events = watched.get(domain) as Events | undefined;
 		if (events) {
-			api.unhook_object_event(events, "component-disconnected", disconnected);
+			api.unhook_object_event(events, "component-disconnected", handlers.get(domain));
 			watched.delete(domain);
+			handlers.delete(domain);
 		}
 		gone(domain);
 		return undefined;
