@@ -1331,6 +1331,9 @@ local function create_users(service)
 		if service.store.users then
 			-- The list is read to its end before anything else is read: in mod_storage_sql, all lists share one statement.
 			local next_user, state, start = service.store:users()
+			if type(next_user) ~= "function" then
+				error(tostring(state), 0)
+			end
 			local username = next_user(state, start)
 			while username ~= nil do
 				names[#names + 1] = username
@@ -2316,19 +2319,32 @@ local function create_opting(service)
 		opt_in(entity, username, "registration")
 	end
 
+	local function is_registration(payload)
+		return payload.name == "query" and payload.attr.xmlns == "jabber:iq:register"
+	end
+
+	--- Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: requests to unregister (XEP-0077).
+	local function leaving_iq(event)
+		local stanza = event.stanza
+		local payload = stanza.tags[1]
+		if stanza.attr.type == "set" and payload and is_registration(payload) and payload:get_child("remove") then
+			local entity = opt_in_entity(event.origin, stanza)
+			if entity then
+				unregister(entity, event.origin.username, stanza.attr.id or "")
+			end
+		end
+		return nil
+	end
+
 	--- Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050).
-	local function client_iq(event)
+	local function joining_iq(event)
 		local stanza = event.stanza
 		local payload = stanza.tags[1]
 		local entity = stanza.attr.type == "set" and payload and opt_in_entity(event.origin, stanza) or nil
 		if entity and payload then
 			local username = event.origin.username
-			if payload.name == "query" and payload.attr.xmlns == "jabber:iq:register" then
-				if payload:get_child("remove") then
-					unregister(entity, username, stanza.attr.id or "")
-				else
-					register(entity, username)
-				end
+			if is_registration(payload) and not payload:get_child("remove") then
+				register(entity, username)
 			elseif payload.name == "command" and payload.attr.xmlns == "http://jabber.org/protocol/commands" then
 				opt_in(entity, username, "a command")
 			end
@@ -2354,7 +2370,7 @@ local function create_opting(service)
 	end
 
 	--- Handles `pre-message/host`, `pre-message/bare` and `pre-message/full`: messages with a body.
-	local function client_message(event)
+	local function joining_message(event)
 		local stanza = event.stanza
 		local entity = stanza.attr.type ~= "error" and opt_in_entity(event.origin, stanza) or nil
 		if entity and stanza:get_child("body") then
@@ -2363,18 +2379,25 @@ local function create_opting(service)
 		return nil
 	end
 
-	--- Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: subscriptions (RFC 6121, 3).
-	local function client_presence(event)
+	--- Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: ends of subscriptions (RFC 6121, 3).
+	local function leaving_presence(event)
 		local presence_type = event.stanza.attr.type
-		if presence_type == nil or presence_type == "unavailable" then
-			return nil
-		end
-		local entity = opt_in_entity(event.origin, event.stanza)
-		if entity then
-			if presence_type == "subscribe" or presence_type == "subscribed" then
-				opt_in(entity, event.origin.username, "a subscription")
-			elseif presence_type == "unsubscribe" or presence_type == "unsubscribed" then
+		if presence_type == "unsubscribe" or presence_type == "unsubscribed" then
+			local entity = opt_in_entity(event.origin, event.stanza)
+			if entity then
 				opt_out(entity, event.origin.username, "ending a subscription")
+			end
+		end
+		return nil
+	end
+
+	--- Handles the same events: subscriptions.
+	local function joining_presence(event)
+		local presence_type = event.stanza.attr.type
+		if presence_type == "subscribe" or presence_type == "subscribed" then
+			local entity = opt_in_entity(event.origin, event.stanza)
+			if entity then
+				opt_in(entity, event.origin.username, "a subscription")
 			end
 		end
 		return nil
@@ -2391,10 +2414,12 @@ local function create_opting(service)
 	end
 
 	return {
-		client_iq = client_iq,
+		leaving_iq = leaving_iq,
+		joining_iq = joining_iq,
 		entity_answer = entity_answer,
-		client_message = client_message,
-		client_presence = client_presence,
+		joining_message = joining_message,
+		leaving_presence = leaving_presence,
+		joining_presence = joining_presence,
 		roster_item_removed = roster_item_removed,
 		adopt = adopt,
 		forget = forget,
@@ -6504,8 +6529,8 @@ local function watch_local_domains(api, gone)
 		local host = prosody.hosts[domain]
 		if host and host.type == "component" and watched[domain] ~= host.events then
 			local function handler(event)
-				-- The event also comes for streams that never authenticated.
-				if event.session.type == "component" then
+				-- The event also comes for streams that never authenticated, and for those that do not count any more.
+				if authenticated_jid(event.session) ~= nil then
 					gone(domain)
 				end
 				return nil
@@ -6545,8 +6570,11 @@ local function create_user_presence(host, entities, add_timer, delivery)
 	--- Handles the presence that a client broadcasts.
 	local function broadcast(event)
 		local attr = event.stanza.attr
-		if attr.to == nil and (attr.type == nil or attr.type == "unavailable") and event.origin.full_jid ~= nil then
-			delivery.tell_broadcast(event.origin, event.stanza)
+		local origin = event.origin
+		-- A session that a module made up has no presence. When a client is gone, the server broadcasts the end in its name.
+		local is_end = attr.type == "unavailable" and origin.full_jid ~= nil
+		if attr.to == nil and (is_end or attr.type == nil and is_client_stream(origin)) then
+			delivery.tell_broadcast(origin, event.stanza)
 		end
 		return nil
 	end
@@ -7985,6 +8013,13 @@ local function serve_host()
 		return nil
 	end
 
+	--- Saves that users opt out where that was put off.
+	local function save_opting()
+		opting.finish_all()
+		users.save_unsaved()
+		return nil
+	end
+
 	local reload_waits = false
 
 	--- Reads the configuration again in a moment. COMPAT: Prosody up to 0.12 handles SIGHUP in the middle of other work, and
@@ -8000,6 +8035,9 @@ local function serve_host()
 		end
 		return nil
 	end
+
+	-- Before the server's own modules, which have 0, and after mod_firewall, which has 0.1: what it drops or refuses has not come.
+	local after_firewall = 0.05
 
 	-- Rosters
 	for _, kind in ipairs({
@@ -8033,24 +8071,28 @@ local function serve_host()
 	module:hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host)
 	module:hook("iq/full", iq.to_client, 1)
 	module:hook("iq/bare", iq.answer, 1)
-	-- Presences: before mod_presence handles them; ends of presences and answers to probes before mod_blocklist drops them
-	module:hook("presence/bare", presence.broadcast, 1)
-	module:hook("presence/bare", presence.receive_available, 1)
-	module:hook("presence/full", presence.receive_available, 1)
+	-- Presences: ends of presences and answers to probes before mod_blocklist drops them
+	module:hook("presence/bare", presence.broadcast, after_firewall)
+	module:hook("presence/bare", presence.receive_available, after_firewall)
+	module:hook("presence/full", presence.receive_available, after_firewall)
 	module:hook("presence/full", presence.receive_dropped, 200)
 	module:hook("presence/bare", presence.receive_end, 200)
 	module:hook("presence/full", presence.receive_end, 200)
 	module:hook_global("user-deleted", presence.user_deleted, 302)
 	-- Opting in and out
 	for _, kind in ipairs({ "host", "bare", "full" }) do
-		module:hook("pre-iq/" .. kind, opting.client_iq, 1)
-		module:hook("pre-message/" .. kind, opting.client_message, 1)
-		module:hook("pre-presence/" .. kind, opting.client_presence, 1)
+		module:hook("pre-iq/" .. kind, opting.leaving_iq, 1)
+		module:hook("pre-presence/" .. kind, opting.leaving_presence, 1)
+		module:hook("pre-iq/" .. kind, opting.joining_iq, after_firewall)
+		module:hook("pre-message/" .. kind, opting.joining_message, after_firewall)
+		module:hook("pre-presence/" .. kind, opting.joining_presence, after_firewall)
 	end
 	module:hook("iq/full", opting.entity_answer, 1)
 	module:hook("roster-item-removed", opting.roster_item_removed, 1)
 
 	module:hook_global("config-reloaded", config_reloaded)
+	-- Modules are not unloaded when the server stops.
+	module:hook_global("server-stopping", save_opting)
 
 	module.save = function()
 		return {
@@ -8073,8 +8115,7 @@ local function serve_host()
 	end
 	module.unload = function()
 		write_queue.flush()
-		opting.finish_all()
-		users.save_unsaved()
+		save_opting()
 		iq.give_up()
 		served_hosts[host] = nil
 		roster_listeners[host] = nil

@@ -243,6 +243,13 @@ function serve_host(): void {
 		return undefined;
 	}
 
+	/** Saves that users opt out where that was put off. */
+	function save_opting(): Handled {
+		opting.finish_all();
+		users.save_unsaved();
+		return undefined;
+	}
+
 	let reload_waits = false;
 
 	/**
@@ -260,6 +267,9 @@ function serve_host(): void {
 		}
 		return undefined;
 	}
+
+	// Before the server's own modules, which have 0, and after mod_firewall, which has 0.1: what it drops or refuses has not come.
+	const after_firewall = 0.05;
 
 	// Rosters
 	for (const [, kind] of ipairs([
@@ -293,24 +303,28 @@ function serve_host(): void {
 	module.hook("iq/host/urn:xmpp:privilege:2:privileged_iq", iq.to_host);
 	module.hook("iq/full", iq.to_client, 1);
 	module.hook("iq/bare", iq.answer, 1);
-	// Presences: before mod_presence handles them; ends of presences and answers to probes before mod_blocklist drops them
-	module.hook("presence/bare", presence.broadcast, 1);
-	module.hook("presence/bare", presence.receive_available, 1);
-	module.hook("presence/full", presence.receive_available, 1);
+	// Presences: ends of presences and answers to probes before mod_blocklist drops them
+	module.hook("presence/bare", presence.broadcast, after_firewall);
+	module.hook("presence/bare", presence.receive_available, after_firewall);
+	module.hook("presence/full", presence.receive_available, after_firewall);
 	module.hook("presence/full", presence.receive_dropped, 200);
 	module.hook("presence/bare", presence.receive_end, 200);
 	module.hook("presence/full", presence.receive_end, 200);
 	module.hook_global("user-deleted", presence.user_deleted, 302);
 	// Opting in and out
 	for (const [, kind] of ipairs(["host", "bare", "full"])) {
-		module.hook(`pre-iq/${kind}`, opting.client_iq, 1);
-		module.hook(`pre-message/${kind}`, opting.client_message, 1);
-		module.hook(`pre-presence/${kind}`, opting.client_presence, 1);
+		module.hook(`pre-iq/${kind}`, opting.leaving_iq, 1);
+		module.hook(`pre-presence/${kind}`, opting.leaving_presence, 1);
+		module.hook(`pre-iq/${kind}`, opting.joining_iq, after_firewall);
+		module.hook(`pre-message/${kind}`, opting.joining_message, after_firewall);
+		module.hook(`pre-presence/${kind}`, opting.joining_presence, after_firewall);
 	}
 	module.hook("iq/full", opting.entity_answer, 1);
 	module.hook("roster-item-removed", opting.roster_item_removed, 1);
 
 	module.hook_global("config-reloaded", config_reloaded);
+	// Modules are not unloaded when the server stops.
+	module.hook_global("server-stopping", save_opting);
 
 	module.save = () => ({
 		presence: presence.save(),
@@ -331,8 +345,7 @@ function serve_host(): void {
 	};
 	module.unload = () => {
 		write_queue.flush();
-		opting.finish_all();
-		users.save_unsaved();
+		save_opting();
 		iq.give_up();
 		served_hosts.delete(host);
 		roster_listeners.delete(host);

@@ -300,7 +300,7 @@ describe("covered users' contacts", function()
 		local end_at_roster = [[
 			prosody.spec_fail = { roster_get = function ()
 				prosody.spec_fail = nil;
-				prosody.hosts["montague.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+				prosody.hosts["montague.lit"].events.fire_event("component-disconnected", { session = prosody.hosts["montague.lit"].modules.component.session });
 			end };
 		]]
 		-- What a client sends, for code that has to run before any timer

@@ -17,6 +17,7 @@ VirtualHost "verona.lit"
 Component "pubsub.capulet.lit" component_secret = "secret"
 Component "late.capulet.lit" component_secret = "secret"
 Component "gateway.capulet.lit" component_secret = "secret"
+Component "stale.capulet.lit" component_secret = "secret"
 ]]
 
 -- Both have each other in the roster. What a spec removes for good is a contact or a user of its own.
@@ -32,6 +33,7 @@ local contacts_of = {
 		"deleted@verona.lit",
 		"gateway.capulet.lit",
 		"1@gateway.capulet.lit",
+		"friend@stale.capulet.lit",
 		"2@gateway.capulet.lit",
 	},
 	["nurse@capulet.lit"] = { "shared@montague.lit", "kept@montague.lit", "2@gateway.capulet.lit" },
@@ -57,7 +59,7 @@ end
 for user, contacts in pairs(contacts_of) do
 	for _, contact in ipairs(contacts) do
 		add(user, contact)
-		if not contact:find("gateway.capulet.lit", 1, true) then
+		if not contact:find("%f[%w]gateway.capulet.lit") and not contact:find("@stale.", 1, true) then
 			add(contact, user)
 		end
 	end
@@ -312,7 +314,7 @@ describe("contacts who are not there any more", function()
 		capulet:eval [[
 			prosody.spec_fail = { roster_get = function ()
 				prosody.spec_fail = nil;
-				prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+				prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = prosody.hosts["gateway.capulet.lit"].modules.component.session });
 			end };
 		]]
 		capulet:reload_module "privilege"
@@ -347,7 +349,7 @@ describe("contacts who are not there any more", function()
 	it("B8.3 those of a component that disconnects are unavailable, also where the module is reloaded right then", function()
 		all_come()
 		capulet:eval [[
-			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = prosody.hosts["gateway.capulet.lit"].modules.component.session });
 			require "core.modulemanager".reload("capulet.lit", "privilege");
 		]]
 		local list = told_many(pubsub, 150)
@@ -357,10 +359,27 @@ describe("contacts who are not there any more", function()
 		assert.is_same({}, told_at_connection())
 	end)
 
+	it("B8.3 those of a component are not ended by a stream of it that does not count any more", function()
+		local old = capulet:component "stale.capulet.lit"
+		capulet:eval [[
+			local hostmanager = require "core.hostmanager";
+			assert(hostmanager.deactivate "stale.capulet.lit");
+			assert(hostmanager.activate "stale.capulet.lit");
+		]]
+		local new = capulet:component "stale.capulet.lit"
+		new:send "<presence from='friend@stale.capulet.lit/x' to='juliet@capulet.lit'/>":sync()
+		assert.is_same({ "friend@stale.capulet.lit/x" }, told(pubsub))
+		old:cut()
+		settle(capulet)
+		assert.is_same({}, told(pubsub))
+		new:close()
+		assert.is_same({ "friend@stale.capulet.lit/x unavailable" }, told(pubsub))
+	end)
+
 	it("B8.3 those of a component that comes back before all have ended are told again", function()
 		all_come()
 		capulet:eval [[
-			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = { type = "component" } });
+			prosody.hosts["gateway.capulet.lit"].events.fire_event("component-disconnected", { session = prosody.hosts["gateway.capulet.lit"].modules.component.session });
 			for i = 1, 150 do
 				prosody.core_post_stanza(prosody.hosts["gateway.capulet.lit"], require "util.stanza".presence {
 					from = ("many%03d@gateway.capulet.lit/x"):format(i), to = "juliet@capulet.lit",

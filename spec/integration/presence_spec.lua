@@ -90,6 +90,30 @@ describe("presence of a host's users", function()
 	end)
 
 	describe("that changes", function()
+		it("B8.1 tells nothing that another module drops, nor what no client of the server broadcasts", function()
+			server:eval [[
+				-- like mod_firewall
+				prosody.spec_dropped = true;
+				module:hook("presence/bare", function (event)
+					return prosody.spec_dropped and event.origin.type == "c2s" and event.stanza.attr.to == nil or nil;
+				end, 0.1);
+			]]
+			local juliet = server:client("juliet@capulet.lit/balcony", { presence = false })
+			juliet:send "<presence/>":sync()
+			assert.is_same({}, caught_up(pubsub))
+			server:eval "prosody.spec_dropped = nil"
+			-- like mod_rest
+			server:eval [[
+				pcall(prosody.core_process_stanza, {
+					type = "c2s", username = "nurse", host = "capulet.lit", full_jid = "nurse@capulet.lit/made-up", resource = "made-up",
+					log = module._log, send = function () end,
+				}, require "util.stanza".presence());
+			]]
+			assert.is_same({}, caught_up(pubsub))
+			juliet:send "<presence/>":sync()
+			assert.is_same({ "juliet@capulet.lit/balcony" }, caught_up(pubsub))
+		end)
+
 		it("B8.1 tells initial, changed and unavailable presence as the user sent it, addressed to the entity", function()
 			local steps = {
 				"<priority>5</priority><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='x' ver='y'/>",

@@ -34,6 +34,7 @@ for _, storage in ipairs { "internal", "sql" } do
 					users = { "nurse@capulet.lit" },
 				}
 				gateway = server:component "gateway.capulet.lit"
+				presences.caught_up(gateway)
 			end)
 
 			teardown(function()

@@ -368,6 +368,39 @@ for _, storage in ipairs { "internal", "sql" } do
 			assert.is_equal("result", rosters.set(juliet, nil, "<item jid='gateway.capulet.lit' subscription='remove'/>"))
 		end)
 
+		it("B12.2 are not opted in by what the server refuses, and out by what they sent", function()
+			server:eval [[
+				prosody.spec_refused = true;
+				for _, name in ipairs { "iq", "message", "presence" } do
+					for _, kind in ipairs { "host", "bare" } do
+						-- like mod_firewall
+						module:hook(("pre-%s/%s"):format(name, kind), function (event)
+							return prosody.spec_refused and event.stanza.attr.to == "gateway.capulet.lit" or nil;
+						end, 0.1);
+					end
+				end
+			]]
+			for what, text in pairs(opt_in) do
+				act(juliet, text)
+				assert.is_same(none, attempts(gateway, "juliet"), what)
+			end
+			server:eval "prosody.spec_refused = false"
+			act(juliet, opt_in["a message"])
+			server:eval "prosody.spec_refused = true"
+			act(juliet, opt_out["ending the subscription"])
+			server:eval "prosody.spec_refused = nil"
+			assert.is_same(none, attempts(gateway, "juliet"))
+		end)
+
+		it("B12.3 are out who were unregistering when the server stopped", function()
+			act(juliet, opt_in["a message"])
+			act(juliet, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>")
+			assert.is_same(all, attempts(gateway, "juliet"))
+			server:restart()
+			connect()
+			assert.is_same(none, attempts(gateway, "juliet"))
+		end)
+
 		it("B12.3 are out who were unregistering when the module was reloaded", function()
 			act(juliet, opt_in["a registration"])
 			act(juliet, "<iq type='set' id='out' to='%s'><query xmlns='jabber:iq:register'><remove/></query></iq>")

@@ -192,19 +192,32 @@ export function create_opting(service: OptingService) {
 		opt_in(entity, username, "registration");
 	}
 
+	function is_registration(payload: Stanza): boolean {
+		return payload.name === "query" && payload.attr.xmlns === "jabber:iq:register";
+	}
+
+	/** Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: requests to unregister (XEP-0077). */
+	function leaving_iq(event: StanzaEvent): Handled {
+		const stanza = event.stanza;
+		const payload = stanza.tags[0];
+		if (stanza.attr.type === "set" && payload && is_registration(payload) && payload.get_child("remove")) {
+			const entity = opt_in_entity(event.origin, stanza);
+			if (entity) {
+				unregister(entity, event.origin.username!, stanza.attr.id ?? "");
+			}
+		}
+		return undefined;
+	}
+
 	/** Handles `pre-iq/host`, `pre-iq/bare` and `pre-iq/full`: registrations (XEP-0077) and commands (XEP-0050). */
-	function client_iq(event: StanzaEvent): Handled {
+	function joining_iq(event: StanzaEvent): Handled {
 		const stanza = event.stanza;
 		const payload = stanza.tags[0];
 		const entity = stanza.attr.type === "set" && payload ? opt_in_entity(event.origin, stanza) : undefined;
 		if (entity && payload) {
 			const username = event.origin.username!;
-			if (payload.name === "query" && payload.attr.xmlns === "jabber:iq:register") {
-				if (payload.get_child("remove")) {
-					unregister(entity, username, stanza.attr.id ?? "");
-				} else {
-					register(entity, username);
-				}
+			if (is_registration(payload) && !payload.get_child("remove")) {
+				register(entity, username);
 			} else if (payload.name === "command" && payload.attr.xmlns === "http://jabber.org/protocol/commands") {
 				opt_in(entity, username, "a command");
 			}
@@ -230,7 +243,7 @@ export function create_opting(service: OptingService) {
 	}
 
 	/** Handles `pre-message/host`, `pre-message/bare` and `pre-message/full`: messages with a body. */
-	function client_message(event: StanzaEvent): Handled {
+	function joining_message(event: StanzaEvent): Handled {
 		const stanza = event.stanza;
 		const entity = stanza.attr.type !== "error" ? opt_in_entity(event.origin, stanza) : undefined;
 		if (entity && stanza.get_child("body")) {
@@ -239,18 +252,25 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	/** Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: subscriptions (RFC 6121, 3). */
-	function client_presence(event: StanzaEvent): Handled {
+	/** Handles `pre-presence/host`, `pre-presence/bare` and `pre-presence/full`: ends of subscriptions (RFC 6121, 3). */
+	function leaving_presence(event: StanzaEvent): Handled {
 		const presence_type = event.stanza.attr.type;
-		if (presence_type === undefined || presence_type === "unavailable") {
-			return undefined;
-		}
-		const entity = opt_in_entity(event.origin, event.stanza);
-		if (entity) {
-			if (presence_type === "subscribe" || presence_type === "subscribed") {
-				opt_in(entity, event.origin.username!, "a subscription");
-			} else if (presence_type === "unsubscribe" || presence_type === "unsubscribed") {
+		if (presence_type === "unsubscribe" || presence_type === "unsubscribed") {
+			const entity = opt_in_entity(event.origin, event.stanza);
+			if (entity) {
 				opt_out(entity, event.origin.username!, "ending a subscription");
+			}
+		}
+		return undefined;
+	}
+
+	/** Handles the same events: subscriptions. */
+	function joining_presence(event: StanzaEvent): Handled {
+		const presence_type = event.stanza.attr.type;
+		if (presence_type === "subscribe" || presence_type === "subscribed") {
+			const entity = opt_in_entity(event.origin, event.stanza);
+			if (entity) {
+				opt_in(entity, event.origin.username!, "a subscription");
 			}
 		}
 		return undefined;
@@ -266,6 +286,19 @@ export function create_opting(service: OptingService) {
 		return undefined;
 	}
 
-	return { client_iq, entity_answer, client_message, client_presence, roster_item_removed, adopt, forget, finish_all, allow, revoke };
+	return {
+		leaving_iq,
+		joining_iq,
+		entity_answer,
+		joining_message,
+		leaving_presence,
+		joining_presence,
+		roster_item_removed,
+		adopt,
+		forget,
+		finish_all,
+		allow,
+		revoke,
+	};
 }
 export type Opting = ReturnType<typeof create_opting>;

@@ -235,6 +235,9 @@ export function create_users(service: UsersService) {
 		if (service.store.users) {
 			// The list is read to its end before anything else is read: in mod_storage_sql, all lists share one statement.
 			const [next_user, state, start] = service.store.users();
+			if (type(next_user) !== "function") {
+				error(tostring(state), 0);
+			}
 			let username = next_user(state, start);
 			while (username !== undefined) {
 				names.push(username);

@@ -1,3 +1,5 @@
+import { authenticated_jid } from "../prosody/streams";
+
 /**
  * Watches for the ends of domains on this server: contacts there are not available any more.
  *
@@ -15,8 +17,8 @@ export function watch_local_domains(api: Module, gone: (this: void, domain: stri
 		const host = prosody.hosts.get(domain) as Host | undefined;
 		if (host && host.type === "component" && watched.get(domain) !== host.events) {
 			const handler = (event: SessionEvent): Handled => {
-				// The event also comes for streams that never authenticated.
-				if (event.session.type === "component") {
+				// The event also comes for streams that never authenticated, and for those that do not count any more.
+				if (authenticated_jid(event.session) !== undefined) {
 					gone(domain);
 				}
 				return undefined;

@@ -1,5 +1,6 @@
 import * as st from "util.stanza";
 import { log_of_module, protect } from "../prosody/protect";
+import { is_client_stream } from "../prosody/streams";
 import type { AddTimer } from "../prosody/timers";
 import { each_connection } from "../entities/entities";
 import type { Connection, Entities } from "../entities/entities";
@@ -17,8 +18,11 @@ export function create_user_presence(host: string, entities: Entities, add_timer
 	/** Handles the presence that a client broadcasts. */
 	function broadcast(event: StanzaEvent): Handled {
 		const attr = event.stanza.attr;
-		if (attr.to === undefined && (attr.type === undefined || attr.type === "unavailable") && event.origin.full_jid !== undefined) {
-			delivery.tell_broadcast(event.origin, event.stanza);
+		const origin = event.origin;
+		// A session that a module made up has no presence. When a client is gone, the server broadcasts the end in its name.
+		const is_end = attr.type === "unavailable" && origin.full_jid !== undefined;
+		if (attr.to === undefined && (is_end || (attr.type === undefined && is_client_stream(origin)))) {
+			delivery.tell_broadcast(origin, event.stanza);
 		}
 		return undefined;
 	}
