@@ -75,7 +75,10 @@ function presences.believed(list)
 	local available = {}
 	for _, description in ipairs(list) do
 		local from, rest = description:match "^(%S+)(.*)$"
-		available[from] = rest ~= " unavailable" and description or nil
+		-- What is about a subscription says nothing of who is available
+		if not rest:find "subscribed?$" then
+			available[from] = rest ~= " unavailable" and description or nil
+		end
 		if rest == " unavailable" and not from:find("/", 1, true) then
 			for name in pairs(available) do
 				if name:sub(1, #from + 1) == from .. "/" then
