@@ -3809,11 +3809,11 @@ local function create_write_queue(service)
 	end
 
 	--- The whole of a roster as it is to be saved; nil where the storage fails.
-	local function saved_roster(username, roster, metadata, applied)
+	local function saved_roster(store, username, roster, metadata, applied)
 		if not has_group_contacts(roster) then
 			return roster
 		end
-		local stored, err = storagemanager.open(host, "roster", "keyval"):get(username)
+		local stored, err = store:get(username)
 		if err ~= nil then
 			return nil
 		end
@@ -3834,10 +3834,11 @@ local function create_write_queue(service)
 		local store = storagemanager.open(host, "roster", "map")
 		if type(store.keyval_store) == "table" then
 			-- This store would read the whole roster to save one item, and the roster is in memory already.
-			local whole = saved_roster(username, roster, metadata, applied)
+			local whole_store = storagemanager.open(host, "roster", "keyval")
+			local whole = saved_roster(whole_store, username, roster, metadata, applied)
 			return whole ~= nil
 				and service.change_watch.save_without_comparing(whole, function()
-						return (storagemanager.open(host, "roster", "keyval"):set(username, whole))
+						return (whole_store:set(username, whole))
 					end)
 					== true
 		end
@@ -5593,17 +5594,25 @@ local function create_catch_up(service)
 		end
 	end
 
-	--- Makes the step that tells a connection of the host's users.
-	local function create_users_step(connection, collection, scope)
+	--- Makes the function that gives the names of a listing one by one; where it is nil, those of the users who are online.
+	local function create_names(listing)
 		local usernames
 		local position = 0
 		return function()
-			usernames = usernames or (scope.listing and scope.listing() or online_usernames(host))
-			local username = usernames[position + 1]
+			usernames = usernames or (listing and listing() or online_usernames(host))
+			position = position + 1
+			return usernames[position]
+		end
+	end
+
+	--- Makes the step that tells a connection of the host's users.
+	local function create_users_step(connection, collection, scope)
+		local next_name = create_names(scope.listing)
+		return function()
+			local username = next_name()
 			if username == nil then
 				return false
 			end
-			position = position + 1
 			if scope.wants(username) and delivery.may_tell_user(connection, username) then
 				service.users.collect(connection, collection, username)
 			end
@@ -5683,8 +5692,8 @@ local function create_catch_up(service)
 
 	--- Makes the step that visits the contacts that some users see, as long as each user is wanted.
 	local function create_seen_step(listing, wants, visit)
+		local next_name = create_names(listing)
 		local username = ""
-		local position = 0
 		local contacts = {}
 		return function()
 			local contact = table.remove(contacts)
@@ -5694,11 +5703,10 @@ local function create_catch_up(service)
 				end
 				return true
 			end
-			local name = listing()[position + 1]
+			local name = next_name()
 			if name == nil then
 				return false
 			end
-			position = position + 1
 			username = name
 			contacts = wants(name) and cache.contacts_of(name) or {}
 			return true
@@ -5718,18 +5726,15 @@ local function create_catch_up(service)
 	-- connection keeps that coverage until all have ended, as the module may be reloaded meanwhile.
 	local function create_uncovered_step(connection, before, listing)
 		local name = connection.entity.jid
-		local usernames
-		local position = 0
+		local next_name = create_names(listing)
 		local users = { coverage = before, done = {} }
 		connection.ending[users] = true
 		return function()
-			usernames = usernames or (listing and listing() or online_usernames(host))
-			local username = usernames[position + 1]
+			local username = next_name()
 			if username == nil then
 				connection.ending[users] = nil
 				return false
 			end
-			position = position + 1
 			users.done[username] = true
 			if service.coverage.covers_as_known(name, before, username) and not delivery.covers(connection, username) then
 				service.users.tell_uncovered(connection, username)

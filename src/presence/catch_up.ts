@@ -3,6 +3,7 @@ import { create_fifo } from "../prosody/fifo";
 import { keys_of } from "../prosody/keys";
 import { in_slices } from "../prosody/timers";
 import type { AddTimer } from "../prosody/timers";
+import type { NextName } from "../prosody/usernames";
 import { no_permissions, same_coverage } from "../grants/permissions";
 import type { Coverage, Permissions } from "../grants/permissions";
 import type { Users } from "../grants/users";
@@ -125,17 +126,25 @@ export function create_catch_up(service: CatchUpService) {
 		};
 	}
 
-	/** Makes the step that tells a connection of the host's users. */
-	function create_users_step(connection: Connection, collection: Collection, scope: Scope): Step {
+	/** Makes the function that gives the names of a listing one by one; where it is nil, those of the users who are online. */
+	function create_names(listing: Listing | undefined): NextName {
 		let usernames: string[] | undefined;
 		let position = 0;
 		return () => {
-			usernames = usernames ?? (scope.listing ? scope.listing() : online_usernames(host));
-			const username = usernames[position];
+			usernames = usernames ?? (listing ? listing() : online_usernames(host));
+			position = position + 1;
+			return usernames[position - 1];
+		};
+	}
+
+	/** Makes the step that tells a connection of the host's users. */
+	function create_users_step(connection: Connection, collection: Collection, scope: Scope): Step {
+		const next_name = create_names(scope.listing);
+		return () => {
+			const username = next_name();
 			if (username === undefined) {
 				return false;
 			}
-			position = position + 1;
 			if (scope.wants(username) && delivery.may_tell_user(connection, username)) {
 				service.users.collect(connection, collection, username);
 			}
@@ -213,8 +222,8 @@ export function create_catch_up(service: CatchUpService) {
 
 	/** Makes the step that visits the contacts that some users see, as long as each user is wanted. */
 	function create_seen_step(listing: Listing, wants: Scope["wants"], visit: (this: void, username: string, contact: string) => void): Step {
+		const next_name = create_names(listing);
 		let username = "";
-		let position = 0;
 		let contacts: string[] = [];
 		return () => {
 			const contact = table.remove(contacts);
@@ -224,11 +233,10 @@ export function create_catch_up(service: CatchUpService) {
 				}
 				return true;
 			}
-			const name = listing()[position];
+			const name = next_name();
 			if (name === undefined) {
 				return false;
 			}
-			position = position + 1;
 			username = name;
 			contacts = wants(name) ? cache.contacts_of(name) : [];
 			return true;
@@ -252,18 +260,15 @@ export function create_catch_up(service: CatchUpService) {
 	 */
 	function create_uncovered_step(connection: Connection, before: Coverage, listing: Listing | undefined): Step {
 		const name = connection.entity.jid;
-		let usernames: string[] | undefined;
-		let position = 0;
+		const next_name = create_names(listing);
 		const users: UncoveredUsers = { coverage: before, done: new LuaTable() };
 		connection.ending.set(users, true);
 		return () => {
-			usernames = usernames ?? (listing ? listing() : online_usernames(host));
-			const username = usernames[position];
+			const username = next_name();
 			if (username === undefined) {
 				connection.ending.delete(users);
 				return false;
 			}
-			position = position + 1;
 			users.done.set(username, true);
 			if (service.coverage.covers_as_known(name, before, username) && !delivery.covers(connection, username)) {
 				service.users.tell_uncovered(connection, username);

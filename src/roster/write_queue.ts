@@ -111,15 +111,21 @@ export function create_write_queue(service: WriteQueueService) {
 	}
 
 	/** The whole of a roster as it is to be saved; nil where the storage fails. */
-	function saved_roster(username: string, roster: Roster, metadata: RosterMetadata, applied: Outcome[]): Roster | undefined {
+	function saved_roster(
+		store: storagemanager.KeyvalStore<Roster>,
+		username: string,
+		roster: Roster,
+		metadata: RosterMetadata,
+		applied: Outcome[],
+	): Roster | undefined {
 		if (!has_group_contacts(roster)) {
 			return roster;
 		}
-		const [stored, err] = storagemanager.open<LuaTable<string, RosterItem>>(host, "roster", "keyval").get(username);
+		const [stored, err] = store.get(username);
 		if (err !== undefined) {
 			return undefined;
 		}
-		const saved = (stored ? copy_of(stored) : new LuaTable()) as unknown as Roster;
+		const saved = (stored ? copy_of(stored as unknown as LuaTable<string, RosterItem>) : new LuaTable()) as unknown as Roster;
 		saved.set(false, metadata);
 		for (const [, outcome] of ipairs(applied)) {
 			saved.set(outcome.change.contact, roster.get(outcome.change.contact));
@@ -136,12 +142,9 @@ export function create_write_queue(service: WriteQueueService) {
 		const store = storagemanager.open(host, "roster", "map");
 		if (type(store.keyval_store) === "table") {
 			// This store would read the whole roster to save one item, and the roster is in memory already.
-			const whole = saved_roster(username, roster, metadata, applied);
-			return (
-				whole !== undefined
-				&& service.change_watch.save_without_comparing(whole, () => storagemanager.open(host, "roster", "keyval").set(username, whole)[0])
-					=== true
-			);
+			const whole_store = storagemanager.open<Roster>(host, "roster", "keyval");
+			const whole = saved_roster(whole_store, username, roster, metadata, applied);
+			return whole !== undefined && service.change_watch.save_without_comparing(whole, () => whole_store.set(username, whole)[0]) === true;
 		}
 		const keys = new LuaTable<string | false, unknown>();
 		keys.set(false, metadata);
